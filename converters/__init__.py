@@ -1,0 +1,1 @@
+"""Heavy format converters; each runs in a child process of its own."""

@@ -1,0 +1,1 @@
+"""Bundles: what crosses the air gap, and how it is written and read."""

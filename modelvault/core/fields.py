@@ -1,0 +1,115 @@
+"""Typed access to the fields of parsed JSON objects.
+
+Every reader of a record goes through these functions, so that a wrong type, a
+missing field or an unknown one is always the same error with the same wording.
+
+Example:
+    >>> record = Fields({"size": 3}, where="file")
+    >>> record.integer("size", least=0)
+    3
+    >>> record.finish()
+"""
+
+from collections.abc import Mapping, Sequence
+
+from modelvault.core.canonical import Json
+from modelvault.errors import MalformedRecord
+
+LARGEST_INTEGER = 2**63 - 1
+"""Sizes and offsets fit a signed 64-bit integer, as file systems and databases do."""
+
+
+class Fields:
+    """One JSON object, read field by field; ``finish`` refuses what nobody read."""
+
+    def __init__(self, value: Json, *, where: str) -> None:
+        """Take a parsed value.
+
+        Args:
+            value: What the parser returned at this place.
+            where: What the object is, for messages.
+
+        Raises:
+            MalformedRecord: The value is not an object.
+        """
+        if not isinstance(value, Mapping):
+            raise MalformedRecord(f"{where}: an object is expected")
+        self._value = value
+        self._where = where
+        self._read: set[str] = set()
+
+    def _take(self, name: str) -> Json:
+        if name not in self._value:
+            raise MalformedRecord(f"{self._where}: field '{name}' is missing")
+        self._read.add(name)
+        return self._value[name]
+
+    def has(self, name: str) -> bool:
+        """Return whether the field is there."""
+        return name in self._value
+
+    def is_null(self, name: str) -> bool:
+        """Return whether the field holds null."""
+        return self._take(name) is None
+
+    def text(self, name: str, *, longest: int = 4096) -> str:
+        """Return a string of at most ``longest`` characters."""
+        value = self._take(name)
+        if not isinstance(value, str) or len(value) > longest:
+            raise MalformedRecord(f"{self._where}: '{name}' must be a string up to {longest} long")
+        return value
+
+    def optional_text(self, name: str, *, longest: int = 4096) -> str | None:
+        """Return a string, or None where the field holds null."""
+        if self.is_null(name):
+            return None
+        return self.text(name, longest=longest)
+
+    def integer(self, name: str, *, least: int = 0, most: int = LARGEST_INTEGER) -> int:
+        """Return an integer between ``least`` and ``most``, inclusive."""
+        value = self._take(name)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise MalformedRecord(
+                f"{self._where}: '{name}' must be an integer from {least} to {most}"
+            )
+        return value
+
+    def boolean(self, name: str) -> bool:
+        """Return true or false."""
+        value = self._take(name)
+        if not isinstance(value, bool):
+            raise MalformedRecord(f"{self._where}: '{name}' must be true or false")
+        return value
+
+    def items(self, name: str, *, most: int) -> Sequence[Json]:
+        """Return a list of at most ``most`` values."""
+        value = self._take(name)
+        if not isinstance(value, list) or len(value) > most:
+            raise MalformedRecord(f"{self._where}: '{name}' must be a list of at most {most}")
+        return value
+
+    def object(self, name: str) -> "Fields":
+        """Return a nested object."""
+        return Fields(self._take(name), where=f"{self._where}.{name}")
+
+    def texts(self, name: str, *, most: int = 256) -> dict[str, str]:
+        """Return an object whose values are all strings."""
+        value = self._take(name)
+        if not isinstance(value, Mapping) or len(value) > most:
+            raise MalformedRecord(f"{self._where}: '{name}' must be an object of at most {most}")
+        result: dict[str, str] = {}
+        for key, item in value.items():
+            if not isinstance(item, str):
+                raise MalformedRecord(f"{self._where}: '{name}.{key}' must be a string")
+            result[key] = item
+        return result
+
+    def finish(self) -> None:
+        """Refuse fields that nobody asked for.
+
+        Raises:
+            MalformedRecord: An unknown field stands in the object.
+        """
+        unknown = sorted(set(self._value) - self._read)
+        if unknown:
+            raise MalformedRecord(f"{self._where}: unknown field '{unknown[0]}'")

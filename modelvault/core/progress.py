@@ -1,0 +1,35 @@
+"""Progress as an interface: long work reports, somebody else draws."""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Where long work reports to. Calls may come from several threads."""
+
+    def begin(self, task: str, *, total: int | None, done: int = 0) -> None:
+        """Announce a task.
+
+        Args:
+            task: What is being done, unique while it lasts: a path, a blob, a step.
+            total: Bytes it will take, or None when unknown.
+            done: Bytes that an earlier run has already done.
+        """
+
+    def advance(self, task: str, amount: int) -> None:
+        """Report ``amount`` more bytes; negative when work has to be repeated."""
+
+    def end(self, task: str, *, note: str = "") -> None:
+        """Announce that a task is over; ``note`` says how, where that is of interest."""
+
+
+class Silence:
+    """A ``Progress`` that tells nobody."""
+
+    def begin(self, task: str, *, total: int | None, done: int = 0) -> None:
+        """Ignore a task."""
+
+    def advance(self, task: str, amount: int) -> None:
+        """Ignore bytes."""
+
+    def end(self, task: str, *, note: str = "") -> None:
+        """Ignore an end."""

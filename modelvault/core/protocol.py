@@ -1,0 +1,165 @@
+"""What the vault and a converter say to each other over a pipe.
+
+The converter runs in a child process (``python -m <module of the entry point>``). It
+reads one request, a JSON object, from standard input, and writes events, one JSON object
+a line, to standard output; standard error is kept for the report of a crash. Paths in
+a request are absolute and read-only: a converter never sees the vault, only the files.
+
+Example:
+    >>> event = parse_event(b'{"event":"warning","message":"below Q4"}')
+    >>> event
+    Warned(message='below Q4')
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from modelvault.errors import ConverterCrashed
+
+PROTOCOL = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile:
+    """One file of the source model."""
+
+    path: str
+    """Path inside the model, such as ``model-00001-of-00002.safetensors``."""
+    location: str
+    """Absolute path of the bytes on disk; opened read-only."""
+    size: int
+    """Length in bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the vault asks for."""
+
+    model: str
+    """``ORG/NAME``."""
+    revision: str
+    license: str
+    """Licence tag, or empty."""
+    files: tuple[SourceFile, ...]
+    targets: tuple[str, ...]
+    """Types in the field's spelling: ``F16``, ``Q4_K_M`` …"""
+    output: str
+    """Existing empty folder for the results."""
+    plan_only: bool = False
+    """Report ``Planned`` events and stop before the first output byte."""
+    threads: int = 0
+    """Worker threads; 0 for one per core."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Converter options, such as ``imatrix`` (absolute path) or ``pre_tokenizer``."""
+
+    def encode(self) -> bytes:
+        """Return the request as one JSON object."""
+        return json.dumps({"protocol": PROTOCOL, **asdict(self)}).encode()
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Request":
+        """Return the request encoded in ``data``.
+
+        Raises:
+            ConverterCrashed: Another protocol version, or not a request.
+        """
+        try:
+            value: dict[str, Any] = json.loads(data)
+            if value.pop("protocol") != PROTOCOL:
+                raise ConverterCrashed("vault and converter speak different protocol versions")
+            value["files"] = tuple(SourceFile(**item) for item in value["files"])
+            value["targets"] = tuple(value["targets"])
+            return cls(**value)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConverterCrashed(f"not a conversion request: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """A target was planned: everything is mapped and its size is known."""
+
+    target: str
+    size: int
+    """Bytes the result will take."""
+    tensors: int
+    parameters: int
+    """Number of weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advanced:
+    """Bytes of a target were written."""
+
+    target: str
+    done: int
+    """Bytes written so far, of ``Planned.size``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Produced:
+    """A target is finished, closed and flushed to disk."""
+
+    target: str
+    files: tuple[str, ...]
+    """Names relative to the output folder, in the order of the artefact's manifest."""
+    format: str
+    """``gguf``, ``safetensors``."""
+    quantization: str
+    tools: Mapping[str, str]
+    """Library name → version."""
+    parameters: Mapping[str, str]
+    """Everything that shaped the result, as text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned:
+    """Something the user should know."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The conversion cannot be done; ``error`` is a class name of ``modelvault.errors``."""
+
+    error: str
+    message: str
+    hint: str = ""
+    issues: tuple[str, ...] = ()
+
+
+Event = Planned | Advanced | Produced | Warned | Failed
+
+_EVENTS: dict[str, type[Planned | Advanced | Produced | Warned | Failed]] = {
+    "planned": Planned,
+    "advanced": Advanced,
+    "produced": Produced,
+    "warning": Warned,
+    "failed": Failed,
+}
+_NAMES = {kind: name for name, kind in _EVENTS.items()}
+_LISTS = ("files", "issues")
+
+
+def encode_event(event: Event) -> bytes:
+    """Return the event as one line, newline included."""
+    return json.dumps({"event": _NAMES[type(event)], **asdict(event)}).encode() + b"\n"
+
+
+def parse_event(line: bytes) -> Event:
+    """Return the event written in ``line``.
+
+    Raises:
+        ConverterCrashed: The line is not an event.
+    """
+    try:
+        value: dict[str, Any] = json.loads(line)
+        kind = _EVENTS[value.pop("event")]
+        for name in _LISTS:
+            if name in value:
+                value[name] = tuple(value[name])
+        return kind(**value)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConverterCrashed(f"the converter broke the protocol: {line[:200]!r}") from error

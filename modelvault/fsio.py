@@ -1,0 +1,321 @@
+"""The one way ModelVault touches a file system.
+
+Invariants:
+    * A published file is complete, flushed and named in one step: it is written beside
+      its target, fsynced, renamed, and its folder fsynced (restic's order).
+    * A name that comes from outside goes through ``safe_join``.
+    * Every ``OSError`` an operator can meet leaves here as a ``StorageError`` that names
+      the path.
+
+Example:
+    >>> write_durably(Path("/tmp/example.json"), b"{}")
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import BinaryIO
+
+from modelvault.core.names import check_path
+from modelvault.errors import (
+    BadPath,
+    MediumVanished,
+    NoSpace,
+    PermissionRefused,
+    ReadOnly,
+    StorageError,
+    VaultBusy,
+)
+
+CHUNK = 4 * 1024 * 1024
+"""Bytes moved at once: large enough for any disk, small enough for any host."""
+
+TEMPORARY_PREFIX = ".modelvault-"
+"""Prefix of unpublished files, so that leftovers of a crash can be recognised."""
+
+_FICLONE = 0x40049409  # linux/fs.h: share extents copy-on-write
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_READ_ONLY = {errno.EROFS}
+_REFUSED = {errno.EACCES, errno.EPERM}
+_VANISHED = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ENOMEDIUM}
+_NO_SHARING = {errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS}
+_NO_LINK = _NO_SHARING | {errno.EPERM, errno.EMLINK, errno.EACCES}
+
+
+class Placement(StrEnum):
+    """How a file got to its place."""
+
+    HARDLINK = "hardlink"
+    REFLINK = "reflink"
+    COPY = "copy"
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path | str) -> Iterator[None]:
+    """Translate operating system errors of the block into the storage errors.
+
+    ``FileNotFoundError`` and ``FileExistsError`` pass through: their meaning is the
+    caller's business.
+
+    Args:
+        path: What the block works on, for the message.
+    """
+    try:
+        yield
+    except (FileNotFoundError, FileExistsError):
+        raise
+    except OSError as error:
+        raise translate(error, path) from error
+
+
+def translate(error: OSError, path: Path | str) -> StorageError:
+    """Return the storage error that stands for an operating system error."""
+    reason = f"{path}: {os.strerror(error.errno) if error.errno else error}"
+    if error.errno in _NO_SPACE:
+        return NoSpace(reason, hint="free some space or use another disk, then run this again")
+    if error.errno in _READ_ONLY:
+        return ReadOnly(reason, hint="remount it writable, or choose another folder")
+    if error.errno in _REFUSED:
+        return PermissionRefused(reason, hint="run as a user who may write there")
+    if error.errno in _VANISHED:
+        return MediumVanished(reason, hint="check the medium and its cable, then run this again")
+    return StorageError(reason)
+
+
+def safe_join(root: Path, relative: str) -> Path:
+    """Return ``root / relative`` for a path that came from outside.
+
+    Raises:
+        BadPath: The path is unsafe, or an existing part of it is a symbolic link.
+    """
+    path = root
+    for part in check_path(relative).split("/"):
+        path = path / part
+        if path.is_symlink():
+            raise BadPath(f"'{path}' is a symbolic link: refused")
+    return path
+
+
+def make_folder(path: Path) -> Path:
+    """Create a folder and its parents, durably; return it."""
+    if path.is_dir():
+        return path
+    make_folder(path.parent)
+    with storage_errors(path):
+        path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
+    return path
+
+
+def sync_folder(path: Path) -> None:
+    """Flush a folder's entries to disk."""
+    with storage_errors(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in {errno.EINVAL, errno.EROFS}:  # some FUSE and network mounts
+                raise
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def durable_file(target: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
+    """Yield a file to write; when the block ends well it stands at ``target``, durably.
+
+    When the block fails nothing is left behind; after a crash only a temporary file is,
+    recognisable by its prefix.
+
+    Args:
+        target: Final path; an existing file is replaced.
+        mode: Permission bits of the result.
+
+    Raises:
+        StorageError: The file system refuses.
+    """
+    temporary = target.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
+    with storage_errors(target):
+        file = open(temporary, "xb")
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    sync_folder(target.parent)
+
+
+def write_durably(target: Path, data: bytes, *, mode: int = 0o644) -> None:
+    """Put ``data`` at ``target``, durably, replacing what stood there.
+
+    Raises:
+        StorageError: The file system refuses.
+    """
+    with durable_file(target, mode=mode) as file:
+        file.write(data)
+
+
+def publish(source: Path, target: Path, *, mode: int) -> None:
+    """Rename a complete file to its final name, durably.
+
+    Args:
+        source: A file on the same file system; its bytes are fsynced first.
+        target: Final path; an existing file is replaced.
+        mode: Permission bits of the result.
+    """
+    with storage_errors(target):
+        descriptor = os.open(source, os.O_RDONLY)
+        try:
+            os.fchmod(descriptor, mode)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(source, target)
+    sync_folder(target.parent)
+    if source.parent != target.parent:
+        sync_folder(source.parent)
+
+
+def place(source: Path, target: Path, *, link: bool = True) -> Placement:
+    """Make ``target`` hold the bytes of ``source``, with no second copy where possible.
+
+    Tries a hardlink, then a reflink (shared extents, copy on write), then copies. The
+    bytes are on disk on return; the folder's entry is not: callers that place many files
+    flush folders once with ``sync_folder``.
+
+    Args:
+        source: An existing file.
+        target: A path where nothing stands.
+        link: False to rule out hardlinks, where the target may be modified in place.
+
+    Returns:
+        How it was done.
+
+    Raises:
+        FileExistsError: Something stands at ``target``.
+        StorageError: The file system refuses.
+    """
+    with storage_errors(target):
+        if link:
+            try:
+                os.link(source, target)
+                return Placement.HARDLINK
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+        with open(source, "rb") as reader, open(target, "xb") as writer:
+            try:
+                placement = _copy(reader, writer)
+                os.fsync(writer.fileno())
+            except BaseException:
+                target.unlink(missing_ok=True)
+                raise
+            return placement
+
+
+def _copy(reader: BinaryIO, writer: BinaryIO) -> Placement:
+    try:
+        fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
+        return Placement.REFLINK
+    except OSError as error:
+        if error.errno not in _NO_SHARING | {errno.EPERM}:
+            raise
+    shutil.copyfileobj(reader, writer, CHUNK)
+    writer.flush()
+    return Placement.COPY
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes an unprivileged user can still write below ``folder``."""
+    with storage_errors(folder):
+        return shutil.disk_usage(_existing(folder)).free
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Check that ``needed`` bytes fit on the file system of ``folder``.
+
+    Raises:
+        NoSpace: They do not; the message says how many are missing.
+    """
+    free = free_bytes(folder)
+    if needed > free:
+        raise NoSpace(
+            f"{folder}: {needed} bytes are needed and {free} are free",
+            hint=f"free at least {needed - free} bytes, or choose a folder on another disk",
+        )
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path
+
+
+def preallocate(descriptor: int, size: int, path: Path) -> None:
+    """Reserve ``size`` bytes for an open file, so that a full disk shows now, not later.
+
+    File systems without reservation (FAT, some network mounts) get their length set.
+    """
+    if size == 0:
+        return
+    with storage_errors(path):
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        except OSError as error:
+            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+                raise
+            os.ftruncate(descriptor, size)
+
+
+@contextlib.contextmanager
+def lock(path: Path, *, shared: bool = False, wait: float = 0.0) -> Iterator[None]:
+    """Hold a lock on ``path`` for the block; the kernel frees it when the process dies.
+
+    Args:
+        path: Lock file; created when missing, never removed.
+        shared: Several holders at once; an exclusive holder excludes all others.
+        wait: Seconds to wait for other holders.
+
+    Raises:
+        VaultBusy: Another process holds it.
+    """
+    with storage_errors(path):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        deadline = time.monotonic() + wait
+        while True:
+            try:
+                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    raise VaultBusy(
+                        f"{path}: another modelvault process is at work here",
+                        hint="wait for it to end, then run this again",
+                    ) from error
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_regular(path: Path) -> bool:
+    """Return whether ``path`` is a regular file and not a link to one."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False

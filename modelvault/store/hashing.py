@@ -1,0 +1,92 @@
+"""Hash a file that is still being written, one step behind the writer.
+
+The hasher's thread follows the contiguous prefix of a partial, so that the last byte's
+arrival and the digest are moments apart. It reads back from the page cache, which makes
+a resumed partial the same case as a fresh one: its prefix is simply already long.
+"""
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from typing import Self
+
+from modelvault.core.digest import Digest, Hasher
+from modelvault.errors import StorageError
+from modelvault.fsio import CHUNK
+from modelvault.store.partials import Partial
+
+
+class FollowingHasher:
+    """A thread that hashes a partial's prefix as it grows; use it in a ``with`` block."""
+
+    def __init__(self, partial: Partial, *, also: Sequence[Hasher] = ()) -> None:
+        """Start following.
+
+        Args:
+            partial: What to hash; bytes already present are hashed first.
+            also: Further hashers to feed with the same bytes.
+        """
+        self._partial = partial
+        self._sha256 = hashlib.sha256()
+        self._hashers: tuple[Hasher, ...] = (self._sha256, *also)
+        self._limit = 0
+        self._stopped = False
+        self._failure: BaseException | None = None
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="hasher", daemon=True)
+
+    def __enter__(self) -> Self:
+        """Start the thread."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the thread, whether it has finished or not."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        self._thread.join()
+
+    def follow(self, prefix: int) -> None:
+        """Announce that the first ``prefix`` bytes have been written."""
+        with self._changed:
+            if prefix > self._limit:
+                self._limit = prefix
+                self._changed.notify()
+
+    def digest(self) -> Digest:
+        """Return the digest of the whole partial; waits until all of it is hashed.
+
+        Raises:
+            StorageError: The bytes could not be read back.
+        """
+        self.follow(self._partial.size)
+        self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+        return Digest(self._sha256.hexdigest())
+
+    def _run(self) -> None:
+        try:
+            self._hash()
+        except BaseException as error:  # handed to the thread that asks for the digest
+            self._failure = error
+
+    def _hash(self) -> None:
+        buffer = bytearray(min(CHUNK, max(self._partial.size, 1)))
+        position = 0
+        while position < self._partial.size:
+            with self._changed:
+                while not self._stopped and self._limit <= position:
+                    self._changed.wait()
+                limit = self._limit
+            if self._stopped:
+                return
+            while position < limit and not self._stopped:
+                view = memoryview(buffer)[: min(len(buffer), limit - position)]
+                count = self._partial.read(position, view)
+                if count == 0:
+                    raise StorageError(f"{self._partial.path}: shorter than declared")
+                for hasher in self._hashers:
+                    hasher.update(view[:count])
+                position += count

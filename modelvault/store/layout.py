@@ -1,0 +1,62 @@
+"""Where things stand in a vault's folder; pure path arithmetic.
+
+::
+
+    blobs/sha256/ab/abcd…      published bytes, read-only, named by their digest
+    partial/<key>              bytes on their way in, with <key>.journal and <key>.lock
+    quarantine/                bytes that failed a check, with a note of why
+    keys/                      this site's signing key and the keys it trusts
+    catalog.db, config.toml
+    vault.lock                 shared by writers, exclusive for gc
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelvault.core.digest import Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths below one vault folder."""
+
+    root: Path
+
+    @property
+    def blobs(self) -> Path:
+        """Folder of all published blobs."""
+        return self.root / "blobs" / "sha256"
+
+    @property
+    def partials(self) -> Path:
+        """Folder of bytes on their way in."""
+        return self.root / "partial"
+
+    @property
+    def quarantine(self) -> Path:
+        """Folder of bytes that failed a check."""
+        return self.root / "quarantine"
+
+    @property
+    def keys(self) -> Path:
+        """Folder of the signing key and of trusted keys."""
+        return self.root / "keys"
+
+    @property
+    def catalog(self) -> Path:
+        """The SQLite catalogue."""
+        return self.root / "catalog.db"
+
+    @property
+    def config(self) -> Path:
+        """The configuration file."""
+        return self.root / "config.toml"
+
+    @property
+    def lock(self) -> Path:
+        """The store's lock file."""
+        return self.root / "vault.lock"
+
+    def blob(self, digest: Digest) -> Path:
+        """Path of one blob."""
+        return self.blobs / digest.hex[:2] / digest.hex

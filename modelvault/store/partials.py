@@ -1,0 +1,164 @@
+"""Partials: bytes on their way into the store, kept across kills and reboots.
+
+A partial is a preallocated data file, a journal of the ranges that are known to be on
+disk, and a lock. The order is what makes it survive: data is ``fdatasync``ed before the
+journal record that vouches for it is appended. A torn last record is ignored. The
+journal's first line holds the size, so that a partial of another size is started anew.
+
+A partial vouches for *presence*, not for content: whoever fills it re-hashes the bytes,
+from disk after a resume, before ``Store.adopt`` gives them a name.
+"""
+
+import contextlib
+import os
+import re
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelvault import fsio
+from modelvault.core.ranges import RangeSet
+from modelvault.errors import BadPath
+
+_KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+
+
+class Partial:
+    """An open, locked partial; get one from ``Store.open_partial``."""
+
+    def __init__(self, folder: Path, key: str, size: int) -> None:
+        """Open or create the files; the caller holds the lock.
+
+        Args:
+            folder: The vault's folder of partials.
+            key: Name of the content, such as ``sha256-<hex>``.
+            size: Final length in bytes.
+
+        Raises:
+            NoSpace: The whole length does not fit on the disk.
+            StorageError: The file system refuses.
+        """
+        self.path = folder / key
+        self.size = size
+        self._journal_path = folder / f"{key}.journal"
+        self._mutex = threading.Lock()
+        self.present, intact = _read_journal(self._journal_path, size)
+        if not self.path.exists() or self.path.stat().st_size != size:
+            self.present, intact = RangeSet(), 0
+        with fsio.storage_errors(self.path):
+            self._data = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if intact == 0:
+                fsio.preallocate(self._data, size, self.path)
+                os.ftruncate(self._data, size)
+                fsio.write_durably(self._journal_path, _record(f"size {size}"))
+            with fsio.storage_errors(self._journal_path):
+                self._journal = os.open(self._journal_path, os.O_RDWR | os.O_CLOEXEC)
+                if intact:
+                    os.ftruncate(self._journal, intact)  # drop a torn last record
+                os.lseek(self._journal, 0, os.SEEK_END)
+        except BaseException:
+            os.close(self._data)
+            raise
+
+    @property
+    def complete(self) -> bool:
+        """Whether every byte is there."""
+        return self.present.total == self.size
+
+    def missing(self) -> list[tuple[int, int]]:
+        """Return the ranges still to come, as (start, end) pairs in order."""
+        return self.present.gaps(self.size)
+
+    def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
+        """Write bytes at ``offset``; they count only after ``record``.
+
+        Raises:
+            BadPath: The range leaves the file: more was offered than declared.
+        """
+        if offset < 0 or offset + len(data) > self.size:
+            raise BadPath(f"{self.path.name}: bytes beyond the declared size were offered")
+        view = memoryview(data)
+        with fsio.storage_errors(self.path):
+            while view:
+                written = os.pwrite(self._data, view, offset)
+                view, offset = view[written:], offset + written
+
+    def read(self, offset: int, buffer: memoryview) -> int:
+        """Fill ``buffer`` from ``offset``; return the number of bytes read."""
+        with fsio.storage_errors(self.path):
+            return os.preadv(self._data, [buffer], offset)
+
+    def record(self, start: int, end: int) -> None:
+        """Make the range durable, then vouch for it in the journal."""
+        with fsio.storage_errors(self.path):
+            os.fdatasync(self._data)
+            with self._mutex:
+                os.write(self._journal, _record(f"range {start} {end}"))
+                self.present.add(start, end)
+
+    def restart(self) -> None:
+        """Forget every byte, keeping the reserved space."""
+        with self._mutex, fsio.storage_errors(self._journal_path):
+            os.ftruncate(self._journal, len(_record(f"size {self.size}")))
+            os.lseek(self._journal, 0, os.SEEK_END)
+            os.fsync(self._journal)
+            self.present = RangeSet()
+
+    def close(self) -> None:
+        """Close the files; what is recorded stays."""
+        os.close(self._data)
+        os.close(self._journal)
+
+    def discard(self) -> None:
+        """Remove the files from disk (they may be open)."""
+        self.path.unlink(missing_ok=True)
+        self._journal_path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def open_partial(folder: Path, key: str, size: int, *, wait: float) -> Iterator[Partial]:
+    """Yield the partial ``key``, locked against other processes.
+
+    Raises:
+        VaultBusy: Another process is filling it.
+        NoSpace: Its length does not fit on the disk.
+    """
+    if not _KEY.fullmatch(key):
+        raise BadPath(f"{key!r} is not a partial's key")
+    with fsio.lock(folder / f"{key}.lock", wait=wait):
+        partial = Partial(folder, key, size)
+        try:
+            yield partial
+        finally:
+            partial.close()
+
+
+def _record(text: str) -> bytes:
+    return f"{text} {zlib.crc32(text.encode()):08x}\n".encode()
+
+
+def _read_journal(path: Path, size: int) -> tuple[RangeSet, int]:
+    """Return the recorded ranges and the length of the intact part, in bytes."""
+    present = RangeSet()
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return present, 0
+    intact = 0
+    for number, line in enumerate(lines[:-1]):
+        text = line.decode("ascii", "replace").rpartition(" ")[0]
+        if _record(text) != line + b"\n":
+            break
+        words = text.split()
+        if number == 0:
+            if words != ["size", str(size)]:
+                return RangeSet(), 0
+        else:
+            start, end = int(words[1]), int(words[2])
+            if not 0 <= start < end <= size:
+                break
+            present.add(start, end)
+        intact += len(line) + 1
+    return present, intact

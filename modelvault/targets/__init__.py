@@ -1,0 +1,1 @@
+"""Runtimes that models are installed into; one file a runtime."""

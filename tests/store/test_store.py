@@ -1,0 +1,178 @@
+"""The store: bytes are hashed, durable and kept, or they have no name."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from modelvault import fsio
+from modelvault.core.digest import Digest
+from modelvault.errors import (
+    BadPath,
+    BlobMissing,
+    DigestMismatch,
+    NoSpace,
+    SizeMismatch,
+    VaultBusy,
+    VaultNotFound,
+)
+from modelvault.store.blobs import BlobFile, Store
+from modelvault.store.gc import find_garbage
+from modelvault.store.hashing import FollowingHasher
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Return an empty store."""
+    return Store.create(tmp_path / "vault")
+
+
+def test_put_bytes_are_read_only_and_found(store: Store) -> None:
+    """A blob is named by its digest and cannot be written to."""
+    digest = store.put(b"hello")
+    assert digest == Digest.of(b"hello")
+    assert store.path(digest).stat().st_mode & 0o777 == 0o444
+    assert store.read(digest, limit=5) == b"hello"
+    assert list(store.blobs()) == [BlobFile(digest=digest, size=5)]
+
+
+def test_changed_blob_is_reported(store: Store) -> None:
+    """A flipped byte, a shorter file and a missing file each have their own error."""
+    digest = store.put(b"hello")
+    path = store.path(digest)
+    path.chmod(0o644)
+    path.write_bytes(b"hellO")
+    with pytest.raises(DigestMismatch):
+        store.check(digest, 5)
+    with pytest.raises(DigestMismatch):
+        store.read(digest, limit=5)
+    path.write_bytes(b"hell")
+    with pytest.raises(SizeMismatch):
+        store.check(digest, 5)
+    path.unlink()
+    with pytest.raises(BlobMissing):
+        store.check(digest, 5)
+
+
+def test_partial_is_kept_across_reopening(store: Store) -> None:
+    """What was recorded is still there; what was only written is not believed."""
+    data = os.urandom(1000)
+    with store.open_partial("k", 1000) as partial:
+        partial.write(0, data[:400])
+        partial.record(0, 400)
+        partial.write(400, data[400:600])
+    with store.open_partial("k", 1000) as partial:
+        assert partial.missing() == [(400, 1000)]
+        partial.write(400, data[400:])
+        partial.record(400, 1000)
+        with FollowingHasher(partial) as hasher:
+            computed = hasher.digest()
+        store.adopt(partial, computed, expected=Digest.of(data))
+    assert store.path(Digest.of(data)).read_bytes() == data
+    assert not store.layout.partials.joinpath("k").exists()
+
+
+@pytest.mark.parametrize("cut", range(1, 30))
+def test_torn_journal_never_vouches_for_too_much(store: Store, cut: int) -> None:
+    """Wherever the journal is cut, only whole records count."""
+    with store.open_partial("k", 100) as partial:
+        partial.write(0, b"x" * 100)
+        partial.record(0, 50)
+        partial.record(50, 100)
+    journal = store.layout.partials / "k.journal"
+    journal.write_bytes(journal.read_bytes()[:-cut])
+    with store.open_partial("k", 100) as partial:
+        assert partial.present.total in (0, 50)
+        partial.record(50, 60)
+    with store.open_partial("k", 100) as partial:
+        assert partial.present.covers(50, 60)
+
+
+def test_partial_of_another_size_starts_anew(store: Store) -> None:
+    """A file that changed its size shares nothing with the old one."""
+    with store.open_partial("k", 100) as partial:
+        partial.write(0, b"x" * 100)
+        partial.record(0, 100)
+    with store.open_partial("k", 101) as partial:
+        assert partial.missing() == [(0, 101)]
+
+
+def test_wrong_bytes_go_to_quarantine(store: Store) -> None:
+    """Bytes of the right size and the wrong digest are kept as evidence, not as a blob."""
+    with store.open_partial("k", 3) as partial:
+        partial.write(0, b"bad")
+        partial.record(0, 3)
+        with pytest.raises(DigestMismatch):
+            store.adopt(partial, Digest.of(b"bad"), expected=Digest.of(b"god"))
+    kept = [path for path in store.layout.quarantine.iterdir() if path.suffix != ".txt"]
+    assert [path.read_bytes() for path in kept] == [b"bad"]
+    assert list(store.blobs()) == []
+
+
+def test_more_bytes_than_declared_are_refused(store: Store) -> None:
+    """An endless sender cannot grow a file."""
+    with store.open_partial("k", 3) as partial, pytest.raises(BadPath):
+        partial.write(2, b"xx")
+
+
+def test_partial_is_locked_while_open(store: Store) -> None:
+    """Two fillers of one file exclude each other."""
+    with store.open_partial("k", 3), pytest.raises(VaultBusy), store.open_partial("k", 3):
+        pass
+
+
+def test_gc_waits_for_writers(store: Store) -> None:
+    """Nobody works alone while somebody writes."""
+    with store.writing(), store.writing(), pytest.raises(VaultBusy), store.alone(wait=0):
+        pass
+    with store.alone(wait=0):
+        pass
+
+
+def test_garbage_is_what_nothing_refers_to(store: Store) -> None:
+    """The pure decision."""
+    kept, gone = store.put(b"kept"), store.put(b"gone")
+    garbage = find_garbage(store.blobs(), {kept})
+    assert [blob.digest for blob in garbage.blobs] == [gone]
+    assert garbage.size == 4
+
+
+def test_space_is_checked_before_the_first_byte(tmp_path: Path) -> None:
+    """A file larger than the disk is refused at once, and nothing stays behind."""
+    with pytest.raises(NoSpace):
+        fsio.require_space(tmp_path, 2**60)
+
+
+def test_folder_without_vault_is_not_found(tmp_path: Path) -> None:
+    """Opening does not create."""
+    with pytest.raises(VaultNotFound):
+        Store.open(tmp_path)
+
+
+def test_symbolic_link_below_root_is_refused(tmp_path: Path) -> None:
+    """A planted link does not lead writes out of the folder."""
+    (tmp_path / "link").symlink_to("/etc")
+    with pytest.raises(BadPath):
+        fsio.safe_join(tmp_path, "link/passwd")
+
+
+def test_failed_durable_write_leaves_nothing(tmp_path: Path) -> None:
+    """The old content stands, and no temporary file remains."""
+    target = tmp_path / "file"
+    fsio.write_durably(target, b"old")
+    with pytest.raises(TypeError), fsio.durable_file(target) as file:
+        file.write("new")  # type: ignore[arg-type]
+    assert target.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_place_shares_the_file_where_it_can(tmp_path: Path) -> None:
+    """A hardlink on the same file system, bytes elsewhere."""
+    source = tmp_path / "source"
+    source.write_bytes(b"bytes")
+    assert fsio.place(source, tmp_path / "linked") is fsio.Placement.HARDLINK
+    placed = fsio.place(source, tmp_path / "copied", link=False)
+    assert placed in (fsio.Placement.COPY, fsio.Placement.REFLINK)
+    assert (tmp_path / "copied").read_bytes() == b"bytes"
+    with pytest.raises(FileExistsError):
+        fsio.place(source, tmp_path / "copied")
