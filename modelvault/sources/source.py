@@ -1,0 +1,73 @@
+"""What every source of models offers, wherever it gets the bytes from.
+
+A source first makes an *offer*: one pinned revision, its files, what is known of them.
+Somebody selects; the source then *delivers* the selected files into the store, and no
+byte it delivers has escaped a hash.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from modelvault.core.artifact import License, Origin
+from modelvault.core.digest import Digest
+from modelvault.core.names import ModelName
+from modelvault.core.progress import Progress
+from modelvault.store.blobs import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OfferedFile:
+    """One file of the offered revision."""
+
+    path: str
+    """Relative path, checked to be safe."""
+    size: int
+    """Length in bytes."""
+    sha256: Digest | None = None
+    """Declared digest; None where the source has none (the Hub's files outside LFS)."""
+    git_sha1: str | None = None
+    """Declared git blob id, for files without ``sha256``."""
+    scan: str = ""
+    """The Hub's verdict on the file (``safe``, ``unsafe``, ``suspicious`` …), where known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """One revision that can be pulled."""
+
+    model: ModelName
+    revision: str
+    """Full commit id; for folders see ``Artifact.revision``."""
+    files: tuple[OfferedFile, ...]
+    """Everything the revision holds, sorted by path."""
+    license: License | None
+    card: Mapping[str, str] = field(hash=False)
+    """Chosen fields of the model card, as in ``Artifact.card``."""
+    origin: Origin
+
+
+class Source(Protocol):
+    """A pinned revision somewhere; ``HubSource`` and ``FolderSource`` are the real ones."""
+
+    def offer(self) -> Offer:
+        """Return what can be pulled, without fetching file contents.
+
+        Raises:
+            NotFound: No such repository, revision or folder.
+            FetchError: The source cannot be reached or refuses.
+        """
+
+    def deliver(
+        self, files: Sequence[OfferedFile], store: Store, progress: Progress
+    ) -> Mapping[str, Digest]:
+        """Bring the files into the store; return path → digest of each.
+
+        Resumes what an earlier run left in the store's partials and skips blobs that the
+        store holds. Every file is checked against what the offer declares.
+
+        Raises:
+            FetchError: A file could not be fetched; everything that came is kept.
+            Corruption: Bytes do not match the declared digest, even after a second fetch.
+            StorageError: The disk is full or refuses.
+        """
