@@ -98,9 +98,9 @@ class Artifact:
         return Reference(model=self.model, revision=self.revision, variant=self.variant)
 
     @property
-    def label(self) -> Reference:
-        """The short reference, without revision."""
-        return Reference(model=self.model, variant=self.variant)
+    def label(self) -> str:
+        """The reference without its revision, as people know it."""
+        return self.reference.label
 
     @property
     def digest(self) -> Digest:

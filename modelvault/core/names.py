@@ -65,6 +65,11 @@ class Reference:
         variant = f":{self.variant}" if self.variant else ""
         return f"{self.model}{revision}{variant}"
 
+    @property
+    def label(self) -> str:
+        """The reference without its revision, as people know it."""
+        return str(Reference(model=self.model, variant=self.variant))
+
     @classmethod
     def parse(cls, text: str) -> "Reference":
         """Return the reference written in ``text``.

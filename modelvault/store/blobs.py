@@ -10,8 +10,9 @@ Invariants:
 import contextlib
 import hashlib
 import os
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -178,11 +179,19 @@ class Store:
 
     def set_aside(self, partial: Partial, reason: str) -> Path:
         """Move a partial's bytes to quarantine with a note; return where they are now."""
-        name = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(3).hex()}-{partial.path.name}"
+        target = self._to_quarantine(partial.path, reason)
+        partial.discard()
+        return target
+
+    def condemn(self, digest: Digest, reason: str) -> Path:
+        """Move a damaged blob to quarantine with a note; return where it is now."""
+        return self._to_quarantine(self.path(digest), reason)
+
+    def _to_quarantine(self, path: Path, reason: str) -> Path:
+        name = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(3).hex()}-{path.name}"
         target = self.layout.quarantine / name
         fsio.write_durably(target.with_name(f"{name}.txt"), reason.encode() + b"\n")
-        fsio.publish(partial.path, target, mode=0o400)
-        partial.discard()
+        fsio.publish(path, target, mode=0o400)
         return target
 
     def take(self, path: Path, *, progress: Progress | None = None) -> BlobFile:
@@ -236,6 +245,30 @@ class Store:
                 path.unlink()
             except FileNotFoundError as error:
                 raise NotFound(f"the store lacks blob {digest}") from error
+
+
+    def leftovers(self, *, partials: bool) -> Iterator[Path]:
+        """Yield what crashes left behind; the caller works alone in the store.
+
+        Temporary files of the blobs' and partials' folders, working folders of converters,
+        and partials whose content has been published; with ``partials`` all of them.
+        """
+        for folder in self.layout.blobs.iterdir():
+            yield from folder.glob(f"{fsio.TEMPORARY_PREFIX}*")
+        for path in sorted(self.layout.partials.iterdir()):
+            kind, _, hex_digits = path.name.partition(".")[0].partition("-")
+            published = kind == "sha256" and self.has(Digest(hex_digits))
+            if partials or published or path.is_dir() or path.name.startswith("."):
+                yield path
+
+    def clear(self, leftovers: Iterable[Path]) -> None:
+        """Remove files and folders that ``leftovers`` named."""
+        for path in leftovers:
+            with fsio.storage_errors(path):
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
 
 
 def hash_file(path: Path, *, progress: Progress | None = None) -> tuple[Digest, int]:

@@ -1,0 +1,5 @@
+"""``python -m modelvault``."""
+
+from modelvault.cli.main import main
+
+main()

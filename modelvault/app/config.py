@@ -1,0 +1,68 @@
+"""What ``config.toml`` in the vault's folder and the environment say.
+
+``config.toml``, every key optional::
+
+    [hub]
+    endpoint = "https://hub.example"     # default of --endpoint
+    connections = 4                      # default of --connections
+
+    [trust]
+    threshold = 1                        # signatures by trusted keys that a bundle needs
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelvault import fsio
+from modelvault.errors import BadConfiguration
+
+_LARGEST = 1024 * 1024
+_KNOWN = {"hub": {"endpoint": str, "connections": int}, "trust": {"threshold": int}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The settings of one vault."""
+
+    endpoint: str | None = None
+    connections: int | None = None
+    threshold: int = 1
+    database_url: str | None = None
+    """``MODELVAULT_DATABASE_URL``; None for the SQLite file in the vault."""
+
+
+def read_config(path: Path, environment: Mapping[str, str]) -> Config:
+    """Return the settings; the file may be missing.
+
+    Raises:
+        BadConfiguration: The file does not parse, or a key or value is not known.
+    """
+    values: dict[str, Any] = {}
+    for section, content in _read_toml(path).items():
+        if section not in _KNOWN or not isinstance(content, dict):
+            raise BadConfiguration(f"{path}: unknown section '{section}'")
+        for key, value in content.items():
+            kind = _KNOWN[section].get(key)
+            if kind is None:
+                raise BadConfiguration(f"{path}: unknown key '{section}.{key}'")
+            if type(value) is not kind or (kind is int and value < 1):
+                raise BadConfiguration(f"{path}: '{section}.{key}' has an unusable value")
+            values[key] = value
+    return Config(**values, database_url=environment.get("MODELVAULT_DATABASE_URL") or None)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with fsio.storage_errors(path), open(path, "rb") as file:
+            data = file.read(_LARGEST + 1)
+    except FileNotFoundError:
+        return {}
+    if len(data) > _LARGEST:
+        raise BadConfiguration(f"{path}: larger than {_LARGEST} bytes")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except ValueError as error:
+        raise BadConfiguration(f"{path}: {error}") from error

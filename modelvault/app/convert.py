@@ -1,0 +1,247 @@
+"""``convert``: make variants of an artefact with a converter in a child process."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelvault import fsio
+from modelvault.app.vault import Vault
+from modelvault.catalog.values import Event
+from modelvault.conversion import find_converter, run_converter
+from modelvault.core.artifact import Artifact, ConversionOrigin
+from modelvault.core.manifest import FileEntry, Manifest
+from modelvault.core.names import Reference, is_variant
+from modelvault.core.progress import Progress
+from modelvault.core.protocol import Advanced, Planned, Produced, Request, SourceFile, Warned
+from modelvault.errors import ArtifactNotFound, BadOption, BadPath, ConverterCrashed
+
+_CARRIED = ("license", "licence", "notice", "readme.md", "use_policy", "copying")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What ``--to`` names: a converter and one of its types."""
+
+    converter: str
+    type: str
+    """Empty for converters with a single output."""
+
+    @classmethod
+    def parse(cls, text: str) -> "Target":
+        """Return the target written ``gguf:Q4_K_M``.
+
+        Raises:
+            BadOption: The text is not ``CONVERTER:TYPE``.
+        """
+        converter, _, type_ = text.partition(":")
+        if not is_variant(converter) or not is_variant(type_):
+            raise BadOption(f"--to {text}: not a target", hint="write --to gguf:Q4_K_M")
+        return cls(converter=converter.lower(), type=type_.upper())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConvertOptions:
+    """How to convert."""
+
+    threads: int = 0
+    """Worker threads; 0 for one per core."""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Converter options, such as ``pre_tokenizer``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Converted:
+    """What a conversion made."""
+
+    artifacts: tuple[Artifact, ...]
+    """The new variants, in the order asked for."""
+    skipped: tuple[Artifact, ...]
+    """Variants that the vault already holds."""
+    warnings: tuple[str, ...]
+
+
+def plan_conversion(
+    vault: Vault, reference: Reference, targets: Sequence[Target], options: ConvertOptions
+) -> tuple[Planned, ...]:
+    """Return size and tensor count of each target, without writing a byte of it.
+
+    Raises:
+        ArtifactNotFound: The vault holds no such artefact.
+        ConversionError: The converter refuses the source or a target.
+    """
+    parent = vault.catalog.find(reference).artifact
+    plans: list[Planned] = []
+    with vault.store.writing(), _working_folder(vault, parent, "plan") as folder:
+        for converter, types in _by_converter(targets).items():
+            request = _request(vault, parent, types, folder, options, plan_only=True)
+            events = run_converter(find_converter(converter), request)
+            plans += [event for event in events if isinstance(event, Planned)]
+    return tuple(plans)
+
+
+def convert(
+    vault: Vault,
+    reference: Reference,
+    targets: Sequence[Target],
+    options: ConvertOptions,
+    progress: Progress,
+) -> Converted:
+    """Convert an artefact and record each result with its lineage.
+
+    A target that the vault already holds, made from the same parent, is not made again.
+    Results are recorded one by one: what is finished when a later target fails stays.
+
+    Raises:
+        ArtifactNotFound: The vault holds no such artefact.
+        ConversionError: The converter refuses or fails.
+        StorageError: The disk is full or refuses.
+    """
+    parent = vault.catalog.find(reference).artifact
+    held = {item.type: found for item in targets if (found := _existing(vault, parent, item))}
+    wanted = [target for target in targets if target.type not in held]
+    made: list[Artifact] = []
+    warnings: list[str] = []
+    with vault.store.writing():
+        for converter, types in _by_converter(wanted).items():
+            command = find_converter(converter)
+            with _working_folder(vault, parent, converter) as folder:
+                request = _request(vault, parent, types, folder, options)
+
+                def keep(produced: Produced, name: str = converter, at: Path = folder) -> None:
+                    made.append(_record(vault, parent, name, produced, at))
+
+                warnings += _follow(command, request, progress, keep)
+    return Converted(
+        artifacts=tuple(made), skipped=tuple(held.values()), warnings=tuple(warnings)
+    )
+
+
+def _by_converter(targets: Sequence[Target]) -> dict[str, tuple[str, ...]]:
+    grouped: dict[str, dict[str, None]] = {}
+    for target in targets:
+        grouped.setdefault(target.converter, {})[target.type] = None
+    return {converter: tuple(types) for converter, types in grouped.items()}
+
+
+def _existing(vault: Vault, parent: Artifact, target: Target) -> Artifact | None:
+    reference = Reference(model=parent.model, revision=parent.revision, variant=target.type)
+    try:
+        found = vault.catalog.find(reference).artifact
+    except ArtifactNotFound:
+        return None
+    origin = found.origin
+    same = isinstance(origin, ConversionOrigin) and origin.parent == parent.digest
+    return found if same else None
+
+
+@contextmanager
+def _working_folder(vault: Vault, parent: Artifact, purpose: str) -> Iterator[Path]:
+    """Yield an empty folder for a converter; the same run finds and clears an old one."""
+    key = hashlib.sha256(f"{parent.digest} {purpose}".encode()).hexdigest()[:16]
+    folder = vault.store.layout.partials / f"convert-{key}"
+    with fsio.lock(folder.with_name(f"{folder.name}.lock")):
+        vault.store.clear([folder] if folder.exists() else [])
+        fsio.make_folder(folder)
+        try:
+            yield folder
+        finally:
+            vault.store.clear([folder])
+
+
+def _request(
+    vault: Vault,
+    parent: Artifact,
+    types: tuple[str, ...],
+    folder: Path,
+    options: ConvertOptions,
+    *,
+    plan_only: bool = False,
+) -> Request:
+    manifest = vault.manifest(parent)
+    return Request(
+        model=str(parent.model),
+        revision=parent.revision,
+        license=parent.license.id if parent.license else "",
+        files=tuple(
+            SourceFile(
+                path=entry.path, location=str(vault.store.path(entry.digest)), size=entry.size
+            )
+            for entry in manifest.files
+        ),
+        targets=types,
+        output=str(folder),
+        plan_only=plan_only,
+        threads=options.threads,
+        options=options.parameters,
+    )
+
+
+def _follow(
+    command: list[str],
+    request: Request,
+    progress: Progress,
+    keep: Callable[[Produced], None],
+) -> list[str]:
+    """Run the converter to its end; return its warnings."""
+    warnings: list[str] = []
+    done: dict[str, int] = {}
+    for event in run_converter(command, request):
+        match event:
+            case Planned():
+                progress.begin(event.target, total=event.size)
+                done[event.target] = 0
+            case Advanced():
+                progress.advance(event.target, event.done - done.get(event.target, 0))
+                done[event.target] = event.done
+            case Produced():
+                progress.end(event.target, note="converted")
+                keep(event)
+            case Warned():
+                warnings.append(event.message)
+    return warnings
+
+
+def _record(
+    vault: Vault, parent: Artifact, converter: str, produced: Produced, folder: Path
+) -> Artifact:
+    """Take the result into the store and catalogue it."""
+    entries = [
+        entry
+        for entry in vault.manifest(parent).files
+        if entry.path.lower().startswith(_CARRIED) and "/" not in entry.path
+    ]
+    try:
+        for name in produced.files:
+            blob = vault.store.take(fsio.safe_join(folder, name))
+            entries.append(FileEntry(path=name, digest=blob.digest, size=blob.size))
+        manifest = Manifest.of(entries)
+    except (BadPath, FileNotFoundError) as error:
+        raise ConverterCrashed(f"the converter reported an unusable file: {error}") from error
+    artifact = Artifact(
+        model=parent.model,
+        revision=parent.revision,
+        variant=produced.target,
+        format=produced.format,
+        quantization=produced.quantization,
+        manifest=manifest.digest,
+        license=parent.license,
+        card=parent.card,
+        origin=ConversionOrigin(
+            parent=parent.digest,
+            parent_manifest=parent.manifest,
+            converter=converter,
+            tools=dict(produced.tools),
+            parameters=dict(produced.parameters),
+        ),
+    )
+    vault.keep(artifact, manifest)
+    details = {
+        "artifact": str(artifact.digest),
+        "parent": str(parent.digest),
+        "bytes": str(manifest.size),
+    }
+    event = Event(verb="convert", subject=artifact.label, details=details)
+    vault.catalog.add_artifact(artifact, manifest, event=event)
+    return artifact

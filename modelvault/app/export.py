@@ -1,0 +1,114 @@
+"""``export``: write a signed bundle for the other side of the air gap."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelvault.app.keys import OwnKey, own_key
+from modelvault.app.vault import Vault
+from modelvault.bundle.write import WriteOptions, WrittenBundle, write_bundle
+from modelvault.catalog.values import Bundle, Direction, Event
+from modelvault.core.artifact import Artifact
+from modelvault.core.names import Reference
+from modelvault.core.progress import Progress
+from modelvault.errors import NothingSelected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exported:
+    """What an export wrote."""
+
+    artifacts: tuple[Artifact, ...]
+    bundle: WrittenBundle
+    key: OwnKey
+    serial: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """How to write the bundle."""
+
+    volume_size: int | None = None
+    """Most bytes in a volume; None for what the medium's file system asks for."""
+    compress: bool = True
+    """Compress where a first piece shows that it pays."""
+    expires: datetime.datetime | None = None
+    """Time after which importers refuse the bundle."""
+    replace: bool = False
+    """Write over a bundle that stands in the folder."""
+
+
+def choose_artifacts(vault: Vault, references: Sequence[Reference]) -> tuple[Artifact, ...]:
+    """Return what to export: the artefacts named, or everything the vault holds.
+
+    Raises:
+        ArtifactNotFound: A reference names nothing.
+        NothingSelected: The vault is empty.
+    """
+    if references:
+        found = [vault.catalog.find(reference).artifact for reference in references]
+    else:
+        found = [item.artifact for item in vault.catalog.artifacts()]
+    if not found:
+        raise NothingSelected(
+            "the vault holds nothing to export", hint="modelvault pull ORG/NAME first"
+        )
+    unique = {artifact.digest: artifact for artifact in found}
+    return tuple(sorted(unique.values(), key=lambda artifact: str(artifact.reference)))
+
+
+def export(
+    vault: Vault,
+    artifacts: Sequence[Artifact],
+    folder: Path,
+    options: ExportOptions,
+    progress: Progress,
+) -> Exported:
+    """Write and sign a bundle; a signing key is made at first use.
+
+    Raises:
+        Corruption: A blob has changed on disk: nothing is signed.
+        BadOption: A bundle already stands in the folder.
+        StorageError: The medium is full, read-only or gone.
+    """
+    key = own_key(vault, create=True)
+    signer = vault.signer()
+    serial = vault.catalog.last_serial(key.fingerprint) + 1
+    with vault.store.writing():
+        written = write_bundle(
+            artifacts,
+            vault.store,
+            folder,
+            signer=signer,
+            options=WriteOptions(
+                volume_size=options.volume_size,
+                compress=options.compress,
+                serial=serial,
+                created=datetime.datetime.now(datetime.UTC),
+                expires=options.expires,
+                replace=options.replace,
+            ),
+            progress=progress,
+        )
+    bundle = Bundle(
+        index=written.index_digest,
+        direction=Direction.EXPORTED,
+        serial=serial,
+        publisher=key.fingerprint,
+        layout="volumes",
+        location=str(folder),
+        artifacts=tuple(artifact.digest for artifact in artifacts),
+    )
+    event = Event(
+        verb="export",
+        subject=str(written.index_digest),
+        details={
+            "artifacts": " ".join(artifact.label for artifact in artifacts),
+            "serial": str(serial),
+            "signer": key.fingerprint,
+            "folder": str(folder),
+        },
+    )
+    vault.catalog.record_bundle(bundle, event=event)
+    return Exported(artifacts=tuple(artifacts), bundle=written, key=key, serial=serial)

@@ -1,0 +1,197 @@
+"""``list``, ``show``, ``remove``, ``gc``, ``history`` and ``rebuild``."""
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelvault.app.vault import Vault
+from modelvault.catalog.values import CatalogedArtifact, Event, RecordedEvent
+from modelvault.core.artifact import ARTIFACT_LIMIT, Artifact
+from modelvault.core.manifest import Manifest
+from modelvault.core.names import Reference
+from modelvault.errors import CatalogDamaged, Corruption, MalformedRecord
+from modelvault.store.blobs import BlobFile
+from modelvault.store.gc import Garbage, find_garbage
+
+_RECORD_START = b'{"_type":"modelvault/artifact/v1",'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """Everything known of one artefact."""
+
+    cataloged: CatalogedArtifact
+    manifest: Manifest
+    parents: tuple[Artifact, ...]
+    """What it was converted from, nearest first, as far as the vault knows it."""
+    children: tuple[Artifact, ...]
+    """What was converted from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collected:
+    """What garbage collection removed, or would remove."""
+
+    garbage: Garbage
+    leftovers: tuple[Path, ...]
+    """Temporary files and abandoned partials."""
+    leftover_size: int
+    """Bytes of ``leftovers``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """What a rebuild found in the store."""
+
+    artifacts: tuple[Artifact, ...]
+    set_aside: Path | None
+    """Where an unreadable catalogue was moved."""
+    issues: tuple[str, ...]
+    """Artefact records that could not be restored, and why."""
+
+
+def show(vault: Vault, reference: Reference) -> Shown:
+    """Return everything known of one artefact.
+
+    Raises:
+        ArtifactNotFound: The vault holds none.
+    """
+    found = vault.catalog.find(reference)
+    digest = found.artifact.digest
+    return Shown(
+        cataloged=found,
+        manifest=vault.manifest(found.artifact),
+        parents=tuple(item.artifact for item in vault.catalog.parents(digest)),
+        children=tuple(item.artifact for item in vault.catalog.children(digest)),
+    )
+
+
+def remove(vault: Vault, reference: Reference) -> Artifact:
+    """Forget an artefact; its bytes stay until ``gc``.
+
+    Raises:
+        ArtifactNotFound: The vault holds none.
+        TargetConflict: It is installed somewhere.
+    """
+    with vault.store.alone():
+        artifact = vault.catalog.find(reference).artifact
+        event = Event(
+            verb="remove",
+            subject=artifact.label,
+            details={"artifact": str(artifact.digest), "revision": artifact.revision},
+        )
+        vault.catalog.remove_artifact(artifact.digest, event=event)
+        if vault.store.has(artifact.digest):
+            vault.store.remove(artifact.digest)  # else a rebuild would bring it back
+    return artifact
+
+
+def collect_garbage(vault: Vault, *, dry_run: bool, partials: bool) -> Collected:
+    """Remove blobs that no artefact refers to, and what crashes left behind.
+
+    Args:
+        vault: The vault; nobody else may be writing.
+        dry_run: Only say what would be removed.
+        partials: Also drop unfinished downloads and imports.
+
+    Raises:
+        VaultBusy: Another process is writing.
+    """
+    store = vault.store
+    with store.alone():
+        garbage = find_garbage(store.blobs(), vault.catalog.referenced_digests())
+        leftovers = tuple(store.leftovers(partials=partials))
+        size = sum(_size(path) for path in leftovers)
+        if not dry_run:
+            for blob in garbage.blobs:
+                store.remove(blob.digest)
+            store.clear(leftovers)
+            vault.catalog.record(
+                Event(
+                    verb="gc",
+                    subject="store",
+                    details={"blobs": str(len(garbage.blobs)), "bytes": str(garbage.size + size)},
+                )
+            )
+    return Collected(garbage=garbage, leftovers=leftovers, leftover_size=size)
+
+
+def _size(path: Path) -> int:
+    if path.is_dir():
+        return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+    return path.stat().st_size
+
+
+def history(vault: Vault, reference: Reference | None) -> Iterator[RecordedEvent]:
+    """Yield the events of one model or of all, oldest first; the chain is checked first.
+
+    Raises:
+        CatalogDamaged: The log was altered.
+    """
+    vault.catalog.verify_history()
+    yield from vault.catalog.history(str(reference) if reference else None)
+
+
+def rebuild(vault: Vault) -> Rebuilt:
+    """Restore the catalogue from the artefact records in the store.
+
+    Raises:
+        VaultBusy: Another process is writing.
+    """
+    with vault.store.alone():
+        set_aside = _open_or_set_aside(vault)
+        issues: list[str] = []
+        records = list(_find_records(vault, issues))
+        event = Event(verb="rebuild", subject="catalog", details={"artifacts": str(len(records))})
+        vault.catalog.rebuild(records, event=event)
+    return Rebuilt(
+        artifacts=tuple(record[0] for record in records),
+        set_aside=set_aside,
+        issues=tuple(issues),
+    )
+
+
+def _open_or_set_aside(vault: Vault) -> Path | None:
+    from modelvault.catalog.catalog import set_aside_damaged
+
+    try:
+        vault.catalog.verify_history()
+    except CatalogDamaged:
+        vault.forget_catalog()
+        return set_aside_damaged(vault.store.layout)
+    return None
+
+
+def _find_records(
+    vault: Vault, issues: list[str]
+) -> Iterator[tuple[Artifact, Manifest, datetime.datetime]]:
+    for blob in vault.store.blobs():
+        data = _read_record(vault, blob, issues)
+        if data is None:
+            continue
+        try:
+            artifact = Artifact.parse(data)
+            manifest = vault.manifest(artifact)
+            for entry in manifest.files:
+                if not vault.store.has(entry.digest, entry.size):
+                    raise MalformedRecord(f"file {entry.path} is not in the store")
+        except Corruption as error:
+            issues.append(f"record {blob.digest.short}: {error}")
+            continue
+        modified = vault.store.path(blob.digest).stat().st_mtime
+        yield artifact, manifest, datetime.datetime.fromtimestamp(modified, datetime.UTC)
+
+
+def _read_record(vault: Vault, blob: BlobFile, issues: list[str]) -> bytes | None:
+    """Return a blob's bytes if it is an artefact record."""
+    if not len(_RECORD_START) < blob.size <= ARTIFACT_LIMIT:
+        return None
+    with vault.store.open_blob(blob.digest) as file:
+        if file.read(len(_RECORD_START)) != _RECORD_START:
+            return None
+    try:
+        return vault.store.read(blob.digest, limit=ARTIFACT_LIMIT)
+    except Corruption as error:
+        issues.append(f"record {blob.digest.short}: {error}")
+        return None

@@ -1,0 +1,98 @@
+"""``import``: bring a bundle into the vault, once its signature is believed.
+
+Order: signature over the raw bytes, then parsing, then policy, then the carriers' sizes,
+then piece after piece into the store's partials, and one catalogue transaction last. A
+refusal leaves the vault as it was; an interruption leaves partials that the next import
+continues.
+"""
+
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelvault.app.vault import Vault
+from modelvault.bundle.find import find_bundles
+from modelvault.bundle.read import VerifiedBundle, import_blobs, open_bundle
+from modelvault.catalog.values import Bundle, Direction, Event
+from modelvault.core.artifact import Artifact
+from modelvault.core.progress import Progress
+from modelvault.errors import BundleExpired, BundleNotFound
+from modelvault.trust.keys import parse_public_keys
+from modelvault.trust.policy import Policy, TrustPolicy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Imported:
+    """What an import brought."""
+
+    folder: Path
+    artifacts: tuple[Artifact, ...]
+    new: tuple[Artifact, ...]
+    """Those the catalogue did not know before."""
+    new_bytes: int
+    """Bytes read from the medium by this run."""
+    skipped_bytes: int
+    """Bytes the vault already held."""
+    signers: tuple[str, ...]
+    """Fingerprints of the trusted keys that signed the bundle."""
+
+
+def choose_bundle(folder: Path | None) -> Path:
+    """Return the folder of the bundle to import.
+
+    Args:
+        folder: What the user named; None to look at mounted media.
+
+    Raises:
+        BundleNotFound: No bundle on any medium, or several to choose from.
+    """
+    if folder is not None:
+        return folder
+    found = find_bundles()
+    if not found:
+        raise BundleNotFound(
+            "no bundle on any mounted medium",
+            hint="mount the medium, or name the folder: modelvault import DIR",
+        )
+    if len(found) > 1:
+        raise BundleNotFound(
+            f"{len(found)} bundles on mounted media",
+            hint="name the one to import: modelvault import DIR",
+            issues=[str(path) for path in found],
+        )
+    return found[0]
+
+
+def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
+    """Import everything a bundle carries.
+
+    Raises:
+        BundleNotFound: There is none in the folder.
+        TrustError: The signature is not by a trusted key, does not verify, or has expired.
+        Corruption: Carriers or contents are not what was signed; ``issues`` names them.
+        StorageError: The disk is full, or the medium vanished.
+    """
+    unverified = open_bundle(folder)
+    verifier = TrustPolicy(
+        (item.key for item in vault.keystore.trusted()),
+        Policy(threshold=vault.config.threshold),
+        publishers=parse_public_keys(unverified.publisher) if unverified.publisher else (),
+        origin=str(folder),
+    )
+    bundle = unverified.verify(verifier)
+    _refuse_expired(bundle)
+    bundle.check_carriers()
+    with vault.store.writing():
+        content = import_blobs(bundle, vault.store, progress)
+        known = vault.catalog.add_artifacts(content.artifacts, event=_event(bundle, folder))
+    _record(vault, bundle, folder)
+    raise NotImplementedError(known)
+
+
+def _refuse_expired(bundle: VerifiedBundle) -> None:
+    expires = bundle.index.expires
+    if expires is not None and expires <= datetime.datetime.now(datetime.UTC):
+        raise BundleExpired(
+            f"the bundle expired on {expires:%Y-%m-%d %H:%M} UTC",
+            hint="ask the publisher for a fresh export, and check this host's clock",
+        )

@@ -1,0 +1,86 @@
+"""Which source a ``pull`` reads from: the Hub or a folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelvault import fsio
+from modelvault.core.names import ModelName, Reference, is_revision
+from modelvault.errors import BadOption, NotFound
+from modelvault.sources.source import Source
+
+_LONGEST_TOKEN = 4096
+_DEFAULT_CONNECTIONS = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceOptions:
+    """What the command line says about the source."""
+
+    name: str | None = None
+    """``--as``: the model's name, for folders."""
+    revision: str | None = None
+    endpoint: str | None = None
+    token_file: Path | None = None
+    connections: int | None = None
+
+
+def choose_source(text: str, options: SourceOptions) -> Source:
+    """Return the source that ``pull TEXT`` means.
+
+    A folder is meant where ``--as`` is given or the text is spelled as a path.
+
+    Raises:
+        BadReference: Neither a path nor ``ORG/NAME[@REVISION]``.
+        BadOption: Options that do not go together.
+        NotFound: No such folder.
+    """
+    if options.name is not None or text.startswith((".", "/", "~")):
+        return _folder(text, options)
+    return _hub(text, options)
+
+
+def _folder(text: str, options: SourceOptions) -> Source:
+    from modelvault.sources.directory import FolderSource
+
+    if options.name is None:
+        raise BadOption(f"{text} is a folder", hint=f"name the model: pull {text} --as ORG/NAME")
+    if options.revision or options.token_file:
+        raise BadOption("--revision and --token-file do not go with a folder")
+    folder = Path(text).expanduser()
+    if not folder.is_dir():
+        raise NotFound(f"{folder}: no such folder")
+    return FolderSource(folder, ModelName.parse(options.name))
+
+
+def _hub(text: str, options: SourceOptions) -> Source:
+    from modelvault.sources.huggingface import HubSource
+
+    reference = Reference.parse(text)
+    if reference.variant:
+        raise BadOption(
+            f"{text}: the Hub has no variants",
+            hint=f"pull {reference.model}, then: convert {reference.model} --to …",
+        )
+    if reference.revision and options.revision and reference.revision != options.revision:
+        raise BadOption(f"{text}: --revision {options.revision} names another revision")
+    revision = options.revision or reference.revision
+    if revision is not None and not is_revision(revision):
+        raise BadOption(f"--revision {revision!r}: not a branch, tag or commit")
+    return HubSource(
+        reference.model,
+        revision,
+        endpoint=options.endpoint,
+        token=_read_token(options.token_file) if options.token_file else None,
+        connections=options.connections or _DEFAULT_CONNECTIONS,
+    )
+
+
+def _read_token(path: Path) -> str:
+    try:
+        with fsio.storage_errors(path), open(path, encoding="ascii") as file:
+            token = file.read(_LONGEST_TOKEN).strip()
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise BadOption(f"--token-file {path}: not a readable token file") from error
+    if not token or not token.isprintable() or " " in token:
+        raise BadOption(f"--token-file {path}: does not hold a token")
+    return token

@@ -1,0 +1,102 @@
+"""``verify``: re-hash what the vault holds, and the event log's chain."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelvault.app.vault import Vault
+from modelvault.catalog.values import Event
+from modelvault.core.artifact import Artifact
+from modelvault.core.digest import Digest
+from modelvault.core.names import Reference
+from modelvault.core.progress import Progress
+from modelvault.errors import BlobMissing, Corruption
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verified:
+    """What was checked and found intact."""
+
+    artifacts: tuple[Artifact, ...]
+    blobs: int
+    size: int
+    """Bytes re-hashed."""
+    events: int | None
+    """Events whose chain was recomputed; None when only some artefacts were asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Blob:
+    size: int
+    owner: str
+
+
+def verify(vault: Vault, references: Sequence[Reference], progress: Progress) -> Verified:
+    """Re-hash every blob of the artefacts; with no reference, of all, and check the log.
+
+    A damaged blob is moved to quarantine, so that the next pull or import of the model
+    brings back exactly what is missing.
+
+    Raises:
+        ArtifactNotFound: A reference names nothing.
+        Corruption: Blobs are damaged or missing, or the log was altered; ``issues`` names
+            each with the artefact and path it belongs to.
+    """
+    catalog = vault.catalog
+    if references:
+        artifacts = tuple(catalog.find(reference).artifact for reference in references)
+    else:
+        artifacts = tuple(item.artifact for item in catalog.artifacts())
+    issues: list[str] = []
+    checked = 0
+    size = 0
+    with vault.store.writing():
+        for digest, blob in _blobs(vault, artifacts, issues).items():
+            progress.begin(digest.hex, total=blob.size)
+            try:
+                vault.store.check(digest, blob.size, progress=progress)
+                checked, size = checked + 1, size + blob.size
+            except Corruption as error:
+                issues.append(f"{blob.owner}: {error}")
+                if not isinstance(error, BlobMissing):
+                    vault.store.condemn(digest, str(error))
+            progress.end(digest.hex)
+    events = None if references else _verify_history(vault, issues)
+    subject = " ".join(map(str, references)) or "everything"
+    catalog.record(
+        Event(verb="verify", subject=subject, details={"ok": str(checked), "bad": str(len(issues))})
+    )
+    if issues:
+        raise Corruption(
+            f"{len(issues)} of {checked + len(issues)} checks failed",
+            hint="damaged blobs are in quarantine: pull or import the model again to restore them",
+            issues=issues,
+        )
+    return Verified(artifacts=artifacts, blobs=checked, size=size, events=events)
+
+
+def _blobs(vault: Vault, artifacts: Sequence[Artifact], issues: list[str]) -> dict[Digest, _Blob]:
+    """Return every blob the artefacts need; manifests that cannot be read become issues."""
+    blobs: dict[Digest, _Blob] = {}
+    for artifact in artifacts:
+        record = artifact.encode()
+        label = str(artifact.reference)
+        blobs[artifact.digest] = _Blob(size=len(record), owner=f"{label} (record)")
+        try:
+            manifest = vault.manifest(artifact)
+        except Corruption as error:
+            issues.append(f"{label}: manifest: {error}")
+            continue
+        blobs[artifact.manifest] = _Blob(size=len(manifest.encode()), owner=f"{label} (manifest)")
+        for entry in manifest.files:
+            blobs.setdefault(
+                entry.digest, _Blob(size=entry.size, owner=f"{label}: {entry.path}")
+            )
+    return blobs
+
+
+def _verify_history(vault: Vault, issues: list[str]) -> int:
+    try:
+        return vault.catalog.verify_history()
+    except Corruption as error:
+        issues.append(f"event log: {error}")
+        return 0

@@ -1,0 +1,36 @@
+"""Arguments that complete to what the vault holds."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from modelvault.errors import ModelVaultError
+
+
+def complete_reference(incomplete: str) -> list[str]:
+    """Return the references in the default vault that start with ``incomplete``."""
+    from modelvault.app.config import read_config
+    from modelvault.app.vault import default_root
+    from modelvault.catalog.listing import read_listing
+    from modelvault.store.layout import Layout
+
+    layout = Layout(default_root(os.environ))
+    try:
+        rows = read_listing(layout, read_config(layout.config, os.environ).database_url)
+    except ModelVaultError:
+        return []  # a shell's completion has nowhere to show an error
+    return sorted({row.reference.label for row in rows if row.reference.label.startswith(incomplete)})
+
+
+_HELP = "ORG/NAME[@REVISION][:VARIANT]"
+
+ReferenceArgument = Annotated[
+    str, typer.Argument(metavar="REF", help=_HELP, autocompletion=complete_reference)
+]
+OptionalReferenceArgument = Annotated[
+    str | None, typer.Argument(metavar="REF", help=_HELP, autocompletion=complete_reference)
+]
+ReferencesArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="REF…", help=_HELP, autocompletion=complete_reference)
+]

@@ -1,0 +1,79 @@
+"""``modelvault convert``."""
+
+from typing import Annotated
+
+import typer
+
+from modelvault.cli import text
+from modelvault.cli.completion import ReferenceArgument
+from modelvault.cli.session import Session, command
+from modelvault.core.names import Reference
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "convert", rich_help_panel="Connected host")(_convert)
+
+
+def _convert(
+    session: Session,
+    reference: ReferenceArgument,
+    to: Annotated[
+        list[str], typer.Option("--to", help="gguf:F16, gguf:BF16, gguf:Q8_0, gguf:Q4_K_M …")
+    ],
+    threads: Annotated[
+        int, typer.Option("--threads", min=0, max=1024, help="0: one per core.")
+    ] = 0,
+    pre_tokenizer: Annotated[
+        str | None,
+        typer.Option("--pre-tokenizer", help="Name for the runtime, where none is recognised."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Plan everything, write nothing.")
+    ] = False,
+) -> None:
+    """Convert an artefact to what a runtime wants; the source stays."""
+    from modelvault.app.convert import ConvertOptions, Target, convert, plan_conversion
+
+    targets = [Target.parse(item) for item in to]
+    parameters = {"pre_tokenizer": pre_tokenizer} if pre_tokenizer else {}
+    options = ConvertOptions(threads=threads, parameters=parameters)
+    if dry_run:
+        with session.open_vault() as vault:
+            plans = plan_conversion(vault, Reference.parse(reference), targets, options)
+        session.result(
+            [
+                {
+                    "target": plan.target,
+                    "size": plan.size,
+                    "tensors": plan.tensors,
+                    "parameters": plan.parameters,
+                }
+                for plan in plans
+            ],
+            (
+                f"{plan.target}: {text.size(plan.size)}, {plan.tensors} tensors, "
+                f"{plan.parameters} parameters, "
+                f"{plan.size * 8 / max(plan.parameters, 1):.2f} bits per weight"
+                for plan in plans
+            ),
+        )
+        return
+    with session.open_vault() as vault, session.progress() as progress:
+        done = convert(vault, Reference.parse(reference), targets, options, progress)
+    for warning in done.warnings:
+        session.warn(warning)
+    session.result(
+        {
+            "artifacts": [
+                {"reference": str(item.reference), "artifact": str(item.digest)}
+                for item in done.artifacts
+            ],
+            "skipped": [str(item.reference) for item in done.skipped],
+            "warnings": list(done.warnings),
+        },
+        [
+            *(f"{item.label} converted: artefact {item.digest}" for item in done.artifacts),
+            *(f"{item.label} is already here" for item in done.skipped),
+        ],
+    )

@@ -1,0 +1,116 @@
+"""Run a converter in a child process and hear what it says.
+
+Converters are found by entry point (group ``modelvault.converters``; the value names a
+module that ``python -m`` runs) and never imported: their memory, their crashes and their
+libraries stay in the child. The vault and the child speak ``modelvault.core.protocol``.
+
+A child whose parent is killed dies at its next event, when it writes to a closed pipe.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint, entry_points
+from typing import IO
+
+from modelvault import errors
+from modelvault.core.protocol import Event, Failed, Request, parse_event
+from modelvault.errors import ConverterCrashed, ConverterMissing, ModelVaultError
+
+GROUP = "modelvault.converters"
+_LONGEST_EVENT = 1024 * 1024
+_CRASH_TAIL = 2000
+
+Command = list[str]
+
+
+def find_converter(name: str) -> Command:
+    """Return the command line that runs the converter ``name``.
+
+    Raises:
+        ConverterMissing: No installed package provides it.
+    """
+    found = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name not in found:
+        known = ", ".join(sorted(found)) or "none"
+        raise ConverterMissing(
+            f"there is no converter '{name}' (installed: {known})",
+            hint=f"pip install 'modelvault[{name}]', or choose another --to",
+        )
+    return _command(found[name])
+
+
+def _command(entry: EntryPoint) -> Command:
+    return [sys.executable, "-P", "-m", entry.module]
+
+
+def run_converter(command: Command, request: Request) -> Iterator[Event]:
+    """Run a conversion and yield its events; ``Failed`` is raised, not yielded.
+
+    The child is killed when the iteration is abandoned.
+
+    Args:
+        command: From ``find_converter``.
+        request: What to do.
+
+    Raises:
+        ConversionError: What the converter refuses, as its own class.
+        ConverterCrashed: The child died, or did not speak the protocol.
+    """
+    # Standard error goes to a file: a pipe that nobody empties would block the child.
+    with tempfile.TemporaryFile() as complaints:
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
+        )
+        with child:
+            try:
+                yield from _converse(child, request)
+                status = child.wait()
+            except BaseException:
+                child.kill()
+                raise
+        if status != 0:
+            raise ConverterCrashed(
+                f"the converter {_death(status)}",
+                hint="if memory ran out, close other programs; else report this with the lines below",
+                issues=_tail(complaints),
+            )
+
+
+def _converse(child: "subprocess.Popen[bytes]", request: Request) -> Iterator[Event]:
+    if child.stdin is None or child.stdout is None:
+        raise ConverterCrashed("the converter has no pipes")
+    try:
+        child.stdin.write(request.encode())
+        child.stdin.close()
+    except BrokenPipeError:
+        return  # its exit status says why
+    while line := child.stdout.readline(_LONGEST_EVENT):
+        event = parse_event(line)
+        if isinstance(event, Failed):
+            raise failure(event)
+        yield event
+
+
+def failure(event: Failed) -> ModelVaultError:
+    """Return the error that a ``Failed`` event stands for."""
+    kind = getattr(errors, event.error, None)
+    if not (isinstance(kind, type) and issubclass(kind, ModelVaultError)):
+        kind = ConverterCrashed
+    return kind(event.message, hint=event.hint, issues=event.issues)
+
+
+def _death(status: int) -> str:
+    return f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+
+
+def _tail(file: IO[bytes]) -> list[str]:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _CRASH_TAIL))
+    return file.read().decode("utf-8", "replace").splitlines()

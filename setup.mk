@@ -1,0 +1,18 @@
+# How the environment is made. Stamps: .runtime is what users install plus the GGUF
+# converter; .complete adds the test tools, torch and transformers (the referee of the
+# conversion tests) and the system packages.
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade --constraint constraints.txt pip setuptools wheel
+
+$(VENV)/.runtime: $(LOCK) | $(VENV)/bin/python
+	$(PIP) install --constraint constraints.txt --editable '.[gguf]'
+	touch $@
+
+# torch first and by its exact version: a range would bring the build for GPUs.
+$(VENV)/.complete: $(VENV)/.runtime tests/system-packages
+	sh tests/system-packages
+	$(PIP) install --constraint constraints.txt torch==2.13.0
+	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	touch $@

@@ -1,0 +1,93 @@
+"""Run the real ``modelvault`` command in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "COVERAGE_PROCESS_START")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a command did."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        """The JSON document on standard output."""
+        return json.loads(self.stdout)
+
+    def ok(self) -> "Outcome":
+        """Return itself, after asserting success."""
+        assert self.status == 0, f"exit {self.status}\n{self.stdout}\n{self.stderr}"
+        return self
+
+
+class Site:
+    """One side of the air gap: a home folder, a vault, a clean environment."""
+
+    def __init__(self, home: Path, *, prefix: Sequence[str] = (), **environment: str) -> None:
+        """Make the site.
+
+        Args:
+            home: HOME of its commands; the vault is ``home/.modelvault``.
+            prefix: Command to run everything under, such as ``unshare -n``.
+            environment: Further variables.
+        """
+        home.mkdir(parents=True, exist_ok=True)
+        self.home = home
+        self.vault = home / ".modelvault"
+        self._prefix = tuple(prefix)
+        self._environment = {
+            **{name: os.environ[name] for name in _INHERITED if name in os.environ},
+            "HOME": str(home),
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "NO_PROXY": "127.0.0.1",
+            **environment,
+        }
+
+    def start(self, *arguments: str | Path) -> "subprocess.Popen[str]":
+        """Start a command and return at once."""
+        return subprocess.Popen(
+            [*self._prefix, sys.executable, "-m", "modelvault", *map(str, arguments)],
+            env=self._environment,
+            cwd=self.home,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *arguments: str | Path, timeout: float = 300) -> Outcome:
+        """Run a command to its end."""
+        with self.start(*arguments) as process:
+            stdout, stderr = process.communicate(timeout=timeout)
+        return Outcome(status=process.returncode, stdout=stdout, stderr=stderr)
+
+    def kill_when(
+        self, condition: Callable[[], bool], *arguments: str | Path, timeout: float = 60
+    ) -> bool:
+        """Start a command and SIGKILL it once ``condition`` holds.
+
+        Returns:
+            Whether it was killed; False when it ended first.
+        """
+        deadline = time.monotonic() + timeout
+        with self.start(*arguments) as process:
+            while process.poll() is None and time.monotonic() < deadline:
+                if condition():
+                    process.send_signal(signal.SIGKILL)
+                    break
+                time.sleep(0.002)
+            process.communicate(timeout=30)
+        return process.returncode == -signal.SIGKILL
