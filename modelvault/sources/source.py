@@ -11,8 +11,9 @@ from typing import Protocol
 
 from modelvault.core.artifact import License, Origin
 from modelvault.core.digest import Digest
-from modelvault.core.names import ModelName
+from modelvault.core.names import ModelName, check_path
 from modelvault.core.progress import Progress
+from modelvault.errors import BadPath
 from modelvault.store.blobs import Store
 
 
@@ -38,13 +39,16 @@ class Offer:
 
     model: ModelName
     revision: str
-    """Full commit id; for folders see ``Artifact.revision``."""
+    """Full commit id; empty for folders, whose revision is known once they are hashed
+    (see ``Artifact.revision``)."""
     files: tuple[OfferedFile, ...]
     """Everything the revision holds, sorted by path."""
     license: License | None
     card: Mapping[str, str] = field(hash=False)
     """Chosen fields of the model card, as in ``Artifact.card``."""
     origin: Origin
+    notes: tuple[str, ...] = ()
+    """What the user should know before pulling, one sentence each."""
 
 
 class Source(Protocol):
@@ -71,3 +75,30 @@ class Source(Protocol):
             Corruption: Bytes do not match the declared digest, even after a second fetch.
             StorageError: The disk is full or refuses.
         """
+
+
+def check_paths(paths: Sequence[str], *, where: str) -> None:
+    """Check the paths that a source wants to offer, all of them before complaining.
+
+    Args:
+        paths: Relative paths, ``/`` between their parts.
+        where: What the source is, for the message.
+
+    Raises:
+        BadPath: A path is unsafe or listed twice; ``issues`` has every finding.
+    """
+    issues: list[str] = []
+    for path in paths:
+        try:
+            check_path(path)
+        except BadPath as error:
+            issues.append(error.message)
+    if len(set(paths)) != len(paths):
+        issues.append("a path is listed twice")
+    if issues:
+        more = f", and {len(issues) - 1} more" if len(issues) > 1 else ""
+        raise BadPath(
+            f"{where}: {issues[0]}{more}",
+            hint="such names cannot be carried safely; ask the publisher to rename the file",
+            issues=issues[:100],
+        )

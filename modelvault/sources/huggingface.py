@@ -1,0 +1,333 @@
+"""The Hub as a source: what a repository holds, pinned to one commit.
+
+The only module that imports ``huggingface_hub``, and for metadata alone: the library
+neither resumes downloads nor hashes what it downloads, so bytes come through
+``sources/download.py``.
+
+Invariants:
+    * Everything that is offered belongs to the commit the offer names.
+    * Whatever the library raises, inside iteration too, leaves as an error of this
+      project's tree; no message holds the token.
+
+Example:
+    >>> source = HubSource(ModelName.parse("acme/tiny"), None)
+    >>> offer = source.offer()
+    >>> digests = source.deliver(offer.files, store, Silence())
+"""
+
+import contextlib
+import functools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import huggingface_hub
+from huggingface_hub import HfApi
+from huggingface_hub.errors import (
+    DisabledRepoError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.hf_api import ModelInfo, RepoFile
+from huggingface_hub.utils import logging as hub_logging
+
+from modelvault import __version__
+from modelvault.core.artifact import HubOrigin
+from modelvault.core.digest import Digest
+from modelvault.core.manifest import MOST_FILES
+from modelvault.core.names import ModelName, is_commit
+from modelvault.core.progress import Progress
+from modelvault.errors import (
+    AccessDenied,
+    BadConfiguration,
+    BadDigest,
+    BadReference,
+    GatedRepository,
+    HubError,
+    HubUnreachable,
+    ModelVaultError,
+    RepositoryNotFound,
+    RevisionNotFound,
+)
+from modelvault.sources.card import choose_fields, clean, read_license
+from modelvault.sources.endpoint import REAL_HUB, check_token, parse_endpoint
+from modelvault.sources.remote import RemoteFile
+from modelvault.sources.session import PatientClient
+from modelvault.sources.source import Offer, OfferedFile, check_paths
+from modelvault.store.blobs import Store
+
+DEFAULT_CONNECTIONS = 4
+LARGEST_FILE = 2**53 - 1
+"""Bytes; sizes above it cannot be recorded."""
+
+_MOST_SCANNED = 2000
+"""Files above which the tree is listed without scan results: those come 50 a page."""
+
+_LOG_IN = "log in with 'hf auth login', set HF_TOKEN, or give --token-file"
+
+
+class HubSource:
+    """One repository of a Hub, at one revision."""
+
+    def __init__(
+        self,
+        model: ModelName,
+        revision: str | None,
+        *,
+        endpoint: str | None = None,
+        token: str | None = None,
+        connections: int = DEFAULT_CONNECTIONS,
+    ) -> None:
+        """Name what to pull; nothing is asked yet.
+
+        Args:
+            model: The repository.
+            revision: Branch, tag or commit; None for the default branch.
+            endpoint: Base URL of the Hub or mirror; None for ``HF_ENDPOINT`` or the real one.
+            token: Access token; None for ``HF_TOKEN``, ``HUGGING_FACE_HUB_TOKEN`` or the file
+                that ``hf auth login`` writes.
+            connections: Downloads at once.
+
+        Raises:
+            BadOption: The endpoint is not a plain ``http`` or ``https`` URL.
+            BadConfiguration: The token cannot be sent.
+        """  # the stored token is looked up in ``offer``: that may take the network
+        self._model = model
+        self._requested = revision or "main"
+        self._revision = revision
+        self._endpoint = parse_endpoint(endpoint or os.environ.get("HF_ENDPOINT") or REAL_HUB)
+        self._token = check_token(token) if token is not None else None
+        self._connections = connections
+        self._offer: Offer | None = None
+        self._repository = model
+
+    def offer(self) -> Offer:
+        """Return what the repository holds at the revision, pinned to its commit.
+
+        Raises:
+            RepositoryNotFound: No such repository, or it is hidden from this token.
+            RevisionNotFound: No such branch, tag or commit.
+            GatedRepository: The owner's terms have not been accepted for this token.
+            AccessDenied: The token is refused.
+            BadConfiguration: The stored token cannot be read or sent.
+            HubUnreachable: No answer within the permitted attempts.
+            HubError: The answer cannot be used.
+            BadPath: The repository holds paths that are unsafe.
+        """
+        _install_session()
+        if self._token is None:
+            self._token = _find_token()
+        api = HfApi(
+            endpoint=self._endpoint,
+            token=self._token if self._token is not None else False,
+            library_name="modelvault",
+            library_version=__version__,
+        )
+        with self._translated():
+            info = api.model_info(str(self._model), revision=self._revision, securityStatus=True)
+        commit = self._check_commit(info)
+        with self._translated():
+            if info.gated:
+                self._check_access(api)
+            scanned = len(info.siblings or ()) <= _MOST_SCANNED
+            tree = api.list_repo_tree(
+                str(self._model), recursive=True, expand=scanned, revision=commit
+            )
+            entries = list(islice(tree, MOST_FILES + 1))
+        self._offer = self._describe(info, commit, entries)
+        return self._offer
+
+    def deliver(
+        self, files: Sequence[OfferedFile], store: Store, progress: Progress
+    ) -> Mapping[str, Digest]:
+        """Bring the files into the store; return path → digest of each.
+
+        Raises:
+            FetchError: A file could not be fetched; everything that came is kept.
+            Corruption: Bytes do not match the declared digest, even after a second fetch.
+            StorageError: The disk is full or refuses.
+        """
+        from modelvault.sources.download import Downloader
+
+        offer = self._offer or self.offer()
+        downloader = Downloader(
+            store, token=self._token, connections=self._connections, progress=progress
+        )
+        return downloader.fetch_all([self._locate(file, offer.revision) for file in files])
+
+    def _locate(self, file: OfferedFile, commit: str) -> RemoteFile:
+        return RemoteFile(
+            path=file.path,
+            size=file.size,
+            url=f"{self._endpoint}/{self._repository}/resolve/{commit}/{quote(file.path)}",
+            sha256=file.sha256,
+            git_sha1=file.git_sha1,
+            commit=commit,
+        )
+
+    def _check_commit(self, info: ModelInfo) -> str:
+        commit = info.sha
+        if not isinstance(commit, str) or not is_commit(commit):
+            raise self._unusable("no commit id")
+        if is_commit(self._requested) and commit != self._requested:
+            raise self._unusable(f"commit {commit} where {self._requested} was asked for")
+        return commit
+
+    def _check_access(self, api: HfApi) -> None:
+        """Ask now whether gated files may be read, instead of at the first download."""
+        try:
+            api.auth_check(str(self._model))
+        except (GatedRepoError, RepositoryNotFoundError):
+            raise
+        except HfHubHTTPError as error:
+            if error.response.status_code != 404:  # mirrors lack this call
+                raise
+
+    def _describe(self, info: ModelInfo, commit: str, entries: Sequence[object]) -> Offer:
+        if len(entries) > MOST_FILES:
+            raise self._unusable(f"more than {MOST_FILES} files")
+        files = [self._read_file(entry) for entry in entries if isinstance(entry, RepoFile)]
+        check_paths([file.path for file in files], where=str(self._model))
+        with self._translated():
+            card: dict[str, object] = info.card_data.to_dict() if info.card_data else {}  # type: ignore[no-untyped-call]
+        notes: tuple[str, ...] = ()
+        renamed = _parse_name(info.id)
+        if renamed is not None and renamed != self._model:
+            self._repository = renamed
+            notes = (f"{self._model} is now called {renamed} on the Hub",)
+        return Offer(
+            model=self._model,
+            revision=commit,
+            files=tuple(sorted(files, key=lambda file: file.path)),
+            license=read_license(card),
+            card=choose_fields(card),
+            origin=HubOrigin(
+                endpoint=self._endpoint,
+                commit=commit,
+                requested=self._requested,
+                gated=bool(info.gated),
+                private=bool(info.private),
+            ),
+            notes=notes,
+        )
+
+    def _read_file(self, entry: Any) -> OfferedFile:
+        path, size, blob = entry.path, entry.size, entry.blob_id
+        if not isinstance(path, str) or type(size) is not int or not 0 <= size <= LARGEST_FILE:
+            raise self._unusable(f"file {path!r:.200} of size {size!r:.50}")
+        scan = entry.security.status if entry.security else ""
+        scan = clean(scan, longest=32) if isinstance(scan, str) else ""
+        if entry.lfs is not None:
+            if entry.lfs.size != size:
+                raise self._unusable(f"two sizes of {path}: {size} and {entry.lfs.size!r:.50}")
+            try:
+                digest = Digest(entry.lfs.sha256)
+            except (BadDigest, TypeError) as error:
+                raise self._unusable(f"digest {entry.lfs.sha256!r:.80} of {path}") from error
+            return OfferedFile(path=path, size=size, sha256=digest, scan=scan)
+        if not isinstance(blob, str) or not is_commit(blob):  # both are SHA-1 in hex
+            raise self._unusable(f"blob id {blob!r:.80} of {path}")
+        return OfferedFile(path=path, size=size, git_sha1=blob, scan=scan)
+
+    def _unusable(self, what: str) -> HubError:
+        return HubError(
+            f"{self._endpoint} answers with {self._redact(what)} for {self._model}",
+            hint="check that the endpoint is a Hugging Face Hub or a mirror of one",
+        )
+
+    def _redact(self, text: str) -> str:
+        return clean(text.replace(self._token, "***") if self._token else text, longest=300)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what the library raises inside the block into this project's errors."""
+        try:
+            yield
+        except ModelVaultError:
+            raise
+        except HFValidationError as error:
+            raise BadReference(f"'{self._model}' is not a name the Hub accepts") from error
+        except OfflineModeIsEnabled as error:
+            raise HubUnreachable(
+                f"{self._endpoint} may not be asked: offline mode is on",
+                hint="unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE",
+            ) from error
+        except HfHubHTTPError as error:
+            raise self._translate(error) from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            # the library indexes into whatever JSON came
+            raise self._unusable(
+                f"something that is not a Hub's ({type(error).__name__})"
+            ) from error
+        except (httpx2.HTTPError, httpx2.InvalidURL) as error:
+            raise self._unusable(f"bad HTTP ({type(error).__name__})") from error
+
+    def _translate(self, error: HfHubHTTPError) -> ModelVaultError:
+        status = error.response.status_code
+        page = f"{self._endpoint}/{self._model}"
+        if isinstance(error, GatedRepoError):
+            asked = f"ask for access at {page}"
+            if self._token is None:
+                hint = f"{asked}, then {_LOG_IN}"
+            else:
+                hint = f"{asked} with the account of this token, and wait until it is granted"
+            return GatedRepository(f"{self._model} is gated: its owner's terms apply", hint=hint)
+        if isinstance(error, RepositoryNotFoundError):
+            hint = f"check the spelling; for a private repository, {_LOG_IN}"
+            if self._token is not None:
+                hint = "check the spelling, and that this token may read the repository"
+            return RepositoryNotFound(f"{self._endpoint} has no model {self._model}", hint=hint)
+        if isinstance(error, RevisionNotFoundError):
+            return RevisionNotFound(
+                f"{self._model} has no revision '{self._requested}'",
+                hint=f"branches, tags and commits are listed at {page}/tree/main",
+            )
+        if isinstance(error, DisabledRepoError):
+            return AccessDenied(f"{self._endpoint} has disabled {self._model}")
+        if status in (401, 403):
+            refused = "this token" if self._token is not None else "a request without token"
+            return AccessDenied(
+                f"{self._endpoint} refuses {refused} for {self._model}", hint=_LOG_IN
+            )
+        said = self._redact(error.server_message or "")
+        return self._unusable(f"status {status}" + (f" ({said})" if said else ""))
+
+
+def _find_token() -> str | None:
+    """Return the token that the Hub's own tools would use."""
+    if huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+        return None
+    try:
+        token = huggingface_hub.get_token()
+    except ModelVaultError:
+        raise
+    except Exception as error:  # the library may exchange or refresh tokens over the network
+        raise BadConfiguration(
+            f"the stored access token cannot be read ({type(error).__name__})",
+            hint="log in again with 'hf auth login', or set HF_TOKEN",
+        ) from error
+    return check_token(token) if token else None
+
+
+def _parse_name(text: object) -> ModelName | None:
+    try:
+        return ModelName.parse(text) if isinstance(text, str) else None
+    except BadReference:
+        return None  # a mirror's own idea of a name; the asked one goes on being used
+
+
+@functools.cache
+def _install_session() -> None:
+    """Make the library talk through our client, with its own request hooks kept."""
+    hooks = huggingface_hub.get_session().event_hooks
+    huggingface_hub.set_client_factory(
+        lambda: PatientClient(event_hooks=hooks, follow_redirects=True)
+    )
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
