@@ -1,0 +1,335 @@
+"""The catalogue: what the vault holds, and what happened to it.
+
+Invariants:
+    * Every change and the event that tells of it are one transaction.
+    * Events are appended, never changed; each vouches for all before it.
+    * Values come out, never rows; errors come out as ``modelvault.errors``.
+    * Artefacts can be rebuilt from the store alone.
+
+Example::
+
+    with Catalog.open(layout) as catalog:
+        event = Event(verb="pull", subject=str(artifact.label))
+        catalog.add_artifact(artifact, manifest, event=event)
+        catalog.find(Reference.parse("org/name")).size
+"""
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from typing import Self
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from modelvault.catalog import artifacts, bundles, events, installs, listing, records, resolution
+from modelvault.catalog.database import Database, open_database
+from modelvault.catalog.rebuild import rebuild
+from modelvault.catalog.schema import ensure_current, set_aside_damaged
+from modelvault.catalog.values import (
+    Actor,
+    Bundle,
+    CatalogedArtifact,
+    ChainHead,
+    Clock,
+    Direction,
+    Event,
+    Install,
+    ListingRow,
+    RecordedBundle,
+    RecordedEvent,
+    RecordedInstall,
+    utc_now,
+)
+from modelvault.core.artifact import Artifact
+from modelvault.core.digest import Digest
+from modelvault.core.manifest import Manifest
+from modelvault.core.names import Reference
+from modelvault.errors import VaultNotFound
+from modelvault.store.layout import Layout
+
+__all__ = ["Catalog", "set_aside_damaged"]
+
+
+class Catalog:
+    """An open catalogue; use it in a ``with`` block. Threads may share it."""
+
+    def __init__(self, database: Database, *, actor: Actor, clock: Clock) -> None:
+        """Use a database whose schema is current; see ``Catalog.open``."""
+        self._database = database
+        self._actor = actor
+        self._clock = clock
+
+    @classmethod
+    def open(
+        cls,
+        layout: Layout,
+        *,
+        url: str | None = None,
+        actor: Actor | None = None,
+        clock: Clock = utc_now,
+    ) -> "Catalog":
+        """Return the catalogue of a vault, making or migrating it where needed.
+
+        Args:
+            layout: The vault; its folder exists.
+            url: ``postgresql://…``, or None for the SQLite file in the vault.
+            actor: Who acts; None for the account this process runs under.
+            clock: Tells the time.
+
+        Raises:
+            VaultNotFound: There is no folder.
+            BadConfiguration: The URL is not a PostgreSQL URL.
+            NewerCatalog: A newer release wrote the catalogue.
+            CatalogDamaged: The database is not one.
+            StorageError: The database refuses or cannot be reached.
+        """
+        if not layout.root.is_dir():
+            raise VaultNotFound(
+                f"{layout.root}: no vault here",
+                hint="the first pull or import makes one; or name another with --vault",
+            )
+        database = open_database(layout, url)
+        try:
+            ensure_current(database, layout)
+        except BaseException:
+            database.close()
+            raise
+        return cls(database, actor=actor or Actor.current(), clock=clock)
+
+    def __enter__(self) -> Self:
+        """Return the catalogue itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    @contextlib.contextmanager
+    def _changing(self, event: Event) -> Iterator[tuple[Session, dt.datetime]]:
+        """Yield a write transaction and its time; the event goes in before it commits."""
+        with self._database.writing() as session:
+            now = self._clock()
+            events.append(session, event, self._actor, now)
+            yield session, now
+
+    def add_artifact(self, artifact: Artifact, manifest: Manifest, *, event: Event) -> bool:
+        """Add an artefact; return whether it is new.
+
+        A known artefact is left alone, but the branch or tag it was requested under points
+        to its revision from now on.
+
+        Raises:
+            MalformedRecord: The manifest is not the artefact's.
+        """
+        with self._changing(event) as (session, now):
+            return artifacts.add(session, artifact, manifest, now)
+
+    def add_artifacts(
+        self,
+        items: Iterable[tuple[Artifact, Manifest]],
+        *,
+        event: Event,
+        bundle: Bundle | None = None,
+    ) -> tuple[Digest, ...]:
+        """Add many artefacts, all or none; return the identities of those that are new.
+
+        After ``event`` itself, each new artefact gets an event of its own, of the same verb
+        and details, whose subject is its full reference: its history begins there.
+
+        Args:
+            items: Artefacts with their manifests; read once.
+            event: What happened as a whole, such as an import.
+            bundle: The bundle they came in, recorded in the same transaction.
+
+        Raises:
+            MalformedRecord: A manifest is not its artefact's.
+        """
+        new: list[Digest] = []
+        with self._changing(event) as (session, now):
+            for artifact, manifest in items:
+                if artifacts.add(session, artifact, manifest, now):
+                    new.append(artifact.digest)
+                    details = {**event.details, "artifact": str(artifact.digest)}
+                    own = Event(verb=event.verb, subject=str(artifact.reference), details=details)
+                    events.append(session, own, self._actor, now)
+            if bundle is not None:
+                bundles.add(session, bundle, now)
+        return tuple(new)
+
+    def find(self, reference: Reference) -> CatalogedArtifact:
+        """Return the artefact that a reference means; ``resolution`` says how.
+
+        Raises:
+            ArtifactNotFound: There is none; the hint says what is near.
+            BadReference: The prefix of a commit fits several revisions.
+            CatalogDamaged: Its record was altered.
+        """
+        with self._database.reading() as session:
+            return resolution.find(session, reference)
+
+    def artifact(self, digest: Digest) -> CatalogedArtifact:
+        """Return the artefact of this identity.
+
+        Raises:
+            ArtifactNotFound: There is none.
+            CatalogDamaged: Its record was altered.
+        """
+        with self._database.reading() as session:
+            return records.read(session, digest)
+
+    def artifacts(self) -> Iterator[CatalogedArtifact]:
+        """Yield every artefact, oldest first.
+
+        Raises:
+            CatalogDamaged: A record was altered.
+        """
+        return records.read_all(self._database)
+
+    def listing(self) -> list[ListingRow]:
+        """Return every artefact as a line of a list; see ``read_listing`` for a quicker way."""
+        with self._database.reading() as session:
+            return listing.parse_listing(session.execute(text(listing.QUERY)))
+
+    def parents(self, digest: Digest) -> tuple[CatalogedArtifact, ...]:
+        """Return what an artefact was converted from, nearest first, as far as it is here."""
+        with self._database.reading() as session:
+            return tuple(records.read_parents(session, digest))
+
+    def children(self, digest: Digest) -> tuple[CatalogedArtifact, ...]:
+        """Return what was converted from an artefact, oldest first."""
+        with self._database.reading() as session:
+            return tuple(records.read_children(session, digest))
+
+    def referenced_digests(self) -> set[Digest]:
+        """Return the digests of all records, manifests and files: what gc must keep."""
+        with self._database.reading() as session:
+            return records.read_referenced(session)
+
+    def remove_artifact(self, digest: Digest, *, event: Event) -> None:
+        """Forget an artefact; its blobs stay until they are collected.
+
+        Raises:
+            ArtifactNotFound: There is none.
+            TargetConflict: It is installed somewhere.
+        """
+        with self._changing(event) as (session, _):
+            artifacts.remove(session, digest)
+
+    def rebuild(
+        self, records: Iterable[tuple[Artifact, Manifest, dt.datetime]], *, event: Event
+    ) -> int:
+        """Make the catalogue hold exactly these artefacts; return their number.
+
+        Events, installs and bundles stay. Labels point to the newest revision that was
+        requested under them.
+
+        Args:
+            records: Artefacts in any order, with the time each was first kept; read once.
+            event: What to log.
+
+        Raises:
+            MalformedRecord: A manifest is not its artefact's.
+        """
+        with self._changing(event) as (session, _):
+            return rebuild(session, records)
+
+    def record_bundle(self, bundle: Bundle, *, event: Event) -> int:
+        """Record a bundle that left or entered this site; return the number of its row."""
+        with self._changing(event) as (session, now):
+            return bundles.add(session, bundle, now)
+
+    def bundles(self) -> tuple[RecordedBundle, ...]:
+        """Return every recorded bundle, oldest first."""
+        with self._database.reading() as session:
+            return tuple(bundles.read_all(session))
+
+    def last_serial(self, publisher: str, *, direction: Direction | None = None) -> int:
+        """Return the highest serial of a publisher's bundles; 0 where there is none.
+
+        Args:
+            publisher: Fingerprint of the publisher's key.
+            direction: Only bundles that went this way; None for both.
+        """
+        with self._database.reading() as session:
+            return bundles.read_last_serial(session, publisher, direction)
+
+    def add_install(
+        self, install: Install, *, event: Event, replaces: int | None = None
+    ) -> RecordedInstall:
+        """Record an install; return it with its number.
+
+        Args:
+            install: What was installed where.
+            event: What to log.
+            replaces: Number of the active install whose place it takes, closed in the same
+                transaction.
+
+        Raises:
+            ArtifactNotFound: The catalogue does not hold the artefact.
+            InstallNotFound: There is no active install to replace.
+            TargetConflict: Another active install has the same target, location and name.
+            MalformedRecord: The receipt, name or location cannot be kept.
+        """
+        with self._changing(event) as (session, now):
+            return installs.add(session, install, now, replaces=replaces)
+
+    def close_install(self, number: int, *, event: Event) -> RecordedInstall:
+        """Record that an install was removed; return it as it is now.
+
+        Raises:
+            InstallNotFound: There is no such install, or it was removed before.
+        """
+        with self._changing(event) as (session, now):
+            return installs.close(session, number, now)
+
+    def installs(
+        self, *, active: bool = True, artifact: Digest | None = None
+    ) -> tuple[RecordedInstall, ...]:
+        """Return installs, oldest first.
+
+        Args:
+            active: Leave out those that were removed.
+            artifact: Only installs of this artefact; None for all.
+        """
+        with self._database.reading() as session:
+            return tuple(installs.read_all(session, artifact, active=active))
+
+    def record(self, event: Event) -> ChainHead:
+        """Log something that changes nothing else; return the new end of the log."""
+        with self._database.writing() as session:
+            return events.append(session, event, self._actor, self._clock())
+
+    def history(self, subject: str | None = None) -> Iterator[RecordedEvent]:
+        """Yield events, oldest first.
+
+        Args:
+            subject: Only events about this subject; for ``ORG/NAME`` also those about its
+                revisions and variants. None for all.
+
+        Raises:
+            CatalogDamaged: An event cannot be read.
+        """
+        return events.read_history(self._database, subject)
+
+    def chain_head(self) -> ChainHead:
+        """Return the end of the log, to be kept elsewhere as an anchor."""
+        with self._database.reading() as session:
+            return events.read_head(session)
+
+    def verify_history(self, *, anchor: ChainHead | None = None) -> int:
+        """Recompute the chain of events; return their number.
+
+        Args:
+            anchor: A head kept elsewhere that the log must still contain. Without one, a
+                log that was cut short at its end cannot be told from a younger one.
+
+        Raises:
+            CatalogDamaged: An event was altered, removed or inserted; the message names the
+                first one that does not fit.
+        """
+        return events.verify(self._database, anchor)

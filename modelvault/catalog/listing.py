@@ -1,0 +1,108 @@
+"""The quick way to the list of artefacts, for ``modelvault list`` and completion.
+
+On SQLite it reads the view ``artifact_listing`` through the standard library, because
+importing SQLAlchemy takes longer than everything else a listing does. Where the
+database is PostgreSQL, missing, or in need of a migration, the catalogue is opened in
+full.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+from urllib.parse import quote
+
+from modelvault.catalog.faults import sqlite_errors
+from modelvault.catalog.values import ListingRow
+from modelvault.catalog.versions import is_current
+from modelvault.core.names import ModelName, Reference
+from modelvault.errors import BadReference, CatalogDamaged
+from modelvault.store.layout import Layout
+
+COLUMNS = (
+    "model, revision, variant, labels, format, quantization, license, digest, size, "
+    "file_count, created_at, targets"
+)
+QUERY = f"SELECT {COLUMNS} FROM artifact_listing ORDER BY model, ordinal"  # noqa: S608 - constant
+
+_BUSY_SECONDS = 30
+
+
+def read_listing(layout: Layout, url: str | None = None) -> list[ListingRow]:
+    """Return every artefact of a vault, sorted by model, oldest first.
+
+    Args:
+        layout: The vault.
+        url: ``postgresql://…``, or None for the SQLite file in the vault.
+
+    Raises:
+        NewerCatalog: A newer release wrote the catalogue.
+        CatalogDamaged: The database is not one, or was altered.
+        StorageError: The database refuses or cannot be reached.
+    """
+    if url is None and layout.catalog.is_file():
+        rows = _read_sqlite(layout)
+        if rows is not None:
+            return rows
+    from modelvault.catalog.catalog import Catalog
+
+    with Catalog.open(layout, url=url) as catalog:
+        return catalog.listing()
+
+
+def _read_sqlite(layout: Layout) -> list[ListingRow] | None:
+    """Return the listing, or None where the schema has to be brought up to date."""
+    where = str(layout.catalog)
+    uri = f"file:{quote(where)}?mode=ro"
+    with (
+        sqlite_errors(where),
+        contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection,
+    ):
+        has_version = connection.execute(
+            "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
+        ).fetchone()
+        if has_version is None:
+            return None
+        version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+        if not is_current(None if version is None else str(version[0]), where):
+            return None
+        return parse_listing(connection.execute(QUERY))
+
+
+def parse_listing(rows: Iterable[Any]) -> list[ListingRow]:
+    """Return the rows of ``QUERY`` as values.
+
+    Raises:
+        CatalogDamaged: A row holds what the catalogue never writes.
+    """
+    try:
+        return [_parse(row) for row in rows]
+    except (BadReference, TypeError, ValueError, AttributeError) as error:
+        raise CatalogDamaged(f"the catalogue's list cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def _model(text: str) -> ModelName:
+    return ModelName.parse(text)
+
+
+def _parse(row: Sequence[Any]) -> ListingRow:
+    model, revision, variant, labels, format_, quantization, license_, digest, *rest = row
+    size, file_count, created_at, targets = rest
+    return ListingRow(
+        reference=Reference(model=_model(model), revision=revision, variant=variant),
+        labels=_split(labels),
+        format=format_,
+        quantization=quantization,
+        license=license_,
+        digest=f"sha256:{digest}",
+        size=int(size),
+        file_count=int(file_count),
+        created_at=created_at,
+        targets=_split(targets),
+    )
+
+
+def _split(joined: str | None) -> tuple[str, ...]:
+    return tuple(sorted(set(joined.split(",")))) if joined else ()

@@ -1,0 +1,191 @@
+"""What goes into the catalogue and comes out of it: values, never rows.
+
+Importable without SQLAlchemy, so that listing stays quick.
+
+Example:
+    >>> Event(verb="pull", subject="org/name", details={"revision": "main"}).verb
+    'pull'
+"""
+
+import datetime as dt
+import os
+import pwd
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from modelvault.core.artifact import Artifact
+from modelvault.core.canonical import Json
+from modelvault.core.digest import Digest
+from modelvault.core.names import Reference
+
+Clock = Callable[[], dt.datetime]
+"""Tells the time, with its zone."""
+
+
+def utc_now() -> dt.datetime:
+    """Return the time in UTC."""
+    return dt.datetime.now(dt.UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actor:
+    """Who acts, as the event log remembers it."""
+
+    name: str
+    """Account name."""
+    host: str
+    """Name of the machine."""
+
+    @classmethod
+    def current(cls) -> "Actor":
+        """Return the account this process runs under.
+
+        The account comes from the system's user database, never from the environment,
+        which anybody can set.
+        """
+        uid = os.getuid()
+        try:
+            name = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            name = f"uid {uid}"
+        return cls(name=name, host=os.uname().nodename)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened, as the caller tells it; the catalogue adds the rest."""
+
+    verb: str
+    """What was done: ``pull``, ``import``, ``install`` …"""
+    subject: str
+    """What it was done to: a reference, a bundle's digest, a key's fingerprint."""
+    details: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Further facts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedEvent:
+    """One entry of the append-only log."""
+
+    sequence: int
+    """Position in the log; the first is 1."""
+    time: dt.datetime
+    actor: str
+    host: str
+    verb: str
+    subject: str
+    details: Mapping[str, str] = field(hash=False)
+    hash: Digest
+    """Digest over this entry and the hash of the one before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainHead:
+    """The end of the log at some time; kept elsewhere, it shows a log that was cut short."""
+
+    sequence: int
+    """Number of events; 0 for an empty log."""
+    hash: Digest
+    """Hash of the last one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogedArtifact:
+    """An artefact with what the catalogue knows of it."""
+
+    artifact: Artifact
+    digest: Digest
+    """Identity of the artefact."""
+    size: int
+    """Bytes of all its files."""
+    file_count: int
+    labels: tuple[str, ...]
+    """Branches and tags that currently stand for its revision in this vault, sorted."""
+    created_at: dt.datetime
+    """When it was first catalogued here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListingRow:
+    """One line of ``modelvault list``."""
+
+    reference: Reference
+    """Full reference, revision included."""
+    labels: tuple[str, ...]
+    """Branches and tags that currently stand for the revision, sorted."""
+    format: str
+    quantization: str | None
+    license: str | None
+    """Licence tag."""
+    digest: str
+    """Identity of the artefact, as ``sha256:<hex>``."""
+    size: int
+    """Bytes of all its files."""
+    file_count: int
+    created_at: str
+    """When it was first catalogued here: UTC, as ISO 8601."""
+    targets: tuple[str, ...]
+    """Runtimes it is installed into, sorted."""
+
+
+class Direction(StrEnum):
+    """Which way a bundle went."""
+
+    EXPORTED = "exported"
+    IMPORTED = "imported"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A bundle that left or entered this site."""
+
+    index: Digest
+    """Digest of the bundle's index."""
+    direction: Direction
+    serial: int
+    """The publisher's running number."""
+    publisher: str
+    """Fingerprint of the publisher's key, ``SHA256:…``."""
+    layout: str
+    """``volumes``, ``plain`` or ``oci``."""
+    location: str
+    """Where it was written to or read from, for people."""
+    artifacts: tuple[Digest, ...]
+    """Identities of the artefacts in it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedBundle:
+    """A bundle as the catalogue remembers it."""
+
+    id: int
+    bundle: Bundle
+    created_at: dt.datetime
+    """When it was exported or imported here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Install:
+    """An artefact put into a runtime, as the caller tells it."""
+
+    artifact: Digest
+    target: str
+    """Name of the runtime: ``ollama``, ``vllm`` …"""
+    name: str
+    """What the runtime calls the model."""
+    location: str
+    """The runtime's folder or store."""
+    receipt: Json = field(hash=False)
+    """What was done, so that it can be undone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedInstall:
+    """An install as the catalogue remembers it."""
+
+    id: int
+    install: Install
+    installed_at: dt.datetime
+    removed_at: dt.datetime | None
+    """None while it is in use."""

@@ -1,0 +1,38 @@
+"""Every test of the catalogue runs on SQLite and on PostgreSQL."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelvault.catalog.catalog import Catalog
+from tests.catalog.place import Place, new_layout
+from tests.support.postgresql import Server, postgresql_server
+
+__all__ = ["postgresql_server"]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+    """A vault without a catalogue."""
+    layout = new_layout(tmp_path / "vault")
+    if request.param == "sqlite":
+        yield Place(layout=layout, url=None)
+        return
+    server: Server = request.getfixturevalue("postgresql_server")
+    url = server.create_database()
+    yield Place(layout=layout, url=url)
+    server.drop_database(url)
+
+
+@pytest.fixture
+def catalog(place: Place) -> Iterator[Catalog]:
+    """An empty catalogue."""
+    with place.open() as catalog:
+        yield catalog
+
+
+@pytest.fixture
+def lite(tmp_path: Path) -> Place:
+    """A vault whose catalogue is SQLite, for what only a file can suffer."""
+    return Place(layout=new_layout(tmp_path / "vault"), url=None)
