@@ -1,1 +1,4 @@
-"""Bundles: what crosses the air gap, and how it is written and read."""
+"""Bundles: what crosses the air gap, written, read, checked and found.
+
+The format is specified in ``docs/formats/bundle.md``.
+"""

@@ -1,0 +1,83 @@
+"""Names of a bundle's files on the medium, and the sizes of its volumes; no I/O.
+
+Example:
+    >>> parse_volume_size("25GB")
+    25000000000
+"""
+
+import re
+
+from modelvault.errors import BadOption
+
+FOLDER = "modelvault-bundle"
+PARTIAL_FOLDER = "modelvault-bundle.partial"
+"""Where a bundle is written before it is published; never read as a bundle."""
+FORMER_FOLDER = "modelvault-bundle.old"
+"""Where a bundle stands while another replaces it; never read as a bundle."""
+
+INDEX = "index.json"
+SIGNATURE = "index.sig"
+PUBLISHER = "publisher.pem"
+
+VOLUMES = "volumes"
+"""The layout of numbered volumes, split inside files."""
+
+VOLUME_NAME = re.compile(r"volume-[0-9]{4}\.mvb")
+
+SMALLEST_VOLUME = 1024 * 1024
+FAT_LARGEST_FILE = 2**32 - 1
+"""FAT keeps a file's length in 32 bits."""
+USUAL_VOLUME = 64 * 1024**3
+
+_NAMED_SIZES = {
+    "fat32": FAT_LARGEST_FILE,
+    # A single-layer DVD holds 4 700 372 992 bytes; the rest is for the index and UDF.
+    "dvd": 4_650_000_000,
+}
+_SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?\s*([kmgt]i?b?|b|)", re.IGNORECASE)
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def volume_name(position: int) -> str:
+    """Return the name of the volume at ``position``, counted from 0."""
+    return f"volume-{position + 1:04d}.mvb"
+
+
+def parse_volume_size(text: str) -> int:
+    """Return the largest size of a volume, in bytes.
+
+    Args:
+        text: ``fat32``, ``dvd``, a number of bytes, or a number with a decimal (``25GB``)
+            or binary (``16GiB``) unit.
+
+    Raises:
+        BadOption: Not a size, or below 1 MiB.
+    """
+    hint = "write fat32, dvd, a number of bytes, or a size such as 25GB or 16GiB"
+    named = _NAMED_SIZES.get(text.strip().lower())
+    if named is not None:
+        return named
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise BadOption(f"'{text}' is not a volume size", hint=hint)
+    whole, fraction, unit = match[1], match[2] or "", match[3].lower()
+    if fraction and unit in ("", "b"):
+        raise BadOption(f"'{text}' is not a whole number of bytes", hint=hint)
+    base = 1024 if "i" in unit else 1000
+    scale: int = base ** _POWERS[unit.rstrip("b").rstrip("i")]
+    size: int = int(whole + fraction) * scale // 10 ** len(fraction)
+    if not SMALLEST_VOLUME <= size < 2**63:
+        raise BadOption(
+            f"volumes of {size} bytes are not possible: at least {SMALLEST_VOLUME} bytes",
+            hint=hint,
+        )
+    return size
+
+
+def usual_volume_size(file_system: str) -> int:
+    """Return the size of volumes for a file system, in bytes.
+
+    Args:
+        file_system: Type as the kernel names it, such as ``vfat`` or ``ext4``.
+    """
+    return FAT_LARGEST_FILE if file_system in ("vfat", "msdos") else USUAL_VOLUME

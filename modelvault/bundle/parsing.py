@@ -1,0 +1,173 @@
+"""Reading an index from bytes: form, version, fields, limits, then the structural rules.
+
+Nothing here is about trust; the bytes have been verified before, or must not be believed.
+"""
+
+import re
+from datetime import datetime
+
+from modelvault.bundle import layouts
+from modelvault.bundle.index import (
+    CODECS,
+    INDEX_LIMIT,
+    INDEX_TYPE,
+    LARGEST_PIECE,
+    LARGEST_SERIAL,
+    MOST_ARTIFACTS,
+    MOST_BLOBS,
+    MOST_CARRIERS,
+    NONE,
+    Assumed,
+    BlobPieces,
+    Carrier,
+    Entry,
+    Index,
+    Piece,
+)
+from modelvault.bundle.structure import check_structure
+from modelvault.core import canonical
+from modelvault.core.digest import Digest
+from modelvault.core.fields import LARGEST_INTEGER, Fields
+from modelvault.errors import BadDigest, MalformedRecord, UnsupportedVersion
+
+_TYPE = re.compile(r"modelvault/bundle/v([1-9][0-9]{0,8})")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
+
+
+def parse_index(data: bytes) -> Index:
+    """Return the index encoded in ``data``.
+
+    Raises:
+        UnsupportedVersion: Written by a newer release, or in a layout unknown here.
+        MalformedRecord: Not an index, not canonical, or against a structural rule.
+    """
+    fields = Fields(canonical.parse(data, limit=INDEX_LIMIT), where="index")
+    _check_version(fields)
+    try:
+        index = Index(
+            generator=fields.text("generator", longest=128),
+            serial=fields.integer("serial", least=1, most=LARGEST_SERIAL),
+            created=check_time(fields.text("created"), "created"),
+            expires=_parse_expiry(fields),
+            artifacts=tuple(
+                _parse_entry(item) for item in fields.items("artifacts", most=MOST_ARTIFACTS)
+            ),
+            assumed=tuple(
+                _parse_assumed(item) for item in fields.items("assumed", most=MOST_BLOBS)
+            ),
+            blobs=tuple(_parse_blob(item) for item in fields.items("blobs", most=MOST_BLOBS)),
+            carriers=tuple(
+                _parse_carrier(position, item)
+                for position, item in enumerate(fields.items("carriers", most=MOST_CARRIERS))
+            ),
+        )
+    except BadDigest as error:
+        raise MalformedRecord(f"index: {error}") from error
+    fields.finish()
+    check_structure(index)
+    return index
+
+
+def check_time(text: str, name: str) -> str:
+    """Return ``text`` if it is RFC 3339 in UTC with whole seconds, such as ``…T12:00:00Z``.
+
+    Raises:
+        MalformedRecord: It is not; the message uses ``name``.
+    """
+    if not _TIME.fullmatch(text):
+        raise MalformedRecord(f"index: '{name}' is {text[:64]!r}, not like 2026-05-01T12:00:00Z")
+    try:
+        datetime.fromisoformat(text)
+    except ValueError as error:
+        raise MalformedRecord(f"index: '{name}' is {text!r}: {error}") from error
+    return text
+
+
+def _check_version(fields: Fields) -> None:
+    kind = fields.text("_type")
+    match = _TYPE.fullmatch(kind)
+    if match is None:
+        raise MalformedRecord("index: not of type modelvault/bundle/v1")
+    hint = "update ModelVault on this side, or export again with this side's release"
+    if kind != INDEX_TYPE:
+        raise UnsupportedVersion(
+            f"the bundle is of format {match[1]}; this release reads 1", hint=hint
+        )
+    layout = fields.text("layout", longest=64)
+    if layout != layouts.VOLUMES:
+        raise UnsupportedVersion(f"the bundle has a layout unknown here: {layout!r}", hint=hint)
+
+
+def _parse_expiry(fields: Fields) -> str | None:
+    text = fields.optional_text("expires")
+    if text is None:
+        return None
+    # Both texts have one fixed form, so their order is the order of the times.
+    if check_time(text, "expires") <= fields.text("created"):
+        raise MalformedRecord("index: 'expires' is not later than 'created'")
+    return text
+
+
+def _parse_entry(item: canonical.Json) -> Entry:
+    fields = Fields(item, where="index.artifacts")
+    entry = Entry(
+        record=Digest.parse(fields.text("record")), manifest=Digest.parse(fields.text("manifest"))
+    )
+    fields.finish()
+    return entry
+
+
+def _parse_assumed(item: canonical.Json) -> Assumed:
+    fields = Fields(item, where="index.assumed")
+    blob = Assumed(digest=Digest.parse(fields.text("digest")), size=fields.integer("size"))
+    fields.finish()
+    return blob
+
+
+def _parse_carrier(position: int, item: canonical.Json) -> Carrier:
+    fields = Fields(item, where=f"index.carriers[{position}]")
+    name = fields.text("name", longest=255)
+    if name != layouts.volume_name(position):
+        raise MalformedRecord(
+            f"index: carrier {position} is called {name!r} instead of"
+            f" '{layouts.volume_name(position)}'"
+        )
+    carrier = Carrier(
+        name=name,
+        size=fields.integer("size", least=1),
+        head=Digest.parse(fields.text("head")),
+    )
+    fields.finish()
+    return carrier
+
+
+def _parse_blob(item: canonical.Json) -> BlobPieces:
+    fields = Fields(item, where="index.blobs")
+    blob = BlobPieces(
+        digest=Digest.parse(fields.text("digest")),
+        size=fields.integer("size"),
+        pieces=tuple(_parse_piece(piece) for piece in fields.items("pieces", most=LARGEST_INTEGER)),
+    )
+    fields.finish()
+    return blob
+
+
+def _parse_piece(item: canonical.Json) -> Piece:
+    fields = Fields(item, where="index.blobs.pieces")
+    piece = Piece(
+        start=fields.integer("start"),
+        size=fields.integer("size", least=1, most=LARGEST_PIECE),
+        codec=fields.text("codec", longest=16),
+        carrier=fields.integer("carrier", most=MOST_CARRIERS - 1),
+        offset=fields.integer("offset"),
+        stored=fields.integer("stored", least=1, most=LARGEST_PIECE),
+        digest=Digest.parse(fields.text("digest")),
+    )
+    fields.finish()
+    if piece.codec not in CODECS:
+        raise MalformedRecord(f"index: unknown codec {piece.codec!r}")
+    if piece.codec == NONE and piece.stored != piece.size:
+        raise MalformedRecord("index: a piece without codec has two sizes")
+    if piece.codec != NONE and piece.stored >= piece.size:
+        raise MalformedRecord("index: a compressed piece is not smaller than its raw bytes")
+    return piece

@@ -1,0 +1,154 @@
+"""A bundle's place on a medium: its folder, the one it is written in, and the exchange.
+
+A bundle appears under its name by one rename, complete and flushed; leftovers of a crash
+have other names, and the next export clears them away.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelvault import fsio
+from modelvault.bundle import layouts
+from modelvault.bundle.carriers import find_faults, read_capped
+from modelvault.bundle.index import INDEX_LIMIT, Index
+from modelvault.core.ports import Signer
+from modelvault.errors import BadOption, BundleDamaged, VaultBusy
+
+_OURS = frozenset({layouts.INDEX, layouts.SIGNATURE, layouts.PUBLISHER})
+
+
+class Place:
+    """Where a bundle stands, or will stand, below one folder of a medium."""
+
+    def __init__(self, folder: Path) -> None:
+        """Use an existing folder."""
+        self._folder = folder
+        self.bundle = folder / layouts.FOLDER
+        self._partial = folder / layouts.PARTIAL_FOLDER
+        self._former = folder / layouts.FORMER_FOLDER
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other exports away; the folder itself is locked, nothing is left on it.
+
+        Raises:
+            VaultBusy: Another process is writing here.
+        """
+        with fsio.storage_errors(self._folder):
+            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise VaultBusy(
+                    f"{self._folder}: another export is writing here",
+                    hint="wait for it to end, then run this again",
+                ) from error
+            yield
+        finally:
+            os.close(descriptor)
+
+    def recover(self) -> None:
+        """Undo what a killed export left: bring a former bundle back, clear the rest.
+
+        Raises:
+            BadOption: Something that ModelVault did not write stands in the way.
+        """
+        if self._former.exists() and not os.path.lexists(self.bundle):
+            self._rename(self._former, self.bundle)
+        self._clear(self._former)
+        self._clear(self._partial)
+
+    def standing_index(self) -> bytes | None:
+        """Return the index of the bundle that stands here, unverified; None for no bundle.
+
+        Raises:
+            BadOption: Something else stands here under the bundle's name.
+        """
+        if not os.path.lexists(self.bundle):
+            return None
+        hint = "move it away, or choose another folder"
+        if self.bundle.is_symlink() or not self.bundle.is_dir():
+            raise BadOption(f"{self.bundle}: not a folder", hint=hint)
+        try:
+            return read_capped(self.bundle / layouts.INDEX, INDEX_LIMIT)
+        except (FileNotFoundError, BundleDamaged) as error:
+            raise BadOption(f"{self.bundle}: not a bundle", hint=hint) from error
+
+    def published_by(self, signer: Signer) -> bool:
+        """Return whether the standing bundle carries this key and has a signature."""
+        try:
+            key = read_capped(self.bundle / layouts.PUBLISHER, len(signer.public_key))
+            return key == signer.public_key and bool(
+                read_capped(self.bundle / layouts.SIGNATURE, 1)
+            )
+        except (FileNotFoundError, BundleDamaged):
+            return False
+
+    def faults(self, index: Index) -> tuple[str, ...]:
+        """Return what sizes and beginnings show to be wrong with the standing volumes."""
+        return find_faults(self.bundle, index)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Path]:
+        """Yield an empty folder; when the block fails, it is cleared away again."""
+        with fsio.storage_errors(self._partial):
+            self._partial.mkdir()
+        try:
+            yield self._partial
+        except BaseException:
+            with contextlib.suppress(OSError, BadOption):  # the first error is the one to report
+                self._clear(self._partial)
+            raise
+
+    def seal(self, partial: Path, data: bytes, *, signature: bytes, signer: Signer) -> None:
+        """Complete the folder that was written, signature last, and publish it.
+
+        Args:
+            partial: What ``writing`` yielded; its volumes are durable.
+            data: The index.
+            signature: The envelope over it.
+            signer: Whose public key goes beside it.
+        """
+        fsio.sync_folder(partial)
+        fsio.write_durably(partial / layouts.PUBLISHER, signer.public_key)
+        fsio.write_durably(partial / layouts.INDEX, data)
+        fsio.write_durably(partial / layouts.SIGNATURE, signature)
+        if os.path.lexists(self.bundle):
+            self._rename(self.bundle, self._former)
+        self._rename(partial, self.bundle)
+        self._clear(self._former)
+
+    def _rename(self, source: Path, target: Path) -> None:
+        with fsio.storage_errors(target):
+            os.replace(source, target)
+        fsio.sync_folder(self._folder)
+
+    def _clear(self, folder: Path) -> None:
+        """Remove one of our folders, if it holds nothing but our files."""
+        if not os.path.lexists(folder):
+            return
+        hint = "move it away, then run this again"
+        if folder.is_symlink() or not folder.is_dir():
+            raise BadOption(f"{folder}: not a folder", hint=hint)
+        with fsio.storage_errors(folder):
+            names = os.listdir(folder)
+            foreign = [name for name in names if not _is_ours(name)]
+            if foreign:
+                raise BadOption(f"{folder}: holds '{min(foreign)}', not ours", hint=hint)
+            # The index first: what is half removed must not read as a bundle.
+            for name in sorted(names, key=lambda name: (name != layouts.INDEX, name)):
+                (folder / name).unlink()
+            folder.rmdir()
+        fsio.sync_folder(self._folder)
+
+
+def _is_ours(name: str) -> bool:
+    return (
+        name in _OURS
+        or layouts.VOLUME_NAME.fullmatch(name) is not None
+        or name.startswith(".")  # our temporary files, and what file managers leave
+    )

@@ -1,0 +1,205 @@
+"""Reading a bundle: trust first, and trust as a type.
+
+``open_bundle`` gives an ``UnverifiedBundle``: bytes, and nothing that could be done with
+them but ``verify``. Only that gives a ``VerifiedBundle``, the one type that ``check`` and
+``receive`` take. Each step is one of ``docs/formats/bundle.md``, "The order of checks".
+
+Example:
+    >>> bundle = open_bundle(Path("/media/stick")).verify(verifier)
+    >>> bundle.check_carriers()
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelvault.bundle import codec, layouts
+from modelvault.bundle.carriers import CarrierReader, find_faults, read_capped
+from modelvault.bundle.index import INDEX_LIMIT, BlobPieces, Index, Piece
+from modelvault.bundle.parsing import parse_index
+from modelvault.core.digest import Digest
+from modelvault.core.ports import Verdict, Verifier
+from modelvault.errors import (
+    BadSignature,
+    BundleDamaged,
+    BundleNotFound,
+    MalformedRecord,
+)
+
+SIGNATURE_LIMIT = 1024 * 1024
+"""Largest envelope that is read, in bytes."""
+PUBLISHER_LIMIT = 64 * 1024
+"""Largest public key that is read, in bytes."""
+
+_SEAL = object()
+"""Held by this module alone: what it takes to make a ``VerifiedBundle``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnverifiedBundle:
+    """Bytes from a medium, bounded and otherwise unexamined."""
+
+    folder: Path
+    """The bundle's own folder."""
+    index_bytes: bytes
+    signature: bytes
+    publisher: bytes
+    """The public key that came along, as PEM; empty when none did. It proves nothing."""
+
+    def verify(self, verifier: Verifier) -> "VerifiedBundle":
+        """Return the bundle, once its signature and its index hold.
+
+        Raises:
+            BadSignature: The envelope does not vouch for these bytes.
+            UnknownSigner: It does, by a key that the policy does not trust.
+            UnsupportedVersion: Written by a newer release.
+            MalformedRecord: Signed, but not an index that obeys the rules.
+        """
+        verdict = verifier.verify(layouts.INDEX, self.index_bytes, self.signature)
+        return VerifiedBundle(
+            _SEAL,
+            folder=self.folder,
+            index=parse_index(self.index_bytes),
+            index_digest=Digest.of(self.index_bytes),
+            verdict=verdict,
+        )
+
+
+class VerifiedBundle:
+    """A bundle whose index is signed and sound; its carriers are still to be checked."""
+
+    __slots__ = ("folder", "index", "index_digest", "verdict")
+
+    def __init__(
+        self, seal: object, *, folder: Path, index: Index, index_digest: Digest, verdict: Verdict
+    ) -> None:
+        """For ``UnverifiedBundle.verify`` alone.
+
+        Raises:
+            TypeError: Somebody else tried.
+        """
+        if seal is not _SEAL:
+            raise TypeError("only UnverifiedBundle.verify makes a VerifiedBundle")
+        self.folder = folder
+        self.index = index
+        self.index_digest = index_digest
+        self.verdict = verdict
+
+    def check_carriers(self) -> None:
+        """Compare sizes and beginnings of all carriers with the index; reads little.
+
+        Raises:
+            BundleDamaged: ``issues`` names each carrier that is missing, truncated,
+                oversized, swapped or altered, and volumes of other bundles.
+            StorageError: The medium refuses.
+        """
+        faults = find_faults(self.folder, self.index)
+        if faults:
+            raise BundleDamaged(
+                f"{self.folder}: {len(faults)} of {len(self.index.carriers)} volumes are not"
+                " as they were signed",
+                hint="copy the volumes named here again from where the bundle was exported",
+                issues=faults,
+            )
+
+    def carriers(self) -> CarrierReader:
+        """Return a reader of stored bytes; use it in a ``with`` block."""
+        return CarrierReader(self.folder, self.index)
+
+    def read_piece(self, piece: Piece) -> bytes:
+        """Return the raw bytes of one piece, verified.
+
+        Raises:
+            BundleDamaged: The carrier's bytes are not what was signed.
+            StorageError: The medium refuses.
+        """
+        with self.carriers() as carriers:
+            stored = carriers.read(piece, memoryview(bytearray(piece.stored)))
+            return bytes(self.open_piece(piece, stored))
+
+    def open_piece(self, piece: Piece, stored: memoryview) -> codec.Buffer:
+        """Return the raw bytes of a piece whose stored bytes have been read.
+
+        Raises:
+            BundleDamaged: The bytes are not what was signed; names the volume and range.
+        """
+        where = self.place_of(piece)
+        if hashlib.sha256(stored).hexdigest() != piece.digest.hex:
+            raise BundleDamaged(f"{where}: altered")
+        try:
+            return codec.decode(piece.codec, stored, piece.size)
+        except BundleDamaged as error:
+            raise BundleDamaged(f"{where}: {error.message}") from error
+
+    def place_of(self, piece: Piece) -> str:
+        """Return where a piece stands, for people."""
+        name = self.index.carriers[piece.carrier].name
+        return f"{name}: bytes {piece.offset} to {piece.offset + piece.stored}"
+
+    def read_blob(self, blob: BlobPieces) -> bytes:
+        """Return a small blob's bytes, verified piece by piece and as a whole.
+
+        Raises:
+            BundleDamaged: The bytes are not what was signed.
+            StorageError: The medium refuses.
+        """
+        data = b"".join(self.read_piece(piece) for piece in blob.pieces)
+        if Digest.of(data) != blob.digest:
+            raise BundleDamaged(f"blob {blob.digest}: the pieces verify, the whole does not")
+        return data
+
+
+def open_bundle(folder: Path) -> UnverifiedBundle:
+    """Return the bundle in ``folder``, as bytes.
+
+    Args:
+        folder: A medium's folder that holds ``modelvault-bundle``, or that folder itself.
+
+    Raises:
+        BundleNotFound: There is none.
+        BadSignature: It has no signature, or one too large to be one.
+        MalformedRecord: Its index is larger than any index.
+        BundleDamaged: One of the files is a link or not a regular file.
+        StorageError: The medium refuses.
+    """
+    bundle = folder / layouts.FOLDER
+    if bundle.is_symlink():
+        raise BundleDamaged(f"'{bundle}' is a symbolic link: refused")
+    if not bundle.is_dir():
+        bundle = folder
+    try:
+        index = read_capped(bundle / layouts.INDEX, INDEX_LIMIT)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _not_found(folder) from error
+    if len(index) > INDEX_LIMIT:
+        raise MalformedRecord(f"{bundle / layouts.INDEX}: larger than {INDEX_LIMIT} bytes")
+    signature = _read_optional(bundle / layouts.SIGNATURE, SIGNATURE_LIMIT)
+    if not 0 < len(signature) <= SIGNATURE_LIMIT:
+        raise BadSignature(
+            f"{bundle}: no usable {layouts.SIGNATURE}",
+            hint="do not import it; ask the publisher for the signed bundle",
+        )
+    publisher = _read_optional(bundle / layouts.PUBLISHER, PUBLISHER_LIMIT)
+    if len(publisher) > PUBLISHER_LIMIT:
+        raise BundleDamaged(f"{bundle / layouts.PUBLISHER}: too large for a public key")
+    return UnverifiedBundle(
+        folder=bundle, index_bytes=index, signature=signature, publisher=publisher
+    )
+
+
+def _read_optional(path: Path, limit: int) -> bytes:
+    try:
+        return read_capped(path, limit)
+    except FileNotFoundError:
+        return b""
+
+
+def _not_found(folder: Path) -> BundleNotFound:
+    if (folder / layouts.PARTIAL_FOLDER).is_dir():
+        return BundleNotFound(
+            f"{folder}: holds an unfinished bundle",
+            hint="run the export again; the bundle appears when it is complete",
+        )
+    return BundleNotFound(
+        f"{folder}: no bundle here", hint=f"name the folder that holds '{layouts.FOLDER}'"
+    )

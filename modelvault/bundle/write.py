@@ -1,0 +1,245 @@
+"""Writing a bundle: hash again, write, flush, sign last, publish by one rename.
+
+Invariants (``docs/formats/bundle.md``, "The order of writing"):
+    * Nothing is signed that was not hashed to its name on its way to the medium.
+    * Until the folder is renamed, nothing on the medium reads as a bundle.
+    * Memory is a few pieces, whatever the size of the models.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import modelvault
+from modelvault import fsio
+from modelvault.bundle import codec, layouts
+from modelvault.bundle.contents import Content, Selection, select
+from modelvault.bundle.index import INDEX_LIMIT, Carrier, Index
+from modelvault.bundle.mounts import file_system_of, read_mounts
+from modelvault.bundle.packing import PIECE, TASK, write_volumes
+from modelvault.bundle.parsing import parse_index
+from modelvault.bundle.place import Place
+from modelvault.core.artifact import Artifact
+from modelvault.core.digest import Digest
+from modelvault.core.ports import Signer
+from modelvault.core.progress import Progress, Silence
+from modelvault.errors import BadOption, MalformedRecord, UnsupportedVersion
+from modelvault.store.blobs import Store
+
+_SAMPLES = 4
+
+
+class Compression(StrEnum):
+    """Whether pieces are compressed."""
+
+    AUTO = "auto"
+    """Where samples of a file show that it pays."""
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WriteOptions:
+    """How a bundle is written."""
+
+    serial: int
+    """The publisher's serial, higher than that of the bundle before."""
+    created: str
+    """RFC 3339 in UTC with whole seconds."""
+    expires: str | None = None
+    """As ``created``, and later; None for never."""
+    volume_size: int | None = None
+    """Most bytes of a volume; None for what the medium's file system asks for."""
+    compression: Compression = Compression.AUTO
+    assumed: frozenset[Digest] = frozenset()
+    """Files that the destination holds and the bundle therefore leaves out."""
+    replace: bool = False
+    """Whether another bundle in the folder may be replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WrittenBundle:
+    """What stands on the medium now."""
+
+    folder: Path
+    """The bundle's own folder."""
+    index_digest: Digest
+    fingerprint: str
+    """Of the publisher's key."""
+    serial: int
+    artifacts: int
+    """How many it holds."""
+    carriers: tuple[Carrier, ...]
+    size: int
+    """Raw bytes of all blobs."""
+    stored_size: int
+    """Bytes of all volumes."""
+    assumed_size: int
+    """Bytes of the files left out."""
+    unchanged: bool
+    """Whether a bundle of the same content stood there and nothing was written."""
+
+
+def write_bundle(
+    artifacts: Sequence[Artifact],
+    store: Store,
+    folder: Path,
+    *,
+    signer: Signer,
+    options: WriteOptions,
+    progress: Progress | None = None,
+) -> WrittenBundle:
+    """Write a signed bundle of these artefacts below ``folder``; return what was written.
+
+    Args:
+        artifacts: What to carry; their manifests and files are in ``store``.
+        store: Read only; each blob is hashed again on its way.
+        folder: The medium's folder; the bundle becomes ``modelvault-bundle`` in it.
+        signer: Signs the index.
+        options: Serial, times, volume size, compression.
+        progress: Told about raw bytes under the task ``export``.
+
+    Raises:
+        NothingSelected: No artefacts.
+        BlobMissing: The store lacks blobs.
+        DigestMismatch: A blob has changed on disk; nothing was signed.
+        SizeMismatch: A blob's length has changed on disk.
+        BadOption: Another bundle, or something foreign, stands there; sizes do not work.
+        VaultBusy: Another export is writing there.
+        NoSpace: The bundle does not fit on the medium.
+        StorageError: The medium refuses.
+    """
+    progress = progress or Silence()
+    selection = select(artifacts, store, assumed=options.assumed)
+    fsio.make_folder(folder)
+    place = Place(folder)
+    with place.lock():
+        place.recover()
+        standing = place.standing_index()
+        if standing is not None and not options.replace:
+            return _unchanged(place, standing, selection, signer)
+        volume_size = _volume_size(folder, options)
+        progress.begin(TASK, total=selection.size)
+        with place.writing() as partial:
+            plan = _plan_codecs(selection, store, options)
+            fsio.require_space(folder, _estimate(selection, plan))
+            blobs, carriers = write_volumes(
+                selection,
+                {digest: type_size for digest, (type_size, _) in plan.items()},
+                store,
+                partial,
+                volume_size=volume_size,
+                progress=progress,
+            )
+            index = Index(
+                generator=f"modelvault {modelvault.__version__}",
+                serial=options.serial,
+                created=options.created,
+                expires=options.expires,
+                artifacts=selection.entries,
+                assumed=selection.assumed,
+                blobs=blobs,
+                carriers=carriers,
+            )
+            data = _encode(index)
+            place.seal(partial, data, signature=signer.sign(layouts.INDEX, data), signer=signer)
+        progress.end(TASK)
+    return _summary(place.bundle, index, data, signer.fingerprint, unchanged=False)
+
+
+def _summary(
+    folder: Path, index: Index, data: bytes, fingerprint: str, *, unchanged: bool
+) -> WrittenBundle:
+    return WrittenBundle(
+        folder=folder,
+        index_digest=Digest.of(data),
+        fingerprint=fingerprint,
+        serial=index.serial,
+        artifacts=len(index.artifacts),
+        carriers=index.carriers,
+        size=index.size,
+        stored_size=index.stored_size,
+        assumed_size=sum(blob.size for blob in index.assumed),
+        unchanged=unchanged,
+    )
+
+
+def _unchanged(place: Place, data: bytes, selection: Selection, signer: Signer) -> WrittenBundle:
+    """Return the bundle that stands there if it is the one asked for."""
+    hint = "choose another folder, or ask for the bundle there to be replaced"
+    try:
+        index = parse_index(data)
+    except (MalformedRecord, UnsupportedVersion) as error:
+        raise BadOption(f"{place.bundle}: holds something unreadable", hint=hint) from error
+    same = (
+        set(index.artifacts) == set(selection.entries)
+        and index.assumed == selection.assumed
+        and place.published_by(signer)
+        and not place.faults(index)
+    )
+    if not same:
+        raise BadOption(
+            f"{place.bundle}: another bundle stands here (serial {index.serial},"
+            f" {len(index.artifacts)} artefacts)",
+            hint=hint,
+        )
+    return _summary(place.bundle, index, data, signer.fingerprint, unchanged=True)
+
+
+def _volume_size(folder: Path, options: WriteOptions) -> int:
+    if options.volume_size is not None:
+        if options.volume_size < 1:
+            raise BadOption(f"volumes of {options.volume_size} bytes are not possible")
+        return options.volume_size
+    return layouts.usual_volume_size(file_system_of(folder, read_mounts()))
+
+
+def _encode(index: Index) -> bytes:
+    """Return the index's bytes, after reading them as the other side will."""
+    data = index.encode()
+    if len(data) > INDEX_LIMIT:
+        raise BadOption(
+            f"the index would take {len(data)} bytes, {INDEX_LIMIT} are possible",
+            hint="export fewer models at a time",
+        )
+    if parse_index(data) != index:
+        raise MalformedRecord("the index does not read back as it was written")
+    return data
+
+
+def _plan_codecs(
+    selection: Selection, store: Store, options: WriteOptions
+) -> dict[Digest, tuple[int, float]]:
+    """Return, for blobs worth it, bytes per element and the share that will remain."""
+    if options.compression is Compression.NONE:
+        return {}
+    choices = {
+        content.digest: codec.choose_type_size(_sample(content, store))
+        for content in selection.contents
+    }
+    return {digest: choice for digest, choice in choices.items() if choice[0]}
+
+
+def _sample(content: Content, store: Store) -> bytes:
+    """Return bytes from several places of a blob: beginnings are rarely typical."""
+    if content.data is not None:
+        return content.data[: codec.SAMPLE]
+    part = codec.SAMPLE // _SAMPLES
+    with store.open_blob(content.digest) as file, fsio.storage_errors(file.name):
+        if content.size <= codec.SAMPLE:
+            return file.read(content.size)
+        step = (content.size - part) // (_SAMPLES - 1) // 8 * 8
+        samples = []
+        for number in range(_SAMPLES):
+            file.seek(number * step)
+            samples.append(file.read(part))
+        return b"".join(samples)
+
+
+def _estimate(selection: Selection, plan: Mapping[Digest, tuple[int, float]]) -> int:
+    """Return the bytes a bundle will about take; the index is a few hundred a piece."""
+    stored = sum(
+        int(content.size * plan.get(content.digest, (0, 1.0))[1]) for content in selection.contents
+    )
+    pieces = len(selection.contents) + selection.size // PIECE
+    return stored + 512 * pieces + 65536
