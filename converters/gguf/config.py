@@ -1,0 +1,129 @@
+"""``config.json``, read with types and bounds; every fault is collected, not just the first."""
+
+import json
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+from modelvault.errors import MalformedRecord, UnsupportedSource
+
+LARGEST = 1 << 24
+"""No dimension of a real model exceeds this; larger ones are a fault or an attack."""
+
+
+def parse_object(data: bytes, name: str) -> dict[str, Any]:
+    """Return the JSON object in ``data``.
+
+    Args:
+        data: The file's bytes.
+        name: The file's path, for the message.
+
+    Raises:
+        MalformedRecord: Not JSON, not an object, or nested without end.
+    """
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRecord(f"{name} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise MalformedRecord(f"{name} holds no JSON object")
+    return value
+
+
+class Config:
+    """Typed access to a configuration; ``check`` raises everything that was wrong."""
+
+    def __init__(self, values: Mapping[str, Any], *, where: str = "config.json") -> None:
+        """Wrap the object; faults of sections are reported by their parent."""
+        self._values = values
+        self._where = where
+        self.issues: list[str] = []
+
+    def has(self, key: str) -> bool:
+        """Return whether ``key`` is there and not null."""
+        return self._values.get(key) is not None
+
+    def integer(self, *keys: str, default: int | None = None, least: int = 1) -> int:
+        """Return the first of ``keys`` that is set, from ``least`` to ``LARGEST``."""
+        for key in keys:
+            value = self._values.get(key)
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                return self._fault(f"'{key}' is {value!r:.40}, not an integer", least)
+            if not least <= value <= LARGEST:
+                return self._fault(f"'{key}' is {value!r:.40}, out of {least} … {LARGEST}", least)
+            return value
+        if default is None:
+            return self._fault(f"'{keys[0]}' is missing", least)
+        return default
+
+    def number(self, key: str, *, default: float | None = None) -> float:
+        """Return ``key`` as a finite number."""
+        value = self._values.get(key)
+        if value is None:
+            if default is None:
+                self.issues.append(f"{self._where}: '{key}' is missing")
+            return 1.0 if default is None else default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not _sane(value):
+            self.issues.append(f"{self._where}: '{key}' is {value!r:.40}, not a number")
+            return 1.0
+        return float(value)
+
+    def text(self, key: str, *, default: str = "") -> str:
+        """Return ``key`` as text."""
+        value = self._values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            self.issues.append(f"{self._where}: '{key}' is {value!r:.40}, not text")
+            return default
+        return value
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return ``key`` as a boolean."""
+        value = self._values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            self.issues.append(f"{self._where}: '{key}' is {value!r:.40}, not true or false")
+            return default
+        return value
+
+    def section(self, key: str) -> "Config":
+        """Return the object under ``key``; an empty one when it is missing."""
+        value = self._values.get(key)
+        if value is not None and not isinstance(value, dict):
+            self.issues.append(f"{self._where}: '{key}' is not an object")
+            value = None
+        section = Config(value or {}, where=f"{self._where}: {key}")
+        section.issues = self.issues
+        return section
+
+    def fault(self, message: str) -> None:
+        """Note something that is wrong beyond a single value."""
+        self.issues.append(f"{self._where}: {message}")
+
+    def check(self) -> None:
+        """Raise what was noted, if anything was.
+
+        Raises:
+            UnsupportedSource: With one issue a fault.
+        """
+        if self.issues:
+            raise UnsupportedSource(
+                f"{self._where} cannot be used: {self.issues[0]}",
+                hint="compare the file with the one on the Hub",
+                issues=self.issues,
+            )
+
+    def _fault(self, message: str, stand_in: int) -> int:
+        self.fault(message)
+        return max(stand_in, 1)
+
+
+def _sane(value: float) -> bool:
+    try:
+        return isfinite(float(value))
+    except OverflowError:
+        return False

@@ -1,0 +1,73 @@
+"""``general.*`` metadata: what the file says of itself.
+
+Source:
+    https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#general-metadata
+"""
+
+import re
+from collections.abc import Iterator
+
+from converters.gguf.config import Config
+from converters.gguf.source import Source
+from converters.gguf.tensors import Blueprint, Entry
+from modelvault.core.protocol import Request
+
+QUANTIZATION_VERSION = 2
+"""Version of ggml's block formats (``GGML_QNT_VERSION``)."""
+
+_KEEPS_CASE = re.compile(r"v\d+(?:\.\d+)*|\d.*")
+
+
+def general_entries(request: Request, source: Source, blueprint: Blueprint) -> Iterator[Entry]:
+    """Yield the keys that come before the architecture's own."""
+    yield _text("architecture", blueprint.architecture)
+    yield _text("type", "model")
+    yield from _sampling(source)
+    yield _text("name", title(request.model.rpartition("/")[2]))
+    weights = sum(tensor.weights for tensor in blueprint.tensors)
+    yield _text("size_label", size_label(weights))
+    if request.license:
+        yield _text("license", request.license)
+
+
+def file_entries(file_type: int) -> Iterator[Entry]:
+    """Yield the keys that differ between targets."""
+    yield Entry(key="general.quantization_version", kind="u32", value=QUANTIZATION_VERSION)
+    yield Entry(key="general.file_type", kind="u32", value=file_type)
+
+
+def title(name: str) -> str:
+    """Return a model's name as words: ``Llama-3.1-8b`` becomes ``Llama 3.1 8b``."""
+    words = name.replace("-", " ").split()
+    return " ".join(
+        word.title() if word.islower() and not _KEEPS_CASE.fullmatch(word) else word
+        for word in words
+    )
+
+
+def size_label(weights: int) -> str:
+    """Return a number of weights in two digits or more: ``2.2M``, ``8.0B``."""
+    for factor, suffix in ((1e-12, "T"), (1e-9, "B"), (1e-6, "M"), (1e-3, "K")):
+        if weights * factor > 1 or suffix == "K":
+            break
+    scaled = weights * factor
+    digits = max(2 - len(str(round(scaled)).lstrip("0")), 0)
+    return f"{scaled:.{digits}f}{suffix}"
+
+
+def _sampling(source: Source) -> Iterator[Entry]:
+    """Yield the publisher's sampling defaults, which runtimes take as theirs."""
+    settings = Config(
+        source.optional_object("generation_config.json"), where="generation_config.json"
+    )
+    if settings.has("top_k"):
+        value = settings.integer("top_k", least=0)
+        yield Entry(key="general.sampling.top_k", kind="i32", value=value)
+    for name, key in (("top_p", "top_p"), ("min_p", "min_p"), ("temperature", "temp")):
+        if settings.has(name):
+            yield Entry(key=f"general.sampling.{key}", kind="f32", value=settings.number(name))
+    settings.check()
+
+
+def _text(key: str, value: str) -> Entry:
+    return Entry(key=f"general.{key}", kind="string", value=value)

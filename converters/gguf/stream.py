@@ -1,0 +1,225 @@
+"""Carry the weights over: each row is read once, converted for every target, written once.
+
+The work is cut into slices of whole rows, a few MB each, that threads take one by one. A slice
+knows where its bytes go in every file, so slices may end in any order and memory stays flat.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from converters.gguf.container import Placed
+from converters.gguf.plan import Plan, PlannedTarget
+from converters.gguf.quantize import encode, quantizer
+from converters.gguf.safetensors import Stored, to_floats
+from converters.gguf.tensors import Floats, Part, Tensor
+from converters.gguf.types import GgmlType
+from modelvault.errors import NoSpace
+
+SLICE = 2 * 1024 * 1024
+"""Weights that are in a thread's hands at once: 8 MB as float32."""
+
+_IN_FLIGHT = 2
+"""Slices a thread is given ahead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Slice:
+    """Whole rows of one part, and where they stand in their tensor."""
+
+    number: int
+    """Index of the tensor in the plan."""
+    part: Part
+    stored: Stored
+    start: int
+    stop: int
+    row: int
+    """Row of the tensor at which ``start`` lands."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Bytes written so far, by target."""
+
+    done: tuple[int, ...]
+
+
+class _Output:
+    """One file under construction; removed unless it is finished."""
+
+    def __init__(self, folder: Path, planned: PlannedTarget) -> None:
+        self.planned = planned
+        self.path = folder / planned.file
+        self._finished = False
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._descriptor = os.open(self.path, flags, 0o644)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+        if not self._finished:
+            self.path.unlink(missing_ok=True)
+
+    def start(self) -> None:
+        """Set the length, whose gaps read as zero, and write everything before the data."""
+        os.ftruncate(self._descriptor, self.planned.container.size)
+        self.write(memoryview(self.planned.container.head), 0)
+
+    def write(self, data: memoryview, offset: int) -> None:
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._descriptor, data[done:], offset + done)
+
+    def finish(self) -> None:
+        """Flush the file to disk; from here on it stays."""
+        os.fsync(self._descriptor)
+        self._finished = True
+
+
+def write_targets(plan: Plan, folder: Path, *, threads: int) -> Iterator[Progress]:
+    """Write every target of ``plan`` into ``folder``, durably; yield progress as it goes.
+
+    When the iteration ends early, by an error or by its caller, no file is left.
+
+    Args:
+        plan: What to write.
+        folder: Existing folder without files of these names.
+        threads: Worker threads; 0 for one per core.
+
+    Raises:
+        NoSpace: The files do not fit; nothing was written.
+        MalformedWeights: A weight is NaN or infinite, or a file ends early.
+        UnsupportedTarget: A weight is beyond what F16 holds.
+        ConverterMissing: The quantiser's library is missing.
+        OSError: The file system refuses.
+    """
+    _prepare(plan, folder)
+    with ExitStack() as stack:
+        outputs = [stack.enter_context(_Output(folder, planned)) for planned in plan.targets]
+        for output in outputs:
+            output.start()
+        done = [len(planned.container.head) for planned in plan.targets]
+        _write_constants(plan, outputs, done)
+        for written in _work(plan, outputs, threads or os.cpu_count() or 1):
+            done = [total + count for total, count in zip(done, written)]
+            yield Progress(done=tuple(done))
+        for output in outputs:
+            output.finish()
+        _sync_folder(folder)
+
+
+def _prepare(plan: Plan, folder: Path) -> None:
+    """Check what can be checked before the first byte: the quantiser and the disk."""
+    types = {placed.type for item in plan.targets for placed in item.container.tensors}
+    if any(type_.is_quantized for type_ in types):
+        quantizer()
+    needed = sum(item.container.size for item in plan.targets)
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize
+    if needed > free:
+        raise NoSpace(
+            f"the results take {needed} bytes and {free} are free in {folder}",
+            hint=f"free at least {needed - free} bytes, or convert to fewer types at once",
+        )
+
+
+def _work(plan: Plan, outputs: Sequence[_Output], threads: int) -> Iterator[list[int]]:
+    """Run the slices in threads; yield the bytes each one wrote, by target."""
+    waiting: deque[Future[list[int]]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="gguf") as pool:
+        try:
+            for piece in _slices(plan):
+                waiting.append(pool.submit(_carry, plan, piece, outputs))
+                if len(waiting) >= threads * _IN_FLIGHT:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _slices(plan: Plan) -> Iterator[_Slice]:
+    for number, tensor in enumerate(plan.tensors):
+        row = 0
+        for part in tensor.parts:
+            group = len(part.permutation) or 1
+            step = max(SLICE // max(part.columns * group, 1), 1) * group
+            for start in range(0, part.rows, step):
+                stop = min(start + step, part.rows)
+                yield _Slice(
+                    number=number,
+                    part=part,
+                    stored=plan.stored[part.name],
+                    start=start,
+                    stop=stop,
+                    row=row + start,
+                )
+            row += part.rows
+
+
+def _carry(plan: Plan, piece: _Slice, outputs: Sequence[_Output]) -> list[int]:
+    """Read, convert and write one slice; return the bytes written, by target."""
+    bits = _permuted(piece.stored.file.read_rows(piece.stored, piece.start, piece.stop), piece.part)
+    values = to_floats(bits, piece.stored.dtype)
+    made: dict[GgmlType, npt.NDArray[Any]] = {}
+    if piece.stored.dtype == "BF16":
+        made[GgmlType.BF16] = bits  # already what it is to become
+    tensor = plan.tensors[piece.number]
+    written = []
+    for output in outputs:
+        placed = output.planned.container.tensors[piece.number]
+        if placed.type not in made:
+            made[placed.type] = encode(values, placed.type, tensor.name)
+        data = _bytes(made[placed.type])
+        output.write(data, placed.offset + _offset(tensor, placed, piece))
+        written.append(len(data))
+    return written
+
+
+def _permuted(bits: npt.NDArray[Any], part: Part) -> npt.NDArray[Any]:
+    if not part.permutation:
+        return bits
+    group = len(part.permutation)
+    heads = bits.reshape(-1, group, bits.shape[1])
+    return np.take(heads, part.permutation, axis=1).reshape(bits.shape)
+
+
+def _offset(tensor: Tensor, placed: Placed, piece: _Slice) -> int:
+    """Return where the slice begins in its tensor's data, in bytes."""
+    if len(tensor.shape) == 1:  # a vector is read as a column and never in blocks
+        return piece.row * placed.type.row_bytes(1)
+    return piece.row * placed.type.row_bytes(tensor.columns)
+
+
+def _write_constants(plan: Plan, outputs: Sequence[_Output], done: list[int]) -> None:
+    for number, tensor in enumerate(plan.tensors):
+        if tensor.constant is None:
+            continue
+        for index, output in enumerate(outputs):
+            placed = output.planned.container.tensors[number]
+            rows: Floats = tensor.constant.reshape(-1, tensor.columns)
+            data = _bytes(encode(rows, placed.type, tensor.name))
+            output.write(data, placed.offset)
+            done[index] += len(data)
+
+
+def _bytes(values: npt.NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(values).data.cast("B")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,92 @@
+"""Tokenizers: read a model's files, decide what the runtime must be told.
+
+Two kinds are known. A byte-level BPE (``tokenizer.json``) names its pre-tokenizer, decided by
+structure; a SentencePiece BPE comes from ``tokenizer.model``, or from a ``tokenizer.json`` that
+was made of one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from converters.gguf.source import Source
+from converters.gguf.tensors import Entry, Kind, Value
+from converters.gguf.tokenizer import bpe, spm
+from converters.gguf.tokenizer.special import SpecialTokens
+from converters.gguf.tokenizer.vocabulary import Vocabulary
+from modelvault.errors import SourceIncomplete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenizer:
+    """A vocabulary with its special tokens."""
+
+    vocabulary: Vocabulary
+    special: SpecialTokens
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know."""
+        return self.vocabulary.warnings + self.special.warnings
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the tokenizer's metadata keys, in file order."""
+        vocabulary = self.vocabulary
+        yield _entry("model", "string", vocabulary.model)
+        yield _entry("pre", "string", vocabulary.pre)
+        if vocabulary.space_prefix is not None:
+            yield _entry("add_space_prefix", "bool", vocabulary.space_prefix)
+        yield _entry("tokens", "strings", vocabulary.tokens)
+        if vocabulary.scores:
+            yield _entry("scores", "f32s", vocabulary.scores)
+        yield _entry("token_type", "i32s", vocabulary.types)
+        if vocabulary.merges:
+            yield _entry("merges", "strings", vocabulary.merges)
+        for name, number in self.special.ids.items():
+            yield _entry(f"{name}_token_id", "u32", number)
+        for name, value in self.special.added.items():
+            yield _entry(f"add_{name}_token", "bool", value)
+        yield from self.special.template_entries()
+
+
+def read_tokenizer(
+    source: Source, config: dict[str, Any], *, rows: int, pre_tokenizer: str = ""
+) -> Tokenizer:
+    """Return the model's tokenizer, padded to the rows of the embedding.
+
+    Args:
+        source: The model.
+        config: Its ``config.json``.
+        rows: Rows of the embedding.
+        pre_tokenizer: Name that overrides what the structure says; empty for none.
+
+    Raises:
+        UnsupportedTokenizer: It cannot be expressed; the hint says what can be done.
+        SourceIncomplete: Its files are missing.
+        MalformedRecord: A file of it does not parse.
+    """
+    settings = source.optional_object("tokenizer_config.json")
+    file = source.optional_object("tokenizer.json")
+    vocabulary = _read_vocabulary(source, file, settings, pre_tokenizer)
+    special = SpecialTokens.read(source, vocabulary, file, settings, config)
+    return Tokenizer(vocabulary=vocabulary.padded(rows), special=special)
+
+
+def _read_vocabulary(
+    source: Source, file: dict[str, Any], settings: dict[str, Any], pre_tokenizer: str
+) -> Vocabulary:
+    if file and bpe.is_byte_level(file):
+        return bpe.read_vocabulary(file, pre_tokenizer=pre_tokenizer)
+    if source.has("tokenizer.model"):
+        added = spm.read_added(settings, source.optional_object("added_tokens.json"))
+        return spm.read_vocabulary(source.read("tokenizer.model"), added, settings)
+    if file:
+        return spm.read_json_vocabulary(file, settings)
+    raise SourceIncomplete(
+        "the model has neither tokenizer.json nor tokenizer.model",
+        hint="pull the model again without patterns that leave its tokenizer out",
+    )
+
+
+def _entry(key: str, kind: Kind, value: Value) -> Entry:
+    return Entry(key=f"tokenizer.ggml.{key}", kind=kind, value=value)

@@ -1,0 +1,243 @@
+"""SentencePiece BPE: from ``tokenizer.model``, or from a ``tokenizer.json`` made of one.
+
+The model file is a protocol buffer of a few known fields, read here by a small bounded reader:
+the file comes from outside, and neither protobuf nor sentencepiece is needed for it.
+
+A ``tokenizer.json`` holds ranked merges where SentencePiece holds scores. Both say the same: a
+token's score is the negated rank at which it first comes to be.
+
+Source:
+    https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto
+    https://protobuf.dev/programming-guides/encoding/
+"""
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from converters.gguf.tokenizer import bpe
+from converters.gguf.tokenizer.pretokenizer import flatten
+from converters.gguf.tokenizer.vocabulary import LARGEST, TokenType, Vocabulary, added_type
+from modelvault.errors import MalformedRecord, UnsupportedTokenizer
+
+_BPE = 2
+_MODEL_TYPES = {1: "unigram", 3: "word", 4: "char"}
+# Piece types of SentencePiece that GGUF numbers the same way; user-defined pieces are normal
+# ones for llama.cpp, which looks for them by score.
+_PIECE_TYPES = {2: TokenType.UNKNOWN, 3: TokenType.CONTROL, 5: TokenType.UNUSED, 6: TokenType.BYTE}
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_SPACE = "▁"
+_ADDED_SCORE = -1000.0
+
+Added = Mapping[int, tuple[str, bool]]
+"""Id → text of an added token, and whether it is special."""
+
+
+def read_added(settings: dict[str, Any], listed: dict[str, Any]) -> Added:
+    """Return the added tokens of ``tokenizer_config.json`` and ``added_tokens.json``.
+
+    Raises:
+        MalformedRecord: An id or a text is not one.
+    """
+    added: dict[int, tuple[str, bool]] = {}
+    for text, number in listed.items():
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < LARGEST:
+            raise MalformedRecord(f"added_tokens.json: {text!r:.100} has no proper id")
+        added[number] = (text, False)
+    decoder = settings.get("added_tokens_decoder")
+    for key, token in decoder.items() if isinstance(decoder, dict) else ():
+        content = token.get("content") if isinstance(token, dict) else None
+        is_id = re.fullmatch(r"[0-9]{1,7}", key) is not None and int(key) < LARGEST
+        if not isinstance(content, str) or not is_id:
+            raise MalformedRecord(f"tokenizer_config.json: added token {key!r:.20} is not one")
+        added[int(key)] = (content, token.get("special") is True)
+    return added
+
+
+def read_vocabulary(data: bytes, added: Added, settings: dict[str, Any]) -> Vocabulary:
+    """Return the vocabulary of a ``tokenizer.model``.
+
+    Args:
+        data: The file's bytes.
+        added: Tokens that other files add or describe.
+        settings: ``tokenizer_config.json``, or empty.
+
+    Raises:
+        UnsupportedTokenizer: Not a BPE model.
+        MalformedRecord: Not a SentencePiece model.
+    """
+    pieces: list[tuple[str, float, TokenType]] = []
+    kind, prefix, normalizes = 1, True, False
+    for field, value in _fields(data):
+        if field == 1:
+            pieces.append(_read_piece(_message(value)))
+        elif field == 2:
+            kind = _number(dict(_fields(_message(value))).get(3, 1))
+        elif field == 3:
+            rules = dict(_fields(_message(value)))
+            prefix = bool(_number(rules.get(3, 1)))
+            normalizes = bool(rules.get(2)) or bool(_number(rules.get(4, 1)))
+    if not pieces or len(pieces) > LARGEST:
+        raise MalformedRecord(f"tokenizer.model holds {len(pieces)} tokens")
+    if kind != _BPE:
+        raise UnsupportedTokenizer(
+            f"tokenizer.model is a SentencePiece {_MODEL_TYPES.get(kind, 'unknown')} model; "
+            "a GGUF of this architecture needs BPE"
+        )
+    warnings = (
+        ("tokenizer.model normalises text or drops spaces; llama.cpp does not",)
+        if normalizes
+        else ()
+    )
+    return _build(pieces, added, _space_prefix(settings, default=prefix), warnings)
+
+
+def read_json_vocabulary(file: dict[str, Any], settings: dict[str, Any]) -> Vocabulary:
+    """Return the vocabulary of a ``tokenizer.json`` that was made of a SentencePiece model.
+
+    Raises:
+        UnsupportedTokenizer: It is no such file.
+        MalformedRecord: The file breaks its own rules.
+    """
+    model = file.get("model")
+    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
+        raise UnsupportedTokenizer("tokenizer.json describes no BPE")
+    marks_spaces = _SPACE in str((file.get("pre_tokenizer"), file.get("normalizer")))
+    if not model.get("byte_fallback") or not marks_spaces:
+        raise UnsupportedTokenizer(
+            "tokenizer.json is a BPE neither over bytes nor made of a SentencePiece model"
+        )
+    vocabulary = bpe.read_ids(file)
+    scores: dict[str, float] = {}
+    for merge in bpe.read_merges(file):
+        scores.setdefault(merge.replace(" ", "", 1), float(-len(scores)))
+    unknown = model.get("unk_token") or settings.get("unk_token")
+    pieces = [
+        (text, scores.get(text, _ADDED_SCORE), _json_type(text, kind, unknown))
+        for text, kind in zip(*bpe.list_tokens(file, vocabulary))
+    ]
+    return _build(pieces, {}, _space_prefix(settings, default=_adds_prefix(file)), ())
+
+
+def _build(
+    pieces: list[tuple[str, float, TokenType]],
+    added: Added,
+    space_prefix: bool | None,
+    warnings: tuple[str, ...],
+) -> Vocabulary:
+    """Return the vocabulary of ``pieces`` once added tokens took their places."""
+    rows = list(pieces)
+    rows.extend(
+        (f"[PAD{number}]", _ADDED_SCORE, TokenType.UNUSED)
+        for number in range(len(rows), max(added, default=-1) + 1)
+    )
+    for number, (text, special) in added.items():
+        kind = added_type(text, special=special)
+        shown = text if kind is TokenType.CONTROL else text.replace(_SPACE, " ")
+        rows[number] = (shown, _ADDED_SCORE, kind)
+    return Vocabulary(
+        model="llama",
+        pre="default",
+        tokens=tuple(text for text, _, _ in rows),
+        types=tuple(kind for _, _, kind in rows),
+        scores=tuple(score for _, score, _ in rows),
+        space_prefix=space_prefix,
+        warnings=warnings,
+    )
+
+
+def _space_prefix(settings: dict[str, Any], *, default: bool) -> bool | None:
+    """Return what to write: nothing where it is the runtime's own default."""
+    value = settings.get("add_prefix_space")
+    if isinstance(value, bool):
+        return value
+    return None if default else False
+
+
+def _json_type(text: str, kind: TokenType, unknown: object) -> TokenType:
+    if text == unknown:
+        return TokenType.UNKNOWN
+    if kind is TokenType.NORMAL and _BYTE.fullmatch(text):
+        return TokenType.BYTE
+    return kind
+
+
+def _adds_prefix(file: dict[str, Any]) -> bool:
+    """Return whether a space goes before the text, by the pre-tokenizer or the normalizer."""
+    rules = [*flatten(file.get("normalizer")), *flatten(file.get("pre_tokenizer"))]
+    for rule in rules:
+        if rule.get("type") == "Prepend":
+            return True
+        if rule.get("type") == "Metaspace":
+            scheme = rule.get("prepend_scheme")
+            return bool(rule.get("add_prefix_space", True)) if scheme is None else scheme != "never"
+    return False
+
+
+def _read_piece(data: memoryview) -> tuple[str, float, TokenType]:
+    fields = dict(_fields(data))
+    score = fields.get(2, b"\0\0\0\0")
+    if isinstance(score, int) or len(score) != 4:
+        raise MalformedRecord("tokenizer.model: a token's score is not one")
+    try:
+        text = bytes(_message(fields.get(1, b""))).decode()
+    except UnicodeDecodeError as error:
+        raise MalformedRecord("tokenizer.model: a token is not UTF-8") from error
+    kind = _PIECE_TYPES.get(_number(fields.get(3, 1)), TokenType.NORMAL)
+    return text, struct.unpack("<f", score)[0], kind
+
+
+Wire = int | memoryview | bytes
+
+
+def _fields(data: memoryview | bytes) -> Iterator[tuple[int, Wire]]:
+    """Yield field number and value of a message; nested messages stay bytes.
+
+    Raises:
+        MalformedRecord: The bytes are no message.
+    """
+    view = memoryview(data)
+    at = 0
+    while at < len(view):
+        tag, at = _varint(view, at)
+        field, wire = tag >> 3, tag & 7
+        if wire == 0:
+            value, at = _varint(view, at)
+            yield field, value
+            continue
+        if wire == 2:
+            size, at = _varint(view, at)
+        elif wire in (1, 5):
+            size = 8 if wire == 1 else 4
+        else:
+            raise MalformedRecord("tokenizer.model is not a SentencePiece model")
+        if size > len(view) - at:
+            raise MalformedRecord("tokenizer.model is truncated, or not a SentencePiece model")
+        yield field, view[at : at + size]
+        at += size
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(view):
+            break
+        byte = view[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+    raise MalformedRecord("tokenizer.model is truncated, or not a SentencePiece model")
+
+
+def _message(value: Wire) -> memoryview:
+    if isinstance(value, int):
+        raise MalformedRecord("tokenizer.model is not a SentencePiece model")
+    return memoryview(value)
+
+
+def _number(value: Wire) -> int:
+    if not isinstance(value, int):
+        raise MalformedRecord("tokenizer.model is not a SentencePiece model")
+    return value

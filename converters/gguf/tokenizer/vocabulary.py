@@ -1,0 +1,83 @@
+"""A vocabulary as GGUF stores it: tokens by id, their types, and how text becomes them."""
+
+import re
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from typing import Literal
+
+from modelvault.errors import UnsupportedTokenizer
+
+LARGEST = 1 << 22
+"""Most tokens a vocabulary may have; four million is ten times the largest known."""
+
+_PAD_SCORE = -10000.0
+"""Score that no merge can want."""
+
+_LOOKS_SPECIAL = re.compile(r"<\|.*\|>|<｜.*｜>|<pad>|<mask>|<unused\d+>")  # noqa: RUF001
+
+
+class TokenType(IntEnum):
+    """What kind of token an id is, as llama.cpp numbers it."""
+
+    NORMAL = 1
+    UNKNOWN = 2
+    CONTROL = 3
+    USER_DEFINED = 4
+    UNUSED = 5
+    BYTE = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vocabulary:
+    """Tokens by id, and how text becomes them."""
+
+    model: Literal["gpt2", "llama"]
+    """Algorithm: byte-level BPE by merges, or SentencePiece BPE by scores."""
+    pre: str
+    """Name of the pre-tokenizer."""
+    tokens: tuple[str, ...]
+    types: tuple[TokenType, ...]
+    scores: tuple[float, ...] = ()
+    merges: tuple[str, ...] = ()
+    space_prefix: bool | None = None
+    """Whether a space goes before the text; None for the runtime's default."""
+    warnings: tuple[str, ...] = field(default=())
+
+    def padded(self, rows: int) -> "Vocabulary":
+        """Return the vocabulary with one token for each of ``rows`` rows.
+
+        Raises:
+            UnsupportedTokenizer: There are more tokens than rows, or a token is not text.
+        """
+        used = len(self.tokens)
+        if used > rows:
+            raise UnsupportedTokenizer(
+                f"the tokenizer has {used} tokens, the embedding only {rows} rows",
+                hint="tokens were added after training: the tokenizer is of another model",
+            )
+        _check_text(self.tokens)
+        missing = range(used, rows)
+        return replace(
+            self,
+            tokens=self.tokens + tuple(f"[PAD{number}]" for number in missing),
+            types=self.types + (TokenType.UNUSED,) * len(missing),
+            scores=self.scores and self.scores + (_PAD_SCORE,) * len(missing),
+        )
+
+
+def added_type(text: str, *, special: bool) -> TokenType:
+    """Return the type of an added token: what looks like markup is control, as in llama.cpp."""
+    if special or _LOOKS_SPECIAL.fullmatch(text):
+        return TokenType.CONTROL
+    return TokenType.USER_DEFINED
+
+
+def _check_text(tokens: tuple[str, ...]) -> None:
+    if len(set(tokens)) != len(tokens):
+        raise UnsupportedTokenizer("the tokenizer holds two tokens with the same text")
+    try:
+        "".join(tokens).encode()
+    except UnicodeEncodeError as error:
+        raise UnsupportedTokenizer(
+            "the tokenizer holds a token that is not Unicode text"
+        ) from error
