@@ -6,15 +6,15 @@ length and number, and anything that is neither text nor a list of texts is left
 Source: https://huggingface.co/docs/hub/model-cards#model-card-metadata
 """
 
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence
 
 import yaml  # type: ignore[import-untyped]
 
 from modelvault.core.artifact import License
 
-CARD_LIMIT = 1024 * 1024
-"""Largest front matter that is parsed, in bytes."""
+CARD_LIMIT = 4 * 1024 * 1024
+"""Bytes of a README within which its front matter has to end."""
 
 _FIELDS = (
     "base_model",
@@ -25,10 +25,13 @@ _FIELDS = (
     "pipeline_tag",
     "tags",
 )
+_LICENSE = ("license", "license_name", "license_link")
+_LONGEST_BLOCK = 64 * 1024
+"""Characters of YAML that are parsed: cards with benchmark tables run to megabytes."""
+_KEY = re.compile(r"([A-Za-z_][\w-]*)\s*:")
 _LONGEST_TEXT = 1024
 _MOST_ITEMS = 100
 _FENCE = "---"
-_LOADER: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
 def read_license(card: Mapping[str, object]) -> License | None:
@@ -67,16 +70,31 @@ def parse_front_matter(readme: bytes) -> Mapping[str, object]:
     lines = readme[:CARD_LIMIT].decode("utf-8", "replace").splitlines()
     if not lines or lines[0].lstrip("\ufeff").rstrip() != _FENCE:
         return {}
-    ends = [number for number, line in enumerate(lines) if number and line.rstrip() == _FENCE]
-    if not ends:
+    end = next((n for n, line in enumerate(lines) if n and line.rstrip() == _FENCE), None)
+    if end is None:
         raise ValueError(f"the front matter does not end within {CARD_LIMIT} bytes")
+    block = _wanted_lines(lines[1:end])
+    if len(block) > _LONGEST_BLOCK:
+        raise ValueError(f"the front matter's fields exceed {_LONGEST_BLOCK} characters")
     try:
-        fields = yaml.load("\n".join(lines[1 : ends[0]]), Loader=_LOADER)  # noqa: S506 - texts only
+        # not libyaml's loader: deep nesting overflows its stack and ends the process
+        fields = yaml.load(block, Loader=yaml.BaseLoader)  # noqa: S506 - makes texts only
     except (yaml.YAMLError, RecursionError) as error:
         raise ValueError("the front matter is not YAML") from error
-    if not isinstance(fields, Mapping):
-        raise ValueError("the front matter is not a set of fields")  # noqa: TRY004
-    return fields
+    return fields if isinstance(fields, Mapping) else {}
+
+
+def _wanted_lines(lines: Sequence[str]) -> str:
+    """Return the blocks of the fields that are read: each goes on to the next key."""
+    wanted = {*_FIELDS, *_LICENSE}
+    kept: list[str] = []
+    keep = False
+    for line in lines:
+        if match := _KEY.match(line):
+            keep = match[1] in wanted
+        if keep:
+            kept.append(line)
+    return "\n".join(kept)
 
 
 def clean(text: str, *, longest: int = _LONGEST_TEXT) -> str:
