@@ -12,7 +12,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,10 @@ from modelvault import fsio
 from modelvault.errors import BadConfiguration
 
 _LARGEST = 1024 * 1024
-_KNOWN = {"hub": {"endpoint": str, "connections": int}, "trust": {"threshold": int}}
+_KNOWN: dict[str, dict[str, type]] = {
+    "hub": {"endpoint": str, "connections": int},
+    "trust": {"threshold": int},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +35,8 @@ class Config:
     threshold: int = 1
     database_url: str | None = None
     """``MODELVAULT_DATABASE_URL``; None for the SQLite file in the vault."""
+    key_passphrase: bytes | None = field(default=None, repr=False)
+    """``MODELVAULT_KEY_PASSPHRASE``: of the signing key's file, where it has one."""
 
 
 def read_config(path: Path, environment: Mapping[str, str]) -> Config:
@@ -51,7 +56,12 @@ def read_config(path: Path, environment: Mapping[str, str]) -> Config:
             if type(value) is not kind or (kind is int and value < 1):
                 raise BadConfiguration(f"{path}: '{section}.{key}' has an unusable value")
             values[key] = value
-    return Config(**values, database_url=environment.get("MODELVAULT_DATABASE_URL") or None)
+    passphrase = environment.get("MODELVAULT_KEY_PASSPHRASE")
+    return Config(
+        **values,
+        database_url=environment.get("MODELVAULT_DATABASE_URL") or None,
+        key_passphrase=passphrase.encode() if passphrase else None,
+    )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

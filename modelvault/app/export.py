@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelvault.app.keys import OwnKey, own_key
 from modelvault.app.vault import Vault
-from modelvault.bundle.write import WriteOptions, WrittenBundle, write_bundle
+from modelvault.bundle.write import Compression, WriteOptions, WrittenBundle, write_bundle
 from modelvault.catalog.values import Bundle, Direction, Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
@@ -22,7 +22,6 @@ class Exported:
     artifacts: tuple[Artifact, ...]
     bundle: WrittenBundle
     key: OwnKey
-    serial: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +30,7 @@ class ExportOptions:
 
     volume_size: int | None = None
     """Most bytes in a volume; None for what the medium's file system asks for."""
-    compress: bool = True
-    """Compress where a first piece shows that it pays."""
+    compression: Compression = Compression.AUTO
     expires: datetime.datetime | None = None
     """Time after which importers refuse the bundle."""
     replace: bool = False
@@ -69,11 +67,11 @@ def export(
 
     Raises:
         Corruption: A blob has changed on disk: nothing is signed.
-        BadOption: A bundle already stands in the folder.
+        BadOption: Another bundle already stands in the folder.
         StorageError: The medium is full, read-only or gone.
     """
     key = own_key(vault, create=True)
-    signer = vault.signer()
+    signer, _ = vault.keystore.signing_key(passphrase=vault.config.key_passphrase)
     serial = vault.catalog.last_serial(key.fingerprint) + 1
     with vault.store.writing():
         written = write_bundle(
@@ -83,14 +81,16 @@ def export(
             signer=signer,
             options=WriteOptions(
                 volume_size=options.volume_size,
-                compress=options.compress,
+                compression=options.compression,
                 serial=serial,
-                created=datetime.datetime.now(datetime.UTC),
-                expires=options.expires,
+                created=_rfc3339(datetime.datetime.now(datetime.UTC)),
+                expires=_rfc3339(options.expires) if options.expires else None,
                 replace=options.replace,
             ),
             progress=progress,
         )
+    if written.unchanged:
+        return Exported(artifacts=tuple(artifacts), bundle=written, key=key)
     bundle = Bundle(
         index=written.index_digest,
         direction=Direction.EXPORTED,
@@ -111,4 +111,8 @@ def export(
         },
     )
     vault.catalog.record_bundle(bundle, event=event)
-    return Exported(artifacts=tuple(artifacts), bundle=written, key=key, serial=serial)
+    return Exported(artifacts=tuple(artifacts), bundle=written, key=key)
+
+
+def _rfc3339(time: datetime.datetime) -> str:
+    return time.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from modelvault.app.vault import Vault
 from modelvault.bundle.find import find_bundles
-from modelvault.bundle.read import VerifiedBundle, import_blobs, open_bundle
+from modelvault.bundle.read import VerifiedBundle, open_bundle
+from modelvault.bundle.receive import import_blobs
 from modelvault.catalog.values import Bundle, Direction, Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.progress import Progress
@@ -81,18 +82,54 @@ def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
     )
     bundle = unverified.verify(verifier)
     _refuse_expired(bundle)
-    bundle.check_carriers()
     with vault.store.writing():
         content = import_blobs(bundle, vault.store, progress)
-        known = vault.catalog.add_artifacts(content.artifacts, event=_event(bundle, folder))
-    _record(vault, bundle, folder)
-    raise NotImplementedError(known)
+        new = set(
+            vault.catalog.add_artifacts(
+                content.artifacts, event=_event(bundle, folder), bundle=_bundle(bundle, folder)
+            )
+        )
+    artifacts = tuple(artifact for artifact, _ in content.artifacts)
+    return Imported(
+        folder=folder,
+        artifacts=artifacts,
+        new=tuple(artifact for artifact in artifacts if artifact.digest in new),
+        new_bytes=content.new_bytes,
+        skipped_bytes=content.skipped_bytes,
+        signers=bundle.verdict.trusted,
+    )
+
+
+def _event(bundle: VerifiedBundle, folder: Path) -> Event:
+    return Event(
+        verb="import",
+        subject=str(bundle.index_digest),
+        details={
+            "signers": " ".join(bundle.verdict.trusted),
+            "serial": str(bundle.index.serial),
+            "folder": str(folder),
+        },
+    )
+
+
+def _bundle(bundle: VerifiedBundle, folder: Path) -> Bundle:
+    return Bundle(
+        index=bundle.index_digest,
+        direction=Direction.IMPORTED,
+        serial=bundle.index.serial,
+        publisher=bundle.verdict.trusted[0],
+        layout="volumes",
+        location=str(folder),
+        artifacts=tuple(entry.record for entry in bundle.index.artifacts),
+    )
 
 
 def _refuse_expired(bundle: VerifiedBundle) -> None:
     expires = bundle.index.expires
-    if expires is not None and expires <= datetime.datetime.now(datetime.UTC):
+    if expires is None:
+        return
+    if datetime.datetime.fromisoformat(expires) <= datetime.datetime.now(datetime.UTC):
         raise BundleExpired(
-            f"the bundle expired on {expires:%Y-%m-%d %H:%M} UTC",
+            f"the bundle expired on {expires}",
             hint="ask the publisher for a fresh export, and check this host's clock",
         )

@@ -26,14 +26,16 @@ class OwnKey:
     """Whether it was made just now."""
 
 
-def own_key(vault: Vault, *, create: bool, passphrase: bytes | None = None) -> OwnKey:
+def own_key(vault: Vault, *, create: bool) -> OwnKey:
     """Return the signing key, making it where that is wanted.
 
     Raises:
         KeyNotFound: There is none and ``create`` is False.
         KeyUnusable: The file is damaged, readable by others, or needs a passphrase.
     """
-    key, created = vault.keystore.signing_key(create=create, passphrase=passphrase)
+    key, created = vault.keystore.signing_key(
+        create=create, passphrase=vault.config.key_passphrase
+    )
     if created:
         vault.catalog.record(
             Event(verb="key generate", subject=key.fingerprint, details={"kind": "ECDSA P-256"})

@@ -50,12 +50,13 @@ def _export(
     """Write a signed bundle of the artefacts named, or of everything, onto a medium."""
     from modelvault.app.export import ExportOptions, choose_artifacts, export
     from modelvault.bundle.layouts import parse_volume_size
+    from modelvault.bundle.write import Compression
 
     if compress not in ("auto", "none"):
         raise BadOption(f"--compress {compress}: choose auto or none")
     options = ExportOptions(
         volume_size=parse_volume_size(volume_size) if volume_size else None,
-        compress=compress == "auto",
+        compression=Compression(compress),
         expires=expires.replace(tzinfo=datetime.UTC) if expires else None,
         replace=replace,
     )
@@ -80,19 +81,20 @@ def _export(
             "folder": str(bundle),
             "index": str(written.index_digest),
             "artifacts": [str(item.reference) for item in done.artifacts],
-            "volumes": written.volumes,
+            "volumes": [carrier.name for carrier in written.carriers],
             "size": written.size,
             "stored_size": written.stored_size,
-            "serial": done.serial,
-            "fingerprint": done.key.fingerprint,
+            "serial": written.serial,
+            "fingerprint": written.fingerprint,
             "key_created": done.key.created,
+            "unchanged": written.unchanged,
         },
         [
-            f"exported {text.count(len(done.artifacts), 'artefact')}: {text.size(written.size)} "
-            f"as {text.size(written.stored_size)} in {text.count(written.volumes, 'volume')}",
+            f"{'already there:' if written.unchanged else 'exported'} {text.count(len(done.artifacts), 'artefact')}: {text.size(written.size)} "
+            f"as {text.size(written.stored_size)} in {text.count(len(written.carriers), 'volume')}",
             f"  bundle  {bundle}",
             f"  index   {written.index_digest}",
-            f"  signed  {done.key.fingerprint}",
+            f"  signed  {written.fingerprint}",
             f"check the copy on the medium any time: modelvault bundle verify {bundle}",
         ],
     )

@@ -54,7 +54,7 @@ def _list(session: Session) -> None:
             row.quantization or row.format,
             text.size(row.size),
             row.license or "-",
-            " ".join((row.reference.revision[:12], *row.labels)),
+            " ".join(((row.reference.revision or "")[:12], *row.labels)),
             row.created_at[:10],
             ", ".join(row.targets),
         )

@@ -7,7 +7,6 @@ import typer
 
 from modelvault.cli import text
 from modelvault.cli.session import Session, command
-from modelvault.errors import NoSpace
 
 if TYPE_CHECKING:
     from modelvault.app.pull import PullPlan
@@ -68,11 +67,6 @@ def _pull(
     if dry_run:
         session.result(_plan_document(plan), _plan_lines(plan))
         return
-    if plan.to_fetch > plan.free:
-        raise NoSpace(
-            f"{layout.root}: {plan.to_fetch} bytes are needed and {plan.free} are free",
-            hint=f"free {text.size(plan.to_fetch - plan.free)}, or use a vault on another disk",
-        )
     for line in _left_out_lines(plan):
         session.note(line)
     with session.open_vault(create=True) as vault, session.progress() as progress:

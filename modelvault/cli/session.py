@@ -107,8 +107,7 @@ class Session:
         if self.json:
             print(json.dumps(document, ensure_ascii=False, indent=2))
         else:
-            for line in lines:
-                print(line)
+            sys.stdout.writelines(f"{line}\n" for line in lines)
 
     def warn(self, message: str) -> None:
         """Tell the user something that is not an error."""

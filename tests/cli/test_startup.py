@@ -1,0 +1,67 @@
+"""Start-up stays light: heavy libraries are imported by the verbs that need them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {
+    "alembic",
+    "blosc2",
+    "cryptography",
+    "gguf",
+    "huggingface_hub",
+    "httpx2",
+    "numpy",
+    "rich.progress",
+    "securesystemslib",
+    "sqlalchemy",
+    "torch",
+    "transformers",
+    "urllib3",
+    "xllamacpp",
+    "zstandard",
+}
+
+PROGRAM = """
+import json, sys
+from modelvault.cli.main import run
+status = run(sys.argv[1:])
+print()
+print(json.dumps([status, sorted(sys.modules)]))
+"""
+
+
+def modules_of(vault: Path, *arguments: str) -> set[str]:
+    """Return the modules that a command imports."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "--vault", str(vault), *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    status, modules = json.loads(done.stdout.splitlines()[-1])
+    assert status == 0, done.stderr
+    return set(modules)
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["pull", "--help"]])
+def test_help_imports_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
+    """``--help`` pays for typer and rich's text, nothing else."""
+    assert modules_of(tmp_path, *arguments) & HEAVY == set()
+
+
+def test_list_imports_no_database_toolkit(tmp_path: Path) -> None:
+    """Once the catalogue stands, listing it reads one view with the standard library."""
+    vault = tmp_path / "vault"
+    modules_of(vault, "key", "generate")
+    assert modules_of(vault, "list") & HEAVY == set()
+
+
+def test_current_schema_needs_no_alembic(tmp_path: Path) -> None:
+    """Alembic is imported when the schema is missing or stale, and only then."""
+    vault = tmp_path / "vault"
+    assert "alembic" in modules_of(vault, "key", "generate")
+    assert "alembic" not in modules_of(vault, "history")

@@ -1,0 +1,157 @@
+"""The whole journey with real commands, the real Hub client and real llama.cpp."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Site
+from tests.support.hub.faults import Fault, Kind
+from tests.support.hub.hub import LoopbackHub
+from tests.support.hub.repository import read_folder
+from tests.support.llamacpp import generate
+from tests.support.tinymodel import make_tiny_llama
+
+MODEL = "acme/Tiny-Llama"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a tiny Llama checkpoint with a trained tokenizer."""
+    folder = tmp_path_factory.mktemp("model")
+    make_tiny_llama(folder, vocabulary_rows=20_000, shards=2)
+    return folder
+
+
+@pytest.fixture
+def hub(model: Path) -> Iterator[LoopbackHub]:
+    """Return a loopback hub that serves the model."""
+    with LoopbackHub() as hub:
+        hub.add(MODEL, read_folder(model))
+        yield hub
+
+
+def closed_site(home: Path) -> Site:
+    """Return a site in a network namespace without a network, where that is allowed."""
+    unshare = shutil.which("unshare")
+    prefix: list[str] = []
+    if unshare and subprocess.run([unshare, "-n", "true"], check=False).returncode == 0:
+        prefix = [unshare, "-n"]
+    return Site(home, prefix=prefix)
+
+
+def test_model_crosses_the_gap_and_runs(tmp_path: Path, hub: LoopbackHub, model: Path) -> None:
+    """Pulled with a kill, converted, exported, trusted, imported, installed, generated from."""
+    connected = Site(tmp_path / "connected", HF_ENDPOINT=hub.endpoint)
+    hub.faults.add(Fault(kind=Kind.SLOW, rate=4_000_000, times=None))
+    assert connected.kill_when(lambda: hub.journal.sent() > 4_000_000, "pull", MODEL)
+    hub.faults.clear()
+    connected.run("pull", MODEL).ok()
+    connected.run("convert", MODEL, "--to", "gguf:Q4_K_M", "--to", "gguf:F16").ok()
+    usb = tmp_path / "usb"
+    exported = connected.run("export", "--bundle", usb, "--volume-size", "8MB", "--json").ok()
+    fingerprint = exported.document["fingerprint"]
+    assert len(exported.document["volumes"]) > 1
+    assert exported.document["key_created"] is True
+
+    closed = closed_site(tmp_path / "closed")
+    refused = closed.run("import", usb)
+    assert refused.status == 5
+    command = f"modelvault trust add {usb} --fingerprint {fingerprint}"
+    assert command in refused.stderr
+    assert closed.run("list", "--json").ok().document == []
+    closed.run("bundle", "verify", usb).ok()
+    closed.run(*command.split()[1:]).ok()
+    imported = closed.run("import", usb, "--json").ok().document
+    assert len(imported["new"]) == 3
+
+    folder = tmp_path / "served"
+    closed.run("install", MODEL, "--to", "vllm", "--dir", folder, "--as", "tiny").ok()
+    for path in model.glob("*.safetensors"):
+        assert (folder / "tiny" / path.name).read_bytes() == path.read_bytes()
+    store = tmp_path / "ollama"
+    closed.run("install", f"{MODEL}:Q4_K_M", "--to", "ollama", "--dir", store).ok()
+    blob = max((store / "blobs").glob("sha256-*"), key=lambda path: path.stat().st_size)
+    assert generate(blob, "The vault", tokens=4)
+
+    shown = closed.run("show", f"{MODEL}:Q4_K_M", "--json").ok().document
+    origin = shown["record"]["origin"]
+    assert origin["kind"] == "conversion"
+    assert origin["parent"] == closed.run("show", MODEL, "--json").ok().document["artifact"]
+    assert shown["parents"], "the parent came along in the same bundle"
+
+    closed.run("verify").ok()
+    status = closed.run("status", "--json").ok().document
+    assert {row["target"] for row in status} == {"vllm", "ollama"}
+    for row in status:
+        closed.run("uninstall", row["name"], "--from", row["target"]).ok()
+    assert not (folder / "tiny").exists()
+    assert not list(store.rglob("sha256-*"))
+    verbs = [event["verb"] for event in closed.run("history", "--json").ok().document]
+    assert [verb for verb in verbs if verb in ("trust add", "import", "install", "uninstall")][
+        :1
+    ] == ["trust add"]
+    assert verbs.count("install") == verbs.count("uninstall") == 2
+
+
+def test_import_finds_the_bundle_on_mounted_media(tmp_path: Path, hub: LoopbackHub) -> None:
+    """With no DIR, a bundle on a mounted FAT image is found; volumes obey FAT's limit."""
+    image, mount = tmp_path / "stick.img", tmp_path / "stick"
+    with open(image, "wb") as file:
+        file.truncate(96 * 1024 * 1024)
+    mount.mkdir()
+    if not _mounted_fat(image, mount):
+        pytest.skip("this system allows no loop mounts")
+    try:
+        connected = Site(tmp_path / "connected", HF_ENDPOINT=hub.endpoint)
+        connected.run("pull", MODEL).ok()
+        done = connected.run("export", "--bundle", mount, "--json").ok().document
+        closed = Site(tmp_path / "closed")
+        closed.run("trust", "add", mount, "--fingerprint", done["fingerprint"]).ok()
+        imported = closed.run("import", "--json").ok()
+        assert imported.document["folder"] == str(mount)
+        assert len(imported.document["new"]) == 1
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+    none = closed.run("import")
+    assert none.status == 3
+    assert "hint:" in none.stderr
+
+
+def _mounted_fat(image: Path, mount: Path) -> bool:
+    for command in (
+        ["mkfs.vfat", str(image)],
+        ["mount", "-o", "loop", "-t", "vfat", str(image), str(mount)],
+    ):
+        done = subprocess.run(
+            command, check=False, capture_output=True, env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
+        )
+        if done.returncode != 0:
+            return False
+    return True
+
+
+def test_full_medium_is_refused_before_the_first_byte(tmp_path: Path, hub: LoopbackHub) -> None:
+    """An export that does not fit says so, and leaves no bundle behind."""
+    small = tmp_path / "small"
+    small.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=False
+    ).returncode:
+        pytest.skip("this system allows no tmpfs mounts")
+    try:
+        connected = Site(tmp_path / "connected", HF_ENDPOINT=hub.endpoint)
+        connected.run("pull", MODEL).ok()
+        refused = connected.run("export", "--bundle", small, "--json")
+        assert refused.status == 9
+        assert json.loads(refused.stderr.splitlines()[-1])["error"] == "NoSpace"
+        assert not list(small.rglob("index.json"))
+        vault = small / "vault"
+        full = connected.run("--vault", vault, "pull", MODEL, "--json")
+        assert full.status == 9
+        assert json.loads(full.stderr.splitlines()[-1])["error"] == "NoSpace"
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
