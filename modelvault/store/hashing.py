@@ -2,7 +2,8 @@
 
 The hasher's thread follows the contiguous prefix of a partial, so that the last byte's
 arrival and the digest are moments apart. It reads back from the page cache, which makes
-a resumed partial the same case as a fresh one: its prefix is simply already long.
+a resumed partial the same case as a fresh one: its prefix is simply already long. What
+it has hashed leaves the page cache as soon as it is durable.
 """
 
 import hashlib
@@ -11,9 +12,11 @@ from collections.abc import Sequence
 from typing import Self
 
 from modelvault.core.digest import Digest, Hasher
-from modelvault.errors import StorageError
-from modelvault.fsio import CHUNK
+from modelvault.errors import Interrupted, StorageError
 from modelvault.store.partials import Partial
+
+_STEP = 1024 * 1024
+"""Bytes hashed at once: they stay in the processor's cache between reading and hashing."""
 
 
 class FollowingHasher:
@@ -29,6 +32,7 @@ class FollowingHasher:
         self._partial = partial
         self._sha256 = hashlib.sha256()
         self._hashers: tuple[Hasher, ...] = (self._sha256, *also)
+        self._position = 0
         self._limit = 0
         self._stopped = False
         self._failure: BaseException | None = None
@@ -42,10 +46,14 @@ class FollowingHasher:
 
     def __exit__(self, *_: object) -> None:
         """Stop the thread, whether it has finished or not."""
+        self.stop()
+        self._thread.join()
+
+    def stop(self) -> None:
+        """Make the thread end soon; a ``digest`` that is waited for is refused then."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
-        self._thread.join()
 
     def follow(self, prefix: int) -> None:
         """Announce that the first ``prefix`` bytes have been written."""
@@ -59,11 +67,14 @@ class FollowingHasher:
 
         Raises:
             StorageError: The bytes could not be read back.
+            Interrupted: The hasher was stopped before the last byte.
         """
         self.follow(self._partial.size)
         self._thread.join()
         if self._failure is not None:
             raise self._failure
+        if self._position != self._partial.size:
+            raise Interrupted(f"{self._partial.path.name}: hashing was stopped")
         return Digest(self._sha256.hexdigest())
 
     def _run(self) -> None:
@@ -73,20 +84,22 @@ class FollowingHasher:
             self._failure = error
 
     def _hash(self) -> None:
-        buffer = bytearray(min(CHUNK, max(self._partial.size, 1)))
-        position = 0
-        while position < self._partial.size:
+        buffer = memoryview(bytearray(min(_STEP, max(self._partial.size, 1))))
+        while self._position < self._partial.size:
             with self._changed:
-                while not self._stopped and self._limit <= position:
+                while not self._stopped and self._limit <= self._position:
                     self._changed.wait()
                 limit = self._limit
             if self._stopped:
                 return
-            while position < limit and not self._stopped:
-                view = memoryview(buffer)[: min(len(buffer), limit - position)]
-                count = self._partial.read(position, view)
-                if count == 0:
-                    raise StorageError(f"{self._partial.path}: shorter than declared")
-                for hasher in self._hashers:
-                    hasher.update(view[:count])
-                position += count
+            while self._position < limit and not self._stopped:
+                self._hash_step(buffer[: limit - self._position])
+
+    def _hash_step(self, buffer: memoryview) -> None:
+        count = self._partial.read(self._position, buffer)
+        if count == 0:
+            raise StorageError(f"{self._partial.path}: shorter than declared")
+        for hasher in self._hashers:
+            hasher.update(buffer[:count])
+        self._position += count
+        self._partial.release(self._position)

@@ -14,18 +14,27 @@ import os
 import re
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from modelvault import fsio
 from modelvault.core.ranges import RangeSet
-from modelvault.errors import BadPath
+from modelvault.errors import BadPath, StorageError
 
 _KEY = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 
+_KEEP_CACHED = 64 * 1024 * 1024
+"""Files up to this many bytes stay in the page cache: they are about to be read again."""
+
+_RELEASE_STEP = 8 * 1024 * 1024
+
 
 class Partial:
-    """An open, locked partial; get one from ``Store.open_partial``."""
+    """An open, locked partial; get one from ``Store.open_partial``.
+
+    Threads may write, read and record at once, as long as no two write the same bytes.
+    ``close`` waits for what is under way; whatever comes later is refused.
+    """
 
     def __init__(self, folder: Path, key: str, size: int) -> None:
         """Open or create the files; the caller holds the lock.
@@ -43,6 +52,10 @@ class Partial:
         self.size = size
         self._journal_path = folder / f"{key}.journal"
         self._mutex = threading.Lock()
+        self._gate = threading.Condition(threading.Lock())
+        self._users = 0
+        self._closed = False
+        self._released = 0
         self.present, intact = _read_journal(self._journal_path, size)
         if not self.path.exists() or self.path.stat().st_size != size:
             self.present, intact = RangeSet(), 0
@@ -50,9 +63,7 @@ class Partial:
             self._data = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             if intact == 0:
-                fsio.preallocate(self._data, size, self.path)
-                os.ftruncate(self._data, size)
-                fsio.write_durably(self._journal_path, _record(f"size {size}"))
+                self._start_anew()
             with fsio.storage_errors(self._journal_path):
                 self._journal = os.open(self._journal_path, os.O_RDWR | os.O_CLOEXEC)
                 if intact:
@@ -62,14 +73,40 @@ class Partial:
             os.close(self._data)
             raise
 
+    def _start_anew(self) -> None:
+        try:
+            fsio.preallocate(self._data, self.size, self.path)
+        except StorageError:
+            self.path.unlink(missing_ok=True)  # a failed reservation may hold some space
+            raise
+        with fsio.storage_errors(self.path):
+            os.ftruncate(self._data, self.size)
+        fsio.write_durably(self._journal_path, _record(f"size {self.size}"))
+
+    @contextlib.contextmanager
+    def _using(self, path: Path) -> Iterator[None]:
+        with self._gate:
+            if self._closed:
+                raise StorageError(f"{path}: was closed while bytes were under way")
+            self._users += 1
+        try:
+            with fsio.storage_errors(path):
+                yield
+        finally:
+            with self._gate:
+                self._users -= 1
+                self._gate.notify_all()
+
     @property
     def complete(self) -> bool:
         """Whether every byte is there."""
-        return self.present.total == self.size
+        with self._mutex:
+            return self.present.total == self.size
 
     def missing(self) -> list[tuple[int, int]]:
         """Return the ranges still to come, as (start, end) pairs in order."""
-        return self.present.gaps(self.size)
+        with self._mutex:
+            return self.present.gaps(self.size)
 
     def write(self, offset: int, data: bytes | bytearray | memoryview) -> None:
         """Write bytes at ``offset``; they count only after ``record``.
@@ -80,27 +117,57 @@ class Partial:
         if offset < 0 or offset + len(data) > self.size:
             raise BadPath(f"{self.path.name}: bytes beyond the declared size were offered")
         view = memoryview(data)
-        with fsio.storage_errors(self.path):
+        with self._using(self.path):
             while view:
                 written = os.pwrite(self._data, view, offset)
                 view, offset = view[written:], offset + written
 
     def read(self, offset: int, buffer: memoryview) -> int:
         """Fill ``buffer`` from ``offset``; return the number of bytes read."""
-        with fsio.storage_errors(self.path):
+        with self._using(self.path):
             return os.preadv(self._data, [buffer], offset)
 
     def record(self, start: int, end: int) -> None:
         """Make the range durable, then vouch for it in the journal."""
-        with fsio.storage_errors(self.path):
+        self.record_all([(start, end)])
+
+    def record_all(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Make ranges durable with one flush, then vouch for each in the journal.
+
+        Args:
+            ranges: (start, end) pairs, every byte of which was written before this call.
+        """
+        ranges = [(start, end) for start, end in ranges if start < end]
+        with self._using(self.path):
             os.fdatasync(self._data)
             with self._mutex:
-                os.write(self._journal, _record(f"range {start} {end}"))
-                self.present.add(start, end)
+                records = b"".join(_record(f"range {start} {end}") for start, end in ranges)
+                while records:  # a full disk may take a part: then the next write says so
+                    records = records[os.write(self._journal, records) :]
+                for start, end in ranges:
+                    self.present.add(start, end)
+
+    def release(self, prefix: int) -> None:
+        """Let go of the page cache of the first ``prefix`` bytes, as far as they are durable.
+
+        A file larger than memory would push everything else out of the cache, and every
+        page it takes anew has to be cleared first; what was read for the last time here
+        need not stay.
+        """
+        if self.size <= _KEEP_CACHED or prefix < self._released + _RELEASE_STEP:
+            return
+        with self._mutex:
+            durable = min(prefix, self.present.prefix)
+        if durable < self._released + _RELEASE_STEP:
+            return
+        with self._using(self.path):
+            length = durable - self._released
+            os.posix_fadvise(self._data, self._released, length, os.POSIX_FADV_DONTNEED)
+        self._released = durable
 
     def restart(self) -> None:
         """Forget every byte, keeping the reserved space."""
-        with self._mutex, fsio.storage_errors(self._journal_path):
+        with self._mutex, self._using(self._journal_path):
             os.ftruncate(self._journal, len(_record(f"size {self.size}")))
             os.lseek(self._journal, 0, os.SEEK_END)
             os.fsync(self._journal)
@@ -108,6 +175,9 @@ class Partial:
 
     def close(self) -> None:
         """Close the files; what is recorded stays."""
+        with self._gate:
+            self._closed = True
+            self._gate.wait_for(lambda: self._users == 0)
         os.close(self._data)
         os.close(self._journal)
 

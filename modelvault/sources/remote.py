@@ -1,0 +1,82 @@
+"""Files on a Hub, as the download engine needs to know them.
+
+Example:
+    >>> origin_of("https://Hub.example/acme/tiny/resolve/0f/config.json")
+    'https://hub.example:443'
+"""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from modelvault.core.digest import Digest
+from modelvault.errors import HubError
+
+_GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
+_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFile:
+    """One file of a pinned revision."""
+
+    path: str
+    """Path in the repository; a label here, it never reaches the file system."""
+    size: int
+    """Declared length in bytes."""
+    url: str
+    """``{endpoint}/{repo}/resolve/{commit}/{path}``, on the origin that may see the token."""
+    sha256: Digest | None
+    """Declared digest; None for files outside LFS."""
+    git_sha1: str | None
+    """Declared git blob id of the content; only looked at without ``sha256``."""
+    commit: str
+    """Full commit id that was pinned."""
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be checked on arrival.
+
+        Raises:
+            HubError: No usable checksum, a negative size, or a URL that is not HTTP.
+        """
+        if self.sha256 is None and not _GIT_SHA1.fullmatch(self.git_sha1 or ""):
+            raise HubError(
+                f"{self.path}: the Hub declares no checksum, so its bytes could not be verified",
+                hint="pull from an endpoint that lists sha256 or git blob ids",
+            )
+        if self.size < 0:
+            raise HubError(f"{self.path}: the Hub declares a size of {self.size} bytes")
+        origin_of(self.url)
+
+    @property
+    def key(self) -> str:
+        """Name of the content: ``sha256-<hex>`` or ``git-<sha1>``; a partial's key."""
+        return f"git-{self.git_sha1}" if self.sha256 is None else f"sha256-{self.sha256.hex}"
+
+
+def origin_of(url: str) -> str:
+    """Return scheme, host and port of a URL: the unit that a token is shown to.
+
+    Raises:
+        HubError: Not an ``http`` or ``https`` URL with a host.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _PORTS[parts.scheme]
+    except (ValueError, KeyError) as error:
+        raise HubError(f"{label_of(url)}: not an HTTP URL") from error
+    if not parts.hostname:
+        raise HubError(f"{label_of(url)}: not an HTTP URL")
+    return f"{parts.scheme}://{parts.hostname}:{port}"
+
+
+def label_of(url: str) -> str:
+    """Return a URL as it may be shown: without credentials, query and fragment.
+
+    Signed URLs carry their signature in the query; who sees it can fetch the file.
+    """
+    bare = url.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = bare.partition("://")
+    host, slash, path = rest.partition("/")
+    shown = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
+    return "".join(character if character.isprintable() else "?" for character in shown[:300])

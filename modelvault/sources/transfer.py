@@ -1,0 +1,107 @@
+"""Bring one range of a file, whatever happens on the way.
+
+The offset only moves forward: after any trouble the next request asks for what is still
+missing, never again for what came. Every piece that has been written is offered to the
+flusher, also when the range as a whole fails or the user interrupts.
+"""
+
+from modelvault.errors import DownloadFailed, HubUnreachable, ModelVaultError
+from modelvault.sources.flush import Flusher
+from modelvault.sources.policy import Limits, Patience
+from modelvault.sources.remote import label_of
+from modelvault.sources.route import RangesIgnored, Stale, Stream
+from modelvault.sources.task import Segment, Task
+from modelvault.sources.transport import CHUNK, Trouble
+from modelvault.sources.watch import Watch
+
+_PIECE = 8 * 1024 * 1024
+"""Bytes after which the flusher is told; a kill costs about as much on each connection."""
+
+_AGAIN = "run the same command again: what came is kept"
+
+
+class Transfer:
+    """Fetches ranges of tasks; one serves all workers."""
+
+    def __init__(self, *, limits: Limits, flusher: Flusher, watch: Watch) -> None:
+        """Use these."""
+        self._limits = limits
+        self._flusher = flusher
+        self._watch = watch
+
+    def fetch(self, task: Task, segment: Segment) -> None:
+        """Bring one segment.
+
+        Raises:
+            RangesIgnored: The task has to be brought as one stream.
+            Stopped: Everything is being stopped.
+            ModelVaultError: The segment is given up; see ``Route.open``.
+        """
+        patience = Patience(self._limits, self._limits.attempts)
+        end = segment[1]
+        while (offset := task.missing_from(segment)) < end:
+            if task.whole:
+                raise RangesIgnored
+            try:
+                self._pump(task, task.route.open(offset, end), patience, whole=False)
+            except Trouble as trouble:
+                if not patience.failed():
+                    raise self._given_up(task, trouble) from trouble
+                self._watch.rest(patience.wait(trouble.hint))
+            except Stale as stale:
+                self._watch.rest(stale.wait)
+
+    def fetch_whole(self, task: Task) -> None:
+        """Bring everything that is missing, from streams that begin at the first byte.
+
+        Raises:
+            Stopped: Everything is being stopped.
+            ModelVaultError: The file is given up; see ``Route.open``.
+        """
+        patience = Patience(self._limits, self._limits.attempts)
+        everything = (0, task.file.size)
+        streams = 0
+        while task.missing_from(everything) < task.file.size:
+            try:
+                stream = task.route.open(*everything, whole=True)
+                streams += 1
+                self._pump(task, stream, patience, whole=True)
+            except Trouble as trouble:
+                if streams >= self._limits.streams or not patience.failed():
+                    raise self._given_up(task, trouble) from trouble
+                self._watch.rest(patience.wait(trouble.hint))
+            except Stale as stale:
+                self._watch.rest(stale.wait)
+
+    def _pump(self, task: Task, stream: Stream, patience: Patience, *, whole: bool) -> None:
+        offset = offered = stream.start
+        try:
+            with self._watch.over(stream.body):
+                while offset < stream.end:
+                    if task.whole and not whole:
+                        raise RangesIgnored
+                    data = stream.body.read(min(CHUNK, stream.end - offset))
+                    if not data:
+                        raise Trouble("the answer ends early")
+                    self._watch.rest(0.0)
+                    new = task.write(offset, data)
+                    offset += len(data)
+                    patience.progressed(new)
+                    task.route.progressed(new)
+                    if offset - offered >= _PIECE:
+                        self._flusher.offer(task.partial, offered, offset)
+                        offered = offset
+        finally:
+            stream.body.close()
+            self._flusher.offer(task.partial, offered, offset)
+
+    def _given_up(self, task: Task, trouble: Trouble) -> ModelVaultError:
+        if trouble.unreachable:
+            return HubUnreachable(
+                f"{task.file.path}: {trouble.reason} ({label_of(task.file.url)})",
+                hint=f"check the network and the proxy settings, then {_AGAIN}",
+            )
+        return DownloadFailed(
+            f"{task.file.path}: given up after several attempts; last, {trouble.reason}",
+            hint=_AGAIN,
+        )
