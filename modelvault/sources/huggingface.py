@@ -57,13 +57,14 @@ from modelvault.errors import (
     RevisionNotFound,
 )
 from modelvault.sources.card import choose_fields, clean, read_license
+from modelvault.sources.download import CONNECTIONS, Downloader
 from modelvault.sources.endpoint import REAL_HUB, check_token, parse_endpoint
+from modelvault.sources.held import find_held
 from modelvault.sources.remote import RemoteFile
 from modelvault.sources.session import PatientClient
 from modelvault.sources.source import Offer, OfferedFile, check_paths
 from modelvault.store.blobs import Store
 
-DEFAULT_CONNECTIONS = 4
 LARGEST_FILE = 2**53 - 1
 """Bytes; sizes above it cannot be recorded."""
 
@@ -83,7 +84,7 @@ class HubSource:
         *,
         endpoint: str | None = None,
         token: str | None = None,
-        connections: int = DEFAULT_CONNECTIONS,
+        connections: int = CONNECTIONS,
     ) -> None:
         """Name what to pull; nothing is asked yet.
 
@@ -131,7 +132,7 @@ class HubSource:
             library_version=__version__,
         )
         with self._translated():
-            info = api.model_info(str(self._model), revision=self._revision, securityStatus=True)
+            info = api.model_info(str(self._model), revision=self._revision)
         commit = self._check_commit(info)
         with self._translated():
             if info.gated:
@@ -154,13 +155,18 @@ class HubSource:
             Corruption: Bytes do not match the declared digest, even after a second fetch.
             StorageError: The disk is full or refuses.
         """
-        from modelvault.sources.download import Downloader
-
         offer = self._offer or self.offer()
+        held = find_held(files, store)
+        for file in files:
+            if file.path in held:
+                progress.begin(file.path, total=file.size, done=file.size)
+                progress.end(file.path, note="already in the vault")
         downloader = Downloader(
             store, token=self._token, connections=self._connections, progress=progress
         )
-        return downloader.fetch_all([self._locate(file, offer.revision) for file in files])
+        missing = [file for file in files if file.path not in held]
+        fetched = downloader.fetch_all([self._locate(file, offer.revision) for file in missing])
+        return {**held, **fetched}
 
     def _locate(self, file: OfferedFile, commit: str) -> RemoteFile:
         return RemoteFile(

@@ -12,6 +12,7 @@ import pytest
 from modelvault.core.artifact import HubOrigin, License
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName
+from modelvault.core.progress import Silence
 from modelvault.errors import (
     AccessDenied,
     BadConfiguration,
@@ -26,6 +27,7 @@ from modelvault.errors import (
 )
 from modelvault.sources import session
 from modelvault.sources.huggingface import HubSource
+from modelvault.store.blobs import Store
 from tests.support.hub import answers
 from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
@@ -402,3 +404,58 @@ def test_library_stays_silent(hub: LoopbackHub, caplog: pytest.LogCaptureFixture
     source(hub).offer()
     assert not [entry for entry in caplog.records if entry.levelno >= logging.WARNING]
     assert huggingface_hub.get_session().follow_redirects
+
+
+def test_pull_again_fetches_no_byte(hub: LoopbackHub, tmp_path: Path) -> None:
+    """Held files are recognised, those without a declared sha256 too; a changed one is fetched."""
+    store = Store.create(tmp_path / "vault")
+    first = source(hub, token=hub.grant("hf_secret"))
+    digests = first.deliver(first.offer().files, store, Silence())
+    assert not any(request.authorized for request in hub.journal.requests(origin="cdn"))
+    hub.journal.clear()
+    again = source(hub)
+    assert again.deliver(again.offer().files, store, Silence()) == digests
+    assert hub.journal.sent() == 0
+    changed = CONFIG.replace(b"llama", b"other")
+    hub.repositories["acme/tiny"].commit({"model.safetensors": WEIGHTS, "config.json": changed})
+    newer = source(hub)
+    assert newer.deliver(newer.offer().files, store, Silence())["config.json"] == Digest.of(changed)
+    assert hub.journal.sent() == len(changed)
+
+
+def test_damaged_blob_is_not_taken_for_a_held_file(hub: LoopbackHub, tmp_path: Path) -> None:
+    """A blob that the disk has changed does not match, and is fetched again."""
+    store = Store.create(tmp_path / "vault")
+    first = source(hub)
+    digest = first.deliver(first.offer().files, store, Silence())["config.json"]
+    blob = store.path(digest)
+    blob.chmod(0o644)
+    blob.write_bytes(CONFIG.replace(b"llama", b"evil!"))
+    again = source(hub)
+    again.deliver(again.offer().files, store, Silence())
+    assert store.read(digest, limit=len(CONFIG)) == CONFIG
+
+
+@pytest.mark.parametrize("mode", ["mirror", "resolve_cache"])
+def test_delivery_works_through_mirrors_and_redirects(
+    hub: LoopbackHub, tmp_path: Path, mode: str
+) -> None:
+    """A caching mirror's plain answers and the Hub's own redirects bring the same bytes."""
+    setattr(hub, mode, True)
+    store = Store.create(tmp_path / "vault")
+    puller = source(hub)
+    digests = puller.deliver(puller.offer().files, store, Silence())
+    assert digests["model.safetensors"] == Digest.of(WEIGHTS)
+    assert digests["config.json"] == Digest.of(CONFIG)
+
+
+def test_delivery_from_a_private_gated_repository(hub: LoopbackHub, tmp_path: Path) -> None:
+    """The token opens the files at the hub and is not shown to the CDN."""
+    hub.add("acme/tiny", {"model.safetensors": WEIGHTS}, private=True, gated="auto")
+    store = Store.create(tmp_path / "vault")
+    puller = source(hub, token=hub.grant("hf_good", "acme/tiny"))
+    digests = puller.deliver(puller.offer().files, store, Silence())
+    assert digests == {"model.safetensors": Digest.of(WEIGHTS)}
+    cdn = hub.journal.requests(origin="cdn")
+    assert cdn
+    assert not any(request.authorized for request in cdn)
