@@ -26,6 +26,9 @@ PACKAGE = "xllamacpp"
 _HINT = "pip install 'modelvault[gguf]'"
 
 _LARGEST_F16 = 65504.0
+_LARGEST_BLOCK = 1e6
+"""Largest weight of a block type. Scales are half precision, and the search for them multiplies
+weights four times over: far beyond this it overflows and leaves zeros without a word."""
 
 
 class Quantizer:
@@ -70,8 +73,11 @@ class Quantizer:
         """Return the bytes of float32 ``[rows, columns]`` in a block type.
 
         Raises:
-            MalformedWeights: A block's scale overflows: the weights are absurdly large.
+            MalformedWeights: The weights are absurdly large for a block.
+            ConverterMissing: The library wrote something else than a tensor of this type.
         """
+        if max(rows.max(), -rows.min()) > _LARGEST_BLOCK:
+            raise _too_large(type_, name)
         count, columns = rows.shape
         result = np.empty(count * type_.row_bytes(columns), dtype=np.uint8)
         written = self._quantize(
@@ -83,11 +89,15 @@ class Quantizer:
                 hint=_HINT,
             )
         if not self._validate(type_.number, result.ctypes.data, result.size):
-            raise MalformedWeights(
-                f"tensor '{name}': its values are too large for the scales of {type_.name}",
-                hint="convert to BF16 or F32, which hold any value",
-            )
+            raise _too_large(type_, name)
         return result
+
+
+def _too_large(type_: GgmlType, name: str) -> MalformedWeights:
+    return MalformedWeights(
+        f"tensor '{name}': its values are too large for the scales of {type_.name}",
+        hint="convert to BF16 or F32, which hold any value",
+    )
 
 
 def encode(rows: Floats, type_: GgmlType, name: str) -> npt.NDArray[Any]:
