@@ -13,11 +13,21 @@ import sqlite3
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    create_engine,
+    event,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelvault.catalog.faults import translate
+from modelvault.catalog.sqlite_file import is_immutable, reading_uri
 from modelvault.errors import BadConfiguration, CatalogUnavailable
 from modelvault.store.layout import Layout
 
@@ -26,6 +36,7 @@ BUSY_SECONDS = 30
 
 _BEGIN = "modelvault_begin"
 _WRITER_LOCK = 0x6D6F64656C76  # 'modelv', our advisory lock on PostgreSQL
+_IMMUTABLE = {"mode": "ro", "immutable": "1", "uri": "true"}
 _POSTGRESQL_SCHEMES = {"postgresql", "postgres", "postgresql+psycopg"}
 _URL_HINT = "set MODELVAULT_DATABASE_URL to postgresql://USER:PASSWORD@HOST/DATABASE, or unset it"
 
@@ -157,8 +168,15 @@ def _connect_arguments(url: URL) -> dict[str, str | int]:
 
 
 def _open_sqlite(layout: Layout) -> Database:
-    url = URL.create("sqlite", database=str(layout.catalog))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS, "isolation_level": None})
+    arguments = {"timeout": BUSY_SECONDS, "isolation_level": None}
+    if is_immutable(layout.catalog):
+        url = URL.create(
+            "sqlite", database=reading_uri(layout.catalog).partition("?")[0], query=_IMMUTABLE
+        )
+        engine = create_engine(url, connect_args=arguments, poolclass=NullPool)
+    else:
+        url = URL.create("sqlite", database=str(layout.catalog))
+        engine = create_engine(url, connect_args=arguments)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return Database(engine, str(layout.catalog))

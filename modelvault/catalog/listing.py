@@ -11,9 +11,9 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
-from urllib.parse import quote
 
 from modelvault.catalog.faults import sqlite_errors
+from modelvault.catalog.sqlite_file import reading_uri
 from modelvault.catalog.values import ListingRow
 from modelvault.catalog.versions import is_current
 from modelvault.core.names import ModelName, Reference
@@ -54,7 +54,7 @@ def read_listing(layout: Layout, url: str | None = None) -> list[ListingRow]:
 def _read_sqlite(layout: Layout) -> list[ListingRow] | None:
     """Return the listing, or None where the schema has to be brought up to date."""
     where = str(layout.catalog)
-    uri = f"file:{quote(where)}?mode=ro"
+    uri = reading_uri(layout.catalog)
     with (
         sqlite_errors(where),
         contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection,

@@ -30,9 +30,12 @@ def parse_time(text: str) -> dt.datetime:
         CatalogDamaged: It is not a time in the catalogue's form.
     """
     try:
-        return dt.datetime.strptime(text, _TIME).replace(tzinfo=dt.UTC)
-    except (ValueError, TypeError) as error:
-        raise CatalogDamaged(f"the catalogue holds {text!r} where a time belongs") from error
+        time = dt.datetime.fromisoformat(text)
+        if time.tzinfo is dt.UTC and encode_time(time) == text:
+            return time
+    except (ValueError, TypeError):
+        pass
+    raise CatalogDamaged(f"the catalogue holds {text!r} where a time belongs")
 
 
 class HexDigest(TypeDecorator[Digest]):

@@ -1,11 +1,13 @@
 """Every test of the catalogue runs on SQLite and on PostgreSQL."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from modelvault.catalog.catalog import Catalog
+from modelvault.store.layout import Layout
 from tests.catalog.place import Place, new_layout
 from tests.support.postgresql import Server, postgresql_server
 
@@ -19,7 +21,12 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     if request.param == "sqlite":
         yield Place(layout=layout, url=None)
         return
-    server: Server = request.getfixturevalue("postgresql_server")
+    with _on_server(request.getfixturevalue("postgresql_server"), layout) as place:
+        yield place
+
+
+@contextlib.contextmanager
+def _on_server(server: Server, layout: Layout) -> Iterator[Place]:
     url = server.create_database()
     yield Place(layout=layout, url=url)
     server.drop_database(url)
@@ -36,3 +43,10 @@ def catalog(place: Place) -> Iterator[Catalog]:
 def lite(tmp_path: Path) -> Place:
     """A vault whose catalogue is SQLite, for what only a file can suffer."""
     return Place(layout=new_layout(tmp_path / "vault"), url=None)
+
+
+@pytest.fixture
+def server(postgresql_server: Server, tmp_path: Path) -> Iterator[Place]:
+    """A vault whose catalogue is on PostgreSQL, for what only a server does."""
+    with _on_server(postgresql_server, new_layout(tmp_path / "vault")) as place:
+        yield place

@@ -73,10 +73,10 @@ class Place:
     def drop_guards(self) -> None:
         """Remove the triggers that keep the log append-only, as an intruder would."""
         if self.is_sqlite:
-            names = ("events_refuse_update", "events_refuse_delete", "events_append_only")
+            names = ["events_refuse_update", "events_refuse_delete", "events_append_only"]
             self.run(*(f"DROP TRIGGER {name}" for name in names))
         else:
-            names = ("events_refuse_change", "events_refuse_truncate")
+            names = ["events_refuse_change", "events_refuse_truncate"]
             self.run(*(f"DROP TRIGGER {name} ON events" for name in names))
 
 
