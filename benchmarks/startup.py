@@ -54,7 +54,9 @@ def main() -> None:
                 times[name].append((time.perf_counter() - started) * 1000)
     for name, values in times.items():
         limit = f"  limit {LIMITS[name]} ms" if name in LIMITS else ""
-        print(f"{name:16} median {statistics.median(values):6.0f} ms  min {min(values):6.0f}{limit}")
+        print(
+            f"{name:16} median {statistics.median(values):6.0f} ms  min {min(values):6.0f}{limit}"
+        )
 
 
 def _fill(root: Path, number: int) -> None:

@@ -78,7 +78,7 @@ def run_converter(command: Command, request: Request) -> Iterator[Event]:
         if status != 0:
             raise ConverterCrashed(
                 f"the converter {_death(status)}",
-                hint="if memory ran out, close other programs; else report this with the lines below",
+                hint="if memory ran out, free some; else report this with the lines above",
                 issues=_tail(complaints),
             )
 

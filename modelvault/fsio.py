@@ -46,8 +46,9 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _READ_ONLY = {errno.EROFS}
 _REFUSED = {errno.EACCES, errno.EPERM}
 _VANISHED = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ENOMEDIUM}
-_NO_SHARING = {errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS}
-_NO_LINK = _NO_SHARING | {errno.EPERM, errno.EMLINK, errno.EACCES}
+_UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS}
+_NO_SHARING = _UNSUPPORTED | {errno.EXDEV, errno.EPERM}
+_NO_LINK = _NO_SHARING | {errno.EMLINK, errno.EACCES}
 
 
 class Placement(StrEnum):
@@ -122,7 +123,7 @@ def sync_folder(path: Path) -> None:
         try:
             os.fsync(descriptor)
         except OSError as error:
-            if error.errno not in {errno.EINVAL, errno.EROFS}:  # some FUSE and network mounts
+            if error.errno not in _UNSUPPORTED | {errno.EROFS}:  # some FUSE and network mounts
                 raise
         finally:
             os.close(descriptor)
@@ -149,7 +150,7 @@ def durable_file(target: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
             with file:
                 yield file
                 file.flush()
-                os.fchmod(file.fileno(), mode)
+                set_mode(file.fileno(), mode)
                 os.fsync(file.fileno())
             os.replace(temporary, target)
         except BaseException:
@@ -179,7 +180,7 @@ def publish(source: Path, target: Path, *, mode: int) -> None:
     with storage_errors(target):
         descriptor = os.open(source, os.O_RDONLY)
         try:
-            os.fchmod(descriptor, mode)
+            set_mode(descriptor, mode)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
@@ -231,11 +232,23 @@ def _copy(reader: BinaryIO, writer: BinaryIO) -> Placement:
         fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
         return Placement.REFLINK
     except OSError as error:
-        if error.errno not in _NO_SHARING | {errno.EPERM}:
+        if error.errno not in _NO_SHARING:
             raise
     shutil.copyfileobj(reader, writer, CHUNK)
     writer.flush()
     return Placement.COPY
+
+
+def set_mode(descriptor: int, mode: int) -> None:
+    """Set the permission bits of an open file of our own, where there are such bits.
+
+    FAT and some FUSE file systems have none and refuse the call, each in its own words.
+    """
+    try:
+        os.fchmod(descriptor, mode)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED | {errno.EPERM}:
+            raise
 
 
 def free_bytes(folder: Path) -> int:
@@ -275,7 +288,7 @@ def preallocate(descriptor: int, size: int, path: Path) -> None:
         try:
             os.posix_fallocate(descriptor, 0, size)
         except OSError as error:
-            if error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+            if error.errno not in _UNSUPPORTED:
                 raise
             os.ftruncate(descriptor, size)
 

@@ -79,9 +79,7 @@ def _open(folder: Path, key: Path | None) -> VerifiedBundle:
     return unverified.verify(verifier)
 
 
-def _describe(
-    bundle: VerifiedBundle, folder: Path, cargo: Cargo, *, trusted: bool
-) -> Checked:
+def _describe(bundle: VerifiedBundle, folder: Path, cargo: Cargo, *, trusted: bool) -> Checked:
     index = bundle.index
     return Checked(
         folder=folder,

@@ -53,7 +53,7 @@ def read_config(path: Path, environment: Mapping[str, str]) -> Config:
             kind = _KNOWN[section].get(key)
             if kind is None:
                 raise BadConfiguration(f"{path}: unknown key '{section}.{key}'")
-            if type(value) is not kind or (kind is int and value < 1):
+            if type(value) is not kind or (isinstance(value, int) and value < 1):
                 raise BadConfiguration(f"{path}: '{section}.{key}' has an unusable value")
             values[key] = value
     passphrase = environment.get("MODELVAULT_KEY_PASSPHRASE")

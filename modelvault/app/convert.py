@@ -113,9 +113,7 @@ def convert(
                     made.append(_record(vault, parent, name, produced, at))
 
                 warnings += _follow(command, request, progress, keep)
-    return Converted(
-        artifacts=tuple(made), skipped=tuple(held.values()), warnings=tuple(warnings)
-    )
+    return Converted(artifacts=tuple(made), skipped=tuple(held.values()), warnings=tuple(warnings))
 
 
 def _by_converter(targets: Sequence[Target]) -> dict[str, tuple[str, ...]]:

@@ -1,18 +1,26 @@
 """``export``: write a signed bundle for the other side of the air gap."""
 
-import datetime
+import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.app.keys import OwnKey, own_key
 from modelvault.app.vault import Vault
+from modelvault.bundle.read import open_bundle
 from modelvault.bundle.write import Compression, WriteOptions, WrittenBundle, write_bundle
 from modelvault.catalog.values import Bundle, Direction, Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
 from modelvault.core.progress import Progress
-from modelvault.errors import NothingSelected
+from modelvault.errors import (
+    Corruption,
+    MediumVanished,
+    NotFound,
+    NothingSelected,
+    TrustError,
+)
+from modelvault.trust.policy import IntegrityVerifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +39,7 @@ class ExportOptions:
     volume_size: int | None = None
     """Most bytes in a volume; None for what the medium's file system asks for."""
     compression: Compression = Compression.AUTO
-    expires: datetime.datetime | None = None
+    expires: dt.datetime | None = None
     """Time after which importers refuse the bundle."""
     replace: bool = False
     """Write over a bundle that stands in the folder."""
@@ -83,12 +91,13 @@ def export(
                 volume_size=options.volume_size,
                 compression=options.compression,
                 serial=serial,
-                created=_rfc3339(datetime.datetime.now(datetime.UTC)),
+                created=_rfc3339(dt.datetime.now(dt.UTC)),
                 expires=_rfc3339(options.expires) if options.expires else None,
                 replace=options.replace,
             ),
             progress=progress,
         )
+    _read_back(folder)
     if written.unchanged:
         return Exported(artifacts=tuple(artifacts), bundle=written, key=key)
     bundle = Bundle(
@@ -114,5 +123,17 @@ def export(
     return Exported(artifacts=tuple(artifacts), bundle=written, key=key)
 
 
-def _rfc3339(time: datetime.datetime) -> str:
-    return time.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _read_back(folder: Path) -> None:
+    """Open what was written as an importer would: some media lose what they confirmed."""
+    try:
+        unverified = open_bundle(folder)
+        unverified.verify(IntegrityVerifier(unverified.publisher)).check_carriers()
+    except (NotFound, Corruption, TrustError) as error:
+        raise MediumVanished(
+            f"{folder}: the medium did not keep what was written: {error}",
+            hint="use another medium or file system, and export again",
+        ) from error
+
+
+def _rfc3339(time: dt.datetime) -> str:
+    return time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,6 +1,6 @@
 """``list``, ``show``, ``remove``, ``gc``, ``history`` and ``rebuild``."""
 
-import datetime
+import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,7 +165,7 @@ def _open_or_set_aside(vault: Vault) -> Path | None:
 
 def _find_records(
     vault: Vault, issues: list[str]
-) -> Iterator[tuple[Artifact, Manifest, datetime.datetime]]:
+) -> Iterator[tuple[Artifact, Manifest, dt.datetime]]:
     for blob in vault.store.blobs():
         data = _read_record(vault, blob, issues)
         if data is None:
@@ -180,7 +180,7 @@ def _find_records(
             issues.append(f"record {blob.digest.short}: {error}")
             continue
         modified = vault.store.path(blob.digest).stat().st_mtime
-        yield artifact, manifest, datetime.datetime.fromtimestamp(modified, datetime.UTC)
+        yield artifact, manifest, dt.datetime.fromtimestamp(modified, dt.UTC)
 
 
 def _read_record(vault: Vault, blob: BlobFile, issues: list[str]) -> bytes | None:

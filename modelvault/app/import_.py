@@ -6,7 +6,7 @@ refusal leaves the vault as it was; an interruption leaves partials that the nex
 continues.
 """
 
-import datetime
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -128,7 +128,7 @@ def _refuse_expired(bundle: VerifiedBundle) -> None:
     expires = bundle.index.expires
     if expires is None:
         return
-    if datetime.datetime.fromisoformat(expires) <= datetime.datetime.now(datetime.UTC):
+    if dt.datetime.fromisoformat(expires) <= dt.datetime.now(dt.UTC):
         raise BundleExpired(
             f"the bundle expired on {expires}",
             hint="ask the publisher for a fresh export, and check this host's clock",

@@ -1,6 +1,6 @@
 """``key`` and ``trust``: this site's signing key, and the keys it believes."""
 
-import datetime
+import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,9 +33,7 @@ def own_key(vault: Vault, *, create: bool) -> OwnKey:
         KeyNotFound: There is none and ``create`` is False.
         KeyUnusable: The file is damaged, readable by others, or needs a passphrase.
     """
-    key, created = vault.keystore.signing_key(
-        create=create, passphrase=vault.config.key_passphrase
-    )
+    key, created = vault.keystore.signing_key(create=create, passphrase=vault.config.key_passphrase)
     if created:
         vault.catalog.record(
             Event(verb="key generate", subject=key.fingerprint, details={"kind": "ECDSA P-256"})
@@ -95,7 +93,7 @@ def trust_key(
         key.pem,
         label or origin.absolute().name or str(origin),
         key.fingerprint,
-        when=datetime.datetime.now(datetime.UTC),
+        when=dt.datetime.now(dt.UTC),
     )
     vault.catalog.record(
         Event(verb="trust add", subject=trusted.fingerprint, details={"label": trusted.label})

@@ -9,7 +9,9 @@ from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact, HubOrigin
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
+from modelvault.core.names import Reference
 from modelvault.core.progress import Progress
+from modelvault.errors import ArtifactNotFound
 from modelvault.sources.selection import Selection, select
 from modelvault.sources.source import Offer, OfferedFile, Source
 from modelvault.store.blobs import Store
@@ -92,10 +94,20 @@ def pull(vault: Vault, source: Source, plan: PullPlan, progress: Progress) -> Pu
             FileEntry(path=file.path, digest=digests[file.path], size=file.size)
             for file in plan.selection.chosen
         )
-        artifact = describe(plan.offer, manifest)
+        artifact = _known(vault, manifest, describe(plan.offer, manifest))
         vault.keep(artifact, manifest)
         new = vault.catalog.add_artifact(artifact, manifest, event=_event(plan, artifact))
     return Pulled(plan=plan, artifact=artifact, new=new)
+
+
+def _known(vault: Vault, manifest: Manifest, artifact: Artifact) -> Artifact:
+    """Return the artefact this content is known as, from another endpoint or branch, say."""
+    reference = Reference(model=artifact.model, revision=artifact.revision)
+    try:
+        known = vault.catalog.find(reference).artifact
+    except ArtifactNotFound:
+        return artifact
+    return known if known.manifest == manifest.digest else artifact
 
 
 def describe(offer: Offer, manifest: Manifest) -> Artifact:

@@ -88,9 +88,7 @@ def _blobs(vault: Vault, artifacts: Sequence[Artifact], issues: list[str]) -> di
             continue
         blobs[artifact.manifest] = _Blob(size=len(manifest.encode()), owner=f"{label} (manifest)")
         for entry in manifest.files:
-            blobs.setdefault(
-                entry.digest, _Blob(size=entry.size, owner=f"{label}: {entry.path}")
-            )
+            blobs.setdefault(entry.digest, _Blob(size=entry.size, owner=f"{label}: {entry.path}"))
     return blobs
 
 

@@ -89,7 +89,7 @@ class VolumeWriter:
         if self._descriptor < 0:
             return
         with fsio.storage_errors(self._path()):
-            os.fchmod(self._descriptor, 0o644)
+            fsio.set_mode(self._descriptor, 0o644)
             os.fsync(self._descriptor)
             os.close(self._descriptor)
         self._descriptor = -1

@@ -1,6 +1,6 @@
 """``modelvault export``, ``import`` and ``bundle``."""
 
-import datetime
+import datetime as dt
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
 
 def _export(
     session: Session,
+    *,
     bundle: Annotated[Path, typer.Option("--bundle", help="Folder on the medium.")],
     references: ReferencesArgument = None,
     volume_size: Annotated[
@@ -37,7 +38,7 @@ def _export(
     ] = None,
     compress: Annotated[str, typer.Option("--compress", help="auto or none.")] = "auto",
     expires: Annotated[
-        datetime.datetime | None,
+        dt.datetime | None,
         typer.Option("--expires", help="Importers refuse the bundle after this day (UTC)."),
     ] = None,
     replace: Annotated[
@@ -57,7 +58,7 @@ def _export(
     options = ExportOptions(
         volume_size=parse_volume_size(volume_size) if volume_size else None,
         compression=Compression(compress),
-        expires=expires.replace(tzinfo=datetime.UTC) if expires else None,
+        expires=expires.replace(tzinfo=dt.UTC) if expires else None,
         replace=replace,
     )
     with session.open_vault() as vault:
@@ -90,8 +91,12 @@ def _export(
             "unchanged": written.unchanged,
         },
         [
-            f"{'already there:' if written.unchanged else 'exported'} {text.count(len(done.artifacts), 'artefact')}: {text.size(written.size)} "
-            f"as {text.size(written.stored_size)} in {text.count(len(written.carriers), 'volume')}",
+            (
+                f"{'already there:' if written.unchanged else 'exported'} "
+                f"{text.count(len(done.artifacts), 'artefact')}: {text.size(written.size)} "
+                f"as {text.size(written.stored_size)} in "
+                f"{text.count(len(written.carriers), 'volume')}"
+            ),
             f"  bundle  {bundle}",
             f"  index   {written.index_digest}",
             f"  signed  {written.fingerprint}",
@@ -138,9 +143,11 @@ def _import(
         },
         [
             *(f"imported {item.reference}" for item in done.new),
-            f"{text.count(len(done.new), 'new artefact')}, {known} already here; "
-            f"{text.size(done.new_bytes)} read and verified, "
-            f"{text.size(done.skipped_bytes)} already held",
+            (
+                f"{text.count(len(done.new), 'new artefact')}, {known} already here; "
+                f"{text.size(done.new_bytes)} read and verified, "
+                f"{text.size(done.skipped_bytes)} already held"
+            ),
             f"signed by {', '.join(done.signers)}",
         ],
     )
@@ -199,7 +206,9 @@ def _lines(checked: "Checked") -> list[str]:
         f"  signed   {', '.join(checked.signers)}",
         f"  created  {checked.created}, serial {checked.serial}"
         + (f", expires {checked.expires}" if checked.expires else ""),
-        f"  size     {text.size(checked.size)} as {text.size(checked.stored_size)} in "
-        f"{text.count(len(checked.volumes), 'volume')}",
+        (
+            f"  size     {text.size(checked.size)} as {text.size(checked.stored_size)} in "
+            f"{text.count(len(checked.volumes), 'volume')}"
+        ),
         *(f"  holds    {artifact.reference}" for artifact in checked.artifacts),
     ]

@@ -20,7 +20,9 @@ def complete_reference(incomplete: str) -> list[str]:
         rows = read_listing(layout, read_config(layout.config, os.environ).database_url)
     except ModelVaultError:
         return []  # a shell's completion has nowhere to show an error
-    return sorted({row.reference.label for row in rows if row.reference.label.startswith(incomplete)})
+    return sorted(
+        {row.reference.label for row in rows if row.reference.label.startswith(incomplete)}
+    )
 
 
 _HELP = "ORG/NAME[@REVISION][:VARIANT]"

@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
 
 def _convert(
     session: Session,
+    *,
     reference: ReferenceArgument,
     to: Annotated[
         list[str], typer.Option("--to", help="gguf:F16, gguf:BF16, gguf:Q8_0, gguf:Q4_K_M …")

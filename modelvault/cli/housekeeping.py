@@ -173,8 +173,10 @@ def _verify(session: Session, references: ReferencesArgument = None) -> None:
             "events": found.events,
         },
         [
-            f"intact: {text.count(len(found.artifacts), 'artefact')}, "
-            f"{text.count(found.blobs, 'blob')}, {text.size(found.size)} re-hashed{log}"
+            (
+                f"intact: {text.count(len(found.artifacts), 'artefact')}, "
+                f"{text.count(found.blobs, 'blob')}, {text.size(found.size)} re-hashed{log}"
+            )
         ],
     )
 
@@ -215,9 +217,11 @@ def _gc(
             "dry_run": dry_run,
         },
         [
-            f"{'would remove' if dry_run else 'removed'} "
-            f"{text.count(len(found.garbage.blobs), 'blob')} and "
-            f"{text.count(len(found.leftovers), 'leftover file')}, {text.size(total)}"
+            (
+                f"{'would remove' if dry_run else 'removed'} "
+                f"{text.count(len(found.garbage.blobs), 'blob')} and "
+                f"{text.count(len(found.leftovers), 'leftover file')}, {text.size(total)}"
+            )
         ],
     )
 

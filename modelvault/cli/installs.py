@@ -11,7 +11,8 @@ from modelvault.cli.session import Session, command
 from modelvault.core.names import Reference
 
 if TYPE_CHECKING:
-    from modelvault.app.install import Installed
+    from modelvault.targets.receipt import Receipt
+    from modelvault.targets.runtime import InstallPlan
 
 _PANEL = "Closed network"
 
@@ -25,6 +26,7 @@ def register(app: typer.Typer) -> None:
 
 def _install(
     session: Session,
+    *,
     reference: ReferenceArgument,
     to: Annotated[str, typer.Option("--to", help="ollama, vllm or llamacpp.")],
     folder: Annotated[
@@ -46,37 +48,56 @@ def _install(
     with session.open_vault() as vault:
         plan = plan_install(vault, Reference.parse(reference), to, folder, name, replace=replace)
         if dry_run:
-            session.result(
-                {"target": to, "name": plan.name, "location": str(plan.location)},
-                [f"would install {reference} as {plan.name} in {plan.location}"],
-            )
+            session.result(_plan_document(plan), _plan_lines(plan, reference))
             return
-        with session.progress():
-            done = install(vault, plan)
-    session.result(_document(done), _lines(done))
+        with session.progress() as progress:
+            done = install(vault, plan, progress)
+    receipt = done.receipt
+    session.result(
+        {
+            "reference": str(done.artifact.reference),
+            "target": receipt.target,
+            "name": receipt.name,
+            "location": receipt.location,
+            "files": [
+                {"path": file.path, "size": file.size, "placement": file.placement.value}
+                for file in receipt.files
+            ],
+            "notes": list(receipt.notes),
+            "new": done.new,
+        },
+        [
+            (
+                f"{done.artifact.label} {'installed' if done.new else 'was already installed'}: "
+                f"{receipt.target} '{receipt.name}' in {receipt.location}"
+            ),
+            f"  files    {_placements(receipt)}",
+            *(f"  {note}" for note in receipt.notes),
+        ],
+    )
 
 
-def _document(done: "Installed") -> dict[str, Any]:
+def _plan_document(plan: "InstallPlan") -> dict[str, Any]:
     return {
-        "reference": str(done.artifact.reference),
-        "target": done.receipt.target,
-        "name": done.receipt.name,
-        "location": done.receipt.location,
-        "placements": dict(done.placements),
-        "bytes_copied": done.bytes_copied,
-        "notes": list(done.notes),
-        "new": done.new,
+        "target": plan.target,
+        "name": plan.name,
+        "location": str(plan.location),
+        "files": [{"path": file.path, "size": file.size} for file in plan.files],
+        "notes": list(plan.notes),
     }
 
 
-def _lines(done: "Installed") -> list[str]:
-    how = ", ".join(f"{number} by {way}" for way, number in done.placements.items())
+def _plan_lines(plan: "InstallPlan", reference: str) -> list[str]:
     return [
-        f"{done.artifact.label} {'installed' if done.new else 'is already installed'}: "
-        f"{done.receipt.target} {done.receipt.name} in {done.receipt.location}",
-        f"  files: {how or 'none new'}; {text.size(done.bytes_copied)} copied",
-        *(f"  {note}" for note in done.notes),
+        f"would install {reference} as {plan.target} '{plan.name}' in {plan.location}:",
+        *(f"  {text.size(file.size):>8}  {file.path}" for file in plan.files),
+        *(f"  {note}" for note in plan.notes),
     ]
+
+
+def _placements(receipt: "Receipt") -> str:
+    ways = {file.placement: receipt.count(file.placement) for file in receipt.files}
+    return ", ".join(f"{number} by {way.value}" for way, number in ways.items())
 
 
 def _uninstall(
@@ -93,10 +114,23 @@ def _uninstall(
     from modelvault.app.install import uninstall
 
     with session.open_vault() as vault:
-        receipt = uninstall(vault, name, target, folder)
+        receipt, removal = uninstall(vault, name, target, folder)
+    kept = [f"  kept {path}: another model there needs it" for path in removal.kept]
     session.result(
-        {"target": receipt.target, "name": receipt.name, "location": receipt.location},
-        [f"uninstalled {receipt.name} from {receipt.target} in {receipt.location}"],
+        {
+            "target": receipt.target,
+            "name": receipt.name,
+            "location": receipt.location,
+            "removed": list(removal.removed),
+            "kept": list(removal.kept),
+        },
+        [
+            (
+                f"uninstalled {receipt.target} '{receipt.name}' from {receipt.location}: "
+                f"{text.count(len(removal.removed), 'file')} removed"
+            ),
+            *kept,
+        ],
     )
 
 
@@ -111,7 +145,7 @@ def _status(session: Session) -> None:
         (
             row.target,
             row.name,
-            row.reference or "(removed from the vault)",
+            row.reference,
             row.location,
             row.since[:10],
             row.state,

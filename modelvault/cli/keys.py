@@ -67,6 +67,7 @@ def _show_own(session: Session, key: "OwnKey", headline: str) -> None:
 
 def _export(
     session: Session,
+    *,
     out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("publisher.pem"),
 ) -> None:
     """Write the public key to a file, for sites that import."""

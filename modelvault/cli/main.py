@@ -37,7 +37,7 @@ def _options(
     json: JsonOption = False,
     quiet: QuietOption = False,
     verbose: VerboseOption = False,
-    version: VersionOption = False,
+    version: VersionOption = False,  # noqa: ARG001 - eager: its callback acts
 ) -> None:
     choose({"vault": vault, "json": json, "quiet": quiet, "verbose": verbose})
 

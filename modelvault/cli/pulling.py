@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
 
 def _pull(
     session: Session,
+    *,
     model: Annotated[str, typer.Argument(help="ORG/NAME on the Hub, or a FOLDER with --as.")],
     name: Annotated[
         str | None, typer.Option("--as", help="ORG/NAME for a model from a folder.")
@@ -81,8 +82,10 @@ def _pull(
     session.result(
         document,
         [
-            f"{artifact.label} {state}: {text.count(len(plan.selection.chosen), 'file')}, "
-            f"{text.size(plan.size)}",
+            (
+                f"{artifact.label} {state}: {text.count(len(plan.selection.chosen), 'file')}, "
+                f"{text.size(plan.size)}"
+            ),
             f"  revision  {artifact.revision}",
             f"  licence   {_license(plan)}",
             f"  artefact  {artifact.digest}",
@@ -115,9 +118,11 @@ def _plan_lines(plan: "PullPlan") -> list[str]:
         f"licence: {_license(plan)}",
         *text.columns(rows, right=frozenset({0})),
         *_left_out_lines(plan),
-        f"{text.size(plan.size)} in {text.count(len(plan.selection.chosen), 'file')}; "
-        f"{text.size(plan.held)} already in the vault, {text.size(plan.to_fetch)} to fetch, "
-        f"{text.size(plan.free)} free",
+        (
+            f"{text.size(plan.size)} in {text.count(len(plan.selection.chosen), 'file')}; "
+            f"{text.size(plan.held)} already in the vault, {text.size(plan.to_fetch)} to fetch, "
+            f"{text.size(plan.free)} free"
+        ),
     ]
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from modelvault.store.layout import Layout
 
 
-def _print_version(value: bool) -> None:  # noqa: FBT001 - typer's callback signature
+def _print_version(value: bool) -> None:
     if value:
         print(f"modelvault {__version__}")
         raise typer.Exit

@@ -11,8 +11,10 @@ def size(number: float) -> str:
     while abs(number) >= 999.5 and unit < len(_UNITS) - 1:
         number /= 1000
         unit += 1
-    return f"{number:.0f} {_UNITS[unit]}" if unit == 0 or number >= 99.95 else (
-        f"{number:.1f} {_UNITS[unit]}"
+    return (
+        f"{number:.0f} {_UNITS[unit]}"
+        if unit == 0 or number >= 99.95
+        else (f"{number:.1f} {_UNITS[unit]}")
     )
 
 

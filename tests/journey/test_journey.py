@@ -1,8 +1,10 @@
 """The whole journey with real commands, the real Hub client and real llama.cpp."""
 
 import json
+import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from tests.support.command import Site
 from tests.support.hub.faults import Fault, Kind
 from tests.support.hub.hub import LoopbackHub
 from tests.support.hub.repository import read_folder
-from tests.support.llamacpp import generate
+from tests.support.llamacpp import Model
+from tests.support.needs import require
 from tests.support.tinymodel import make_tiny_llama
 
 MODEL = "acme/Tiny-Llama"
@@ -22,7 +25,7 @@ MODEL = "acme/Tiny-Llama"
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a tiny Llama checkpoint with a trained tokenizer."""
     folder = tmp_path_factory.mktemp("model")
-    make_tiny_llama(folder, vocabulary_rows=20_000, shards=2)
+    make_tiny_llama(folder, hidden=512, intermediate=1024, layers=3, shards=2)
     return folder
 
 
@@ -75,7 +78,8 @@ def test_model_crosses_the_gap_and_runs(tmp_path: Path, hub: LoopbackHub, model:
     store = tmp_path / "ollama"
     closed.run("install", f"{MODEL}:Q4_K_M", "--to", "ollama", "--dir", store).ok()
     blob = max((store / "blobs").glob("sha256-*"), key=lambda path: path.stat().st_size)
-    assert generate(blob, "The vault", tokens=4)
+    with Model.load(blob) as runtime:
+        assert len(runtime.generate(runtime.tokenize("The vault"), 4)) == 4
 
     shown = closed.run("show", f"{MODEL}:Q4_K_M", "--json").ok().document
     origin = shown["record"]["origin"]
@@ -97,51 +101,88 @@ def test_model_crosses_the_gap_and_runs(tmp_path: Path, hub: LoopbackHub, model:
     assert verbs.count("install") == verbs.count("uninstall") == 2
 
 
-def test_import_finds_the_bundle_on_mounted_media(tmp_path: Path, hub: LoopbackHub) -> None:
-    """With no DIR, a bundle on a mounted FAT image is found; volumes obey FAT's limit."""
-    image, mount = tmp_path / "stick.img", tmp_path / "stick"
+@pytest.fixture
+def medium() -> Iterator[Path]:
+    """Return a mounted image below /media: FAT where the kernel knows it, else ext4."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder) / "stick.img"
+        point = Path("/media") / f"modelvault-{os.getpid()}"
+        try:
+            point.mkdir(parents=True)
+        except PermissionError:
+            require("a folder below /media")
+        try:
+            if not any(_mounted(image, point, kind) for kind in ("vfat", "ext4")):
+                require("loop mounts")
+            try:
+                yield point
+            finally:
+                subprocess.run(["umount", str(point)], check=True)
+        finally:
+            point.rmdir()
+
+
+def _mounted(image: Path, point: Path, kind: str) -> bool:
+    image.unlink(missing_ok=True)
     with open(image, "wb") as file:
         file.truncate(96 * 1024 * 1024)
-    mount.mkdir()
-    if not _mounted_fat(image, mount):
-        pytest.skip("this system allows no loop mounts")
-    try:
-        connected = Site(tmp_path / "connected", HF_ENDPOINT=hub.endpoint)
-        connected.run("pull", MODEL).ok()
-        done = connected.run("export", "--bundle", mount, "--json").ok().document
-        closed = Site(tmp_path / "closed")
-        closed.run("trust", "add", mount, "--fingerprint", done["fingerprint"]).ok()
-        imported = closed.run("import", "--json").ok()
-        assert imported.document["folder"] == str(mount)
-        assert len(imported.document["new"]) == 1
-    finally:
-        subprocess.run(["umount", str(mount)], check=True)
+    commands = [[f"mkfs.{kind}", str(image)], ["mount", "-o", "loop", str(image), str(point)]]
+    environment = {"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
+    return all(
+        subprocess.run(command, check=False, capture_output=True, env=environment).returncode == 0
+        for command in commands
+    )
+
+
+def test_import_without_a_folder_finds_the_mounted_medium(
+    tmp_path: Path, hub: LoopbackHub, medium: Path
+) -> None:
+    """The one bundle on mounted media is found; once it is gone, the hint says what to do."""
+    connected = Site(tmp_path / "connected", HF_ENDPOINT=hub.endpoint)
+    connected.run("pull", MODEL).ok()
+    done = connected.run("export", "--bundle", medium, "--json").ok().document
+    closed = Site(tmp_path / "closed")
+    closed.run("trust", "add", medium, "--fingerprint", done["fingerprint"]).ok()
+    imported = closed.run("import", "--json").ok()
+    assert imported.document["folder"] == str(medium)
+    assert len(imported.document["new"]) == 1
+    shutil.rmtree(medium / "modelvault-bundle")
     none = closed.run("import")
     assert none.status == 3
-    assert "hint:" in none.stderr
+    assert "hint: mount the medium" in none.stderr
 
 
-def _mounted_fat(image: Path, mount: Path) -> bool:
+def test_fat_image_takes_the_volumes_and_gives_them_back(tmp_path: Path, hub: LoopbackHub) -> None:
+    """Copied into a real FAT image and out again, the bundle is intact and imports."""
+    if not shutil.which("mcopy"):
+        require("mtools")
+    connected = Site(tmp_path / "connected", HF_ENDPOINT=hub.endpoint)
+    connected.run("pull", MODEL).ok()
+    out, back, image = tmp_path / "out", tmp_path / "back", tmp_path / "stick.img"
+    done = connected.run("export", "--bundle", out, "--volume-size", "4MB", "--json").ok()
+    with open(image, "wb") as file:
+        file.truncate(96 * 1024 * 1024)
+    back.mkdir()
     for command in (
         ["mkfs.vfat", str(image)],
-        ["mount", "-o", "loop", "-t", "vfat", str(image), str(mount)],
+        ["mcopy", "-s", "-i", str(image), str(out / "modelvault-bundle"), "::"],
+        ["mcopy", "-s", "-i", str(image), "::modelvault-bundle", str(back)],
     ):
-        done = subprocess.run(
-            command, check=False, capture_output=True, env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"}
-        )
-        if done.returncode != 0:
-            return False
-    return True
+        subprocess.run(command, check=True, env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"})
+    closed = Site(tmp_path / "closed")
+    closed.run("bundle", "verify", back).ok()
+    closed.run("trust", "add", back, "--fingerprint", done.document["fingerprint"]).ok()
+    closed.run("import", back).ok()
+    closed.run("verify").ok()
 
 
 def test_full_medium_is_refused_before_the_first_byte(tmp_path: Path, hub: LoopbackHub) -> None:
     """An export that does not fit says so, and leaves no bundle behind."""
     small = tmp_path / "small"
     small.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)], check=False
-    ).returncode:
-        pytest.skip("this system allows no tmpfs mounts")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(small)]
+    if subprocess.run(mount, check=False).returncode:
+        require("tmpfs mounts")
     try:
         connected = Site(tmp_path / "connected", HF_ENDPOINT=hub.endpoint)
         connected.run("pull", MODEL).ok()
