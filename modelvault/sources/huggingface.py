@@ -99,11 +99,12 @@ class HubSource:
         Raises:
             BadOption: The endpoint is not a plain ``http`` or ``https`` URL.
             BadConfiguration: The token cannot be sent.
-        """  # the stored token is looked up in ``offer``: that may take the network
+        """
         self._model = model
         self._requested = revision or "main"
         self._revision = revision
         self._endpoint = parse_endpoint(endpoint or os.environ.get("HF_ENDPOINT") or REAL_HUB)
+        # a stored token is looked up in ``offer``: refreshing it may take the network
         self._token = check_token(token) if token is not None else None
         self._connections = connections
         self._offer: Offer | None = None
@@ -122,7 +123,7 @@ class HubSource:
             HubError: The answer cannot be used.
             BadPath: The repository holds paths that are unsafe.
         """
-        _install_session()
+        _prepare_library()
         if self._token is None:
             self._token = _find_token()
         api = HfApi(
@@ -329,6 +330,17 @@ def _parse_name(text: object) -> ModelName | None:
         return None  # a mirror's own idea of a name; the asked one goes on being used
 
 
+def _prepare_library() -> None:
+    """Make the library silent, and talk to the chosen endpoint alone.
+
+    To report which program calls it, the library would ask the real Hub for a list first,
+    whatever the endpoint, and wait for the answer.
+    """
+    huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    _install_session()
+
+
 @functools.cache
 def _install_session() -> None:
     """Make the library talk through our client, with its own request hooks kept."""
@@ -336,4 +348,3 @@ def _install_session() -> None:
     huggingface_hub.set_client_factory(
         lambda: PatientClient(event_hooks=hooks, follow_redirects=True)
     )
-    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]

@@ -459,3 +459,16 @@ def test_delivery_from_a_private_gated_repository(hub: LoopbackHub, tmp_path: Pa
     cdn = hub.journal.requests(origin="cdn")
     assert cdn
     assert not any(request.authorized for request in cdn)
+
+
+def test_nobody_but_the_endpoint_is_asked(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """With an endpoint of its own, a site sees no request to the real Hub, not even one."""
+    monkeypatch.setattr("huggingface_hub.utils._detect_agent._registry", None)
+    monkeypatch.setattr("huggingface_hub.constants.AGENT_HARNESSES_PATH", str(tmp_path / "list"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", False)
+    with LoopbackHub() as real:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", real.endpoint)
+        assert source(hub).offer().files
+        assert real.journal.requests() == []

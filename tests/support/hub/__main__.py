@@ -36,7 +36,9 @@ def main() -> int:
         hub.mirror = options.mirror
         for folder, name in zip(options.folder, options.names):
             gated = "manual" if options.gated else None
-            hub.add(name, read_folder(folder), gated=gated, private=options.private)
+            repository = hub.add(name, read_folder(folder), gated=gated, private=options.private)
+            for file in repository.commits[0].files.values():
+                file.blob_id, file.sha256  # noqa: B018 - hashed now, not in the first request
             if options.token:
                 hub.grant(options.token, name)
         print(hub.endpoint, flush=True)
