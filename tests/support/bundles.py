@@ -103,7 +103,7 @@ def make_site(root: Path, files: Mapping[str, bytes] | None = None) -> Site:
     """Return two sites and a medium below ``root``."""
     store = Store.create(root / "here")
     medium = root / "medium"
-    medium.mkdir()
+    medium.mkdir(parents=True)
     return Site(
         store=store,
         medium=medium,
