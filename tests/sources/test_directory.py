@@ -20,6 +20,7 @@ from modelvault.errors import (
 )
 from modelvault.sources import copying
 from modelvault.sources.directory import FolderSource
+from modelvault.sources.source import OfferedFile
 from modelvault.store.blobs import Store
 
 TINY = ModelName.parse("acme/tiny")
@@ -237,6 +238,21 @@ def test_bookkeeping_of_other_tools_is_skipped(folder: Path) -> None:
     (folder / ".gitattributes").write_bytes(b"")
     listed = [file.path for file in FolderSource(folder, TINY).offer().files]
     assert listed == [".gitattributes", "README.md", "model.safetensors", "sub/empty.json"]
+
+
+def test_endless_folder_is_cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack or accident: more files than any manifest may hold."""
+    monkeypatch.setattr("modelvault.sources.directory.MOST_FILES", 2)
+    with pytest.raises(BadPath, match="more than 2 files"):
+        FolderSource(folder, TINY).offer()
+
+
+def test_file_that_was_never_offered_is_not_delivered(folder: Path, store: Store) -> None:
+    """Attack: a path made up by the caller does not lead out of the folder."""
+    source = FolderSource(folder, TINY)
+    made_up = OfferedFile(path="../secret", size=1)
+    with pytest.raises(UpstreamChanged):
+        source.deliver([made_up], store, Silence())
 
 
 def test_missing_folder_is_not_found(tmp_path: Path) -> None:

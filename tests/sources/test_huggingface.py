@@ -18,6 +18,7 @@ from modelvault.errors import (
     BadConfiguration,
     BadOption,
     BadPath,
+    BadReference,
     FetchError,
     GatedRepository,
     HubError,
@@ -472,3 +473,46 @@ def test_nobody_but_the_endpoint_is_asked(
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", real.endpoint)
         assert source(hub).offer().files
         assert real.journal.requests() == []
+
+
+def test_gated_model_on_a_mirror_without_access_check_is_offered(hub: LoopbackHub) -> None:
+    """A mirror that lacks the call cannot say no; the download will, if it has to."""
+    hub.add("acme/tiny", {"config.json": CONFIG}, gated="auto")
+    hub.faults.add(Fault(kind=Kind.STATUS, stage=Stage.API, path="auth-check", status=404))
+    assert source(hub).offer().files
+
+
+def test_redirects_in_a_circle_are_an_unusable_answer(hub: LoopbackHub) -> None:
+    """Attack: two names that redirect to each other."""
+    hub.renamed |= {"acme/tiny": "acme/tony", "acme/tony": "acme/tiny"}
+    with pytest.raises(HubError, match="TooManyRedirects"):
+        source(hub).offer()
+
+
+def test_name_the_library_refuses_is_a_bad_reference(hub: LoopbackHub) -> None:
+    """Before any request."""
+    with pytest.raises(BadReference, match=r"tiny\.git"):
+        HubSource(ModelName.parse("acme/tiny.git"), None, endpoint=hub.endpoint).offer()
+    assert hub.journal.requests() == []
+
+
+def test_disabled_and_forbidden_are_access_denied(hub: LoopbackHub) -> None:
+    """What the Hub has taken down, and what it forbids, are told as such."""
+    taken_down = {"X-Error-Message": "Access to this resource is disabled."}
+    hub.faults.add(Fault(kind=Kind.STATUS, stage=Stage.API, status=403, headers=taken_down))
+    with pytest.raises(AccessDenied, match="has disabled"):
+        source(hub).offer()
+    hub.faults.add(Fault(kind=Kind.STATUS, stage=Stage.API, status=403))
+    with pytest.raises(AccessDenied, match="without token"):
+        source(hub).offer()
+
+
+def test_stored_token_that_cannot_be_read_is_reported(
+    hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A folder where the token file should be; and no token at all when they are switched off."""
+    (tmp_path / "token").mkdir()
+    with pytest.raises(BadConfiguration, match="IsADirectoryError"):
+        source(hub).offer()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
+    assert source(hub).offer().files
