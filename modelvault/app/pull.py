@@ -75,7 +75,7 @@ def plan_pull(
         size=sum(file.size for file in selection.chosen),
         held=held,
         free=fsio.free_bytes(layout.root),
-        warnings=(*selection.notes, *_warnings(selection.chosen)),
+        warnings=(*offer.notes, *selection.notes, *_warnings(selection.chosen)),
     )
 
 

@@ -1,0 +1,55 @@
+"""What the tests of the download engine share: quick limits, and files of a loopback hub."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelvault.core.digest import Digest
+from modelvault.sources.download import Downloader
+from modelvault.sources.policy import Limits
+from modelvault.sources.remote import RemoteFile
+from modelvault.store.blobs import Store
+from tests.support.hub.hub import LoopbackHub
+from tests.support.hub.repository import Content
+
+KIB = 1024
+QUICK: Mapping[str, Any] = {
+    "progress": 64 * KIB,
+    "first_wait": 0.005,
+    "longest_wait": 0.02,
+    "connect_timeout": 2.0,
+    "read_timeout": 1.0,
+}
+"""Limits with waits that suit a test."""
+
+
+def publish(
+    hub: LoopbackHub, files: Mapping[str, Content], name: str = "acme/tiny", **options: Any
+) -> dict[str, RemoteFile]:
+    """Put files on a hub; return path → what the download engine is given for each."""
+    repository = hub.add(name, files, **options)
+    commit = repository.commits[-1]
+    return {
+        path: RemoteFile(
+            path=path,
+            size=file.size,
+            url=f"{hub.endpoint}/{name}/resolve/{commit.id}/{path}",
+            sha256=Digest(file.sha256) if file.lfs else None,
+            git_sha1=None if file.lfs else file.blob_id,
+            commit=commit.id,
+        )
+        for path, file in commit.files.items()
+    }
+
+
+def downloader(store: Store, *, limits: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    """Return a downloader with quick limits and segments of 64 KiB."""
+    options = {"segment": 64 * KIB, **options}
+    return Downloader(store, limits=Limits(**{**QUICK, **(limits or {})}), **options)
+
+
+def content_of(store: Store, digest: Digest) -> bytes:
+    """Return a blob's bytes, after checking that the file system holds what its name says."""
+    data = Path(store.path(digest)).read_bytes()
+    assert Digest.of(data) == digest
+    return data
