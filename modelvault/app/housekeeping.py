@@ -48,7 +48,7 @@ class Rebuilt:
     set_aside: Path | None
     """Where an unreadable catalogue was moved."""
     issues: tuple[str, ...]
-    """Artefact records that could not be restored, and why."""
+    """Records that could not be restored, and what is wrong with the event log."""
 
 
 def show(vault: Vault, reference: Reference) -> Shown:
@@ -140,8 +140,8 @@ def rebuild(vault: Vault) -> Rebuilt:
         VaultBusy: Another process is writing.
     """
     with vault.store.alone():
-        set_aside = _open_or_set_aside(vault)
         issues: list[str] = []
+        set_aside = _open_or_set_aside(vault, issues)
         records = list(_find_records(vault, issues))
         event = Event(verb="rebuild", subject="catalog", details={"artifacts": str(len(records))})
         vault.catalog.rebuild(records, event=event)
@@ -152,14 +152,23 @@ def rebuild(vault: Vault) -> Rebuilt:
     )
 
 
-def _open_or_set_aside(vault: Vault) -> Path | None:
+def _open_or_set_aside(vault: Vault, issues: list[str]) -> Path | None:
+    """Open the catalogue; move a file that is no database aside and return where it is.
+
+    A readable catalogue whose event log was altered is kept: the log is evidence.
+    """
     from modelvault.catalog.catalog import set_aside_damaged
 
     try:
-        vault.catalog.verify_history()
+        catalog = vault.catalog
     except CatalogDamaged:
-        vault.forget_catalog()
+        if vault.config.database_url:
+            raise
         return set_aside_damaged(vault.store.layout)
+    try:
+        catalog.verify_history()
+    except CatalogDamaged as error:
+        issues.append(f"event log: {error}")
     return None
 
 

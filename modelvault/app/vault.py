@@ -65,11 +65,6 @@ class Vault:
             Catalog.open(self.store.layout, url=self.config.database_url)
         )
 
-    def forget_catalog(self) -> None:
-        """Close the catalogue; the next use opens it anew."""
-        self.__dict__.pop("catalog", None)
-        self._exit.close()
-
     @cached_property
     def keystore(self) -> "Keystore":
         """This site's signing key and the keys it trusts."""
