@@ -212,10 +212,13 @@ def _record(
     ]
     try:
         for name in produced.files:
-            blob = vault.store.take(fsio.safe_join(folder, name))
+            path = fsio.safe_join(folder, name)
+            if not fsio.is_regular(path):
+                raise ConverterCrashed(f"the converter reported an unusable file: {name}")
+            blob = vault.store.take(path)
             entries.append(FileEntry(path=name, digest=blob.digest, size=blob.size))
         manifest = Manifest.of(entries)
-    except (BadPath, FileNotFoundError) as error:
+    except BadPath as error:
         raise ConverterCrashed(f"the converter reported an unusable file: {error}") from error
     artifact = Artifact(
         model=parent.model,

@@ -72,7 +72,7 @@ class Request:
             value["files"] = tuple(SourceFile(**item) for item in value["files"])
             value["targets"] = tuple(value["targets"])
             return cls(**value)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConverterCrashed(f"not a conversion request: {error}") from error
 
 
@@ -161,5 +161,5 @@ def parse_event(line: bytes) -> Event:
             if name in value:
                 value[name] = tuple(value[name])
         return kind(**value)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConverterCrashed(f"the converter broke the protocol: {line[:200]!r}") from error

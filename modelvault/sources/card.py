@@ -9,7 +9,7 @@ Source: https://huggingface.co/docs/hub/model-cards#model-card-metadata
 import re
 from collections.abc import Mapping, Sequence
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from modelvault.core.artifact import License
 
