@@ -29,3 +29,14 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir=ELSEWHERE))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def quick(tmp_path: Path) -> Iterator[Path]:
+    """Return an empty folder where fsync costs nothing, for tests that kill at each one."""
+    if not ELSEWHERE.is_dir():
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(dir=ELSEWHERE))
+    yield folder
+    shutil.rmtree(folder)

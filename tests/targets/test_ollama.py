@@ -475,10 +475,12 @@ def test_folder_that_may_not_be_written_is_a_storage_error(
 
 @pytest.mark.parametrize("far", [False, True], ids=["hardlinks", "copies"])
 def test_killed_install_is_mended_by_the_next(
-    store: Store, models: Path, elsewhere: Path, far: bool
+    store: Store, quick: Path, elsewhere: Path, far: bool
 ) -> None:
     """Killed at any step: no half model is visible, and running again completes it."""
-    folder = elsewhere if far else models
+    store = store if far else Store.create(quick / "vault")
+    folder = elsewhere if far else quick / "models"
+    folder.mkdir(exist_ok=True)
     manifest = folder / HOME / "tiny-1b" / "q4_k_m"
     make_gguf(store)
     for number in kill_points(lambda: _install(store, folder)):
@@ -495,9 +497,11 @@ def test_killed_install_is_mended_by_the_next(
         folder.mkdir()
 
 
-def test_killed_undo_is_completed_by_the_next(store: Store, models: Path) -> None:
+def test_killed_undo_is_completed_by_the_next(quick: Path) -> None:
     """Killed at any step: the model is whole or invisible, and running again ends it."""
     runtime = OllamaRuntime({})
+    store, models = Store.create(quick / "vault"), quick / "models"
+    models.mkdir()
     before = tree(models)
     receipt = _install(store, models)
     for _ in kill_points(partial(runtime.undo, receipt)):

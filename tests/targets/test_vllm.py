@@ -228,18 +228,27 @@ def test_full_disk_leaves_nothing(
     assert _content(elsewhere) == {}
 
 
+SMALL = {
+    "config.json": b"{}",
+    "model.safetensors": b"weights",
+    "templates/tool.jinja": b"{{ tools }}",
+    "tokenizer.json": b"{}",
+}
+
+
 @pytest.mark.parametrize("replace", [False, True])
-def test_killed_install_is_mended_by_the_next(store: Store, models: Path, replace: bool) -> None:
+def test_killed_install_is_mended_by_the_next(quick: Path, replace: bool) -> None:
     """Killed at any step: the old model, the new one or none stands there, never a part."""
-    old = {**SAFETENSORS_FILES, "README.md": b"# the older card\n"}
-    make_artifact(store, SAFETENSORS_FILES)
+    store, models = Store.create(quick / "vault"), quick / "models"
+    old = {**SMALL, "README.md": b"# the older card\n"}
+    make_artifact(store, SMALL)
     if replace:
         _install(store, models, old)
-    for _ in kill_points(lambda: _install(store, models, replace=replace)):
+    for _ in kill_points(lambda: _install(store, models, SMALL, replace=replace)):
         if (models / MODEL).exists():
-            assert _content(models / MODEL) in (old, SAFETENSORS_FILES)
-        receipt = _install(store, models, replace=replace)
-        assert _content(models / MODEL) == SAFETENSORS_FILES
+            assert _content(models / MODEL) in (old, SMALL)
+        receipt = _install(store, models, SMALL, replace=replace)
+        assert _content(models / MODEL) == SMALL
         assert not [path for path in tree(models) if ".modelvault-" in path]
         VllmRuntime().undo(receipt)
         assert _content(models) == {}
@@ -259,11 +268,13 @@ def test_crash_between_the_two_renames_gives_the_old_model_back(store: Store, mo
     assert _content(models / MODEL) == old
 
 
-def test_killed_undo_is_completed_by_the_next(store: Store, models: Path) -> None:
+def test_killed_undo_is_completed_by_the_next(quick: Path) -> None:
     """Killed at any step, undoing again ends it."""
     runtime = VllmRuntime()
-    receipt = _install(store, models)
+    store, models = Store.create(quick / "vault"), quick / "models"
+    models.mkdir()
+    receipt = _install(store, models, SMALL)
     for _ in kill_points(partial(runtime.undo, receipt)):
         runtime.undo(receipt)
         assert tree(models) == {}
-        _install(store, models)
+        _install(store, models, SMALL)
