@@ -102,7 +102,7 @@ class Crew:
             token=plan.token,
             connections=plan.connections,
             limits=limits,
-            rest=self._watch.rest,
+            watch=self._watch,
         )
 
     def run(self) -> dict[str, Digest]:
@@ -259,9 +259,10 @@ class Crew:
                     task.segments = deque([(0, task.file.size)])
         except (DownloadFailed, Corruption) as error:  # the other files may fare better
             with self._changed:
+                if not task.failed:
+                    self._errors.append(error)
                 task.failed = True
                 task.segments.clear()
-                self._errors.append(error)
         except BaseException:
             task.failed = True
             raise

@@ -8,7 +8,7 @@ choose the way for each URL; a proxy's user and password may stand in its addres
 import contextlib
 import ssl
 import threading
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -16,6 +16,7 @@ from urllib3.exceptions import LocationValueError, ProxySchemeUnknown
 
 from modelvault.errors import BadConfiguration
 from modelvault.sources.remote import label_of
+from modelvault.sources.wire import make_telling
 
 
 class Pools:
@@ -49,6 +50,7 @@ class Pools:
         with self._mutex:
             if proxy not in self._pools:
                 self._pools[proxy] = self._make_pool(proxy)
+                make_telling(self._pools[proxy])
             return self._pools[proxy]
 
     def _make_pool(self, proxy: str) -> urllib3.PoolManager:
@@ -57,13 +59,14 @@ class Pools:
         if "://" not in proxy:
             proxy = f"http://{proxy}"
         try:
-            auth = urllib3.util.parse_url(proxy).auth
+            auth = unquote(urllib3.util.parse_url(proxy).auth or "")
+            headers = urllib3.make_headers(proxy_basic_auth=auth) if auth else None
             return urllib3.ProxyManager(
                 proxy,
                 maxsize=self._connections,
                 ssl_context=self._tls,
                 proxy_ssl_context=self._tls,
-                proxy_headers=urllib3.make_headers(proxy_basic_auth=auth) if auth else None,
+                proxy_headers=headers,
             )
         except (ProxySchemeUnknown, LocationValueError) as error:
             raise BadConfiguration(

@@ -30,7 +30,7 @@ class Transfer:
         self._watch = watch
 
     def fetch(self, task: Task, segment: Segment) -> None:
-        """Bring one segment.
+        """Bring one segment; nothing when another one has failed for good.
 
         Raises:
             RangesIgnored: The task has to be brought as one stream.
@@ -39,7 +39,7 @@ class Transfer:
         """
         patience = Patience(self._limits, self._limits.attempts)
         end = segment[1]
-        while (offset := task.missing_from(segment)) < end:
+        while not task.failed and (offset := task.missing_from(segment)) < end:
             if task.whole:
                 raise RangesIgnored
             try:
@@ -76,8 +76,8 @@ class Transfer:
     def _pump(self, task: Task, stream: Stream, patience: Patience, *, whole: bool) -> None:
         offset = offered = stream.start
         try:
-            with self._watch.over(stream.body):
-                while offset < stream.end:
+            with self._watch.over(stream.body.wire):
+                while offset < stream.end and not task.failed:
                     if task.whole and not whole:
                         raise RangesIgnored
                     data = stream.body.read(min(CHUNK, stream.end - offset))

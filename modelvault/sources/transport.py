@@ -15,7 +15,7 @@ import contextlib
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException
@@ -38,6 +38,8 @@ from modelvault.errors import HubError, HubUnreachable
 from modelvault.sources.policy import Limits, wait_hint
 from modelvault.sources.pools import Pools
 from modelvault.sources.remote import label_of, origin_of
+from modelvault.sources.watch import Watch
+from modelvault.sources.wire import Wire
 
 CHUNK: Final = 512 * 1024
 """Bytes read from a connection at once."""
@@ -67,21 +69,21 @@ class Trouble(Exception):
 
 
 class Body:
-    """The bytes of one answer; another thread may abort it at any moment."""
+    """The bytes of one answer."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, *, decode: bool) -> None:
+    def __init__(self, response: urllib3.BaseHTTPResponse, wire: Wire, *, decode: bool) -> None:
         """Wrap a response whose body has not been read.
 
         Args:
             response: As it came from the pool.
+            wire: What it comes over.
             decode: Whether to undo a ``Content-Encoding``; ranges cannot be decoded.
         """
         self._response = response
         self._decode = decode
-        self._aborted = False
         self._trouble: Trouble | None = None
-        self.received = 0
-        """Bytes read so far; looked at by the watchdog."""
+        self.wire = wire
+        """What the bytes come over; cut it to make every read fail."""
 
     def read(self, limit: int = CHUNK) -> bytes:
         """Return the next bytes, at most ``limit``; empty at the end.
@@ -116,23 +118,17 @@ class Body:
             with translated(""):
                 data = self._response.read1(limit, decode_content=self._decode)
         except Trouble as trouble:
-            if self._aborted:
+            if self.wire.aborted:
                 raise Trouble("the connection stalled") from trouble
             raise
-        if self._aborted:  # after a shutdown TLS may hand out undecrypted leftovers
+        if self.wire.aborted:  # after a shutdown TLS may hand out undecrypted leftovers
             raise Trouble("the connection stalled")
-        self.received += len(data)
+        self.wire.received += len(data)
         return data
-
-    def abort(self) -> None:
-        """Make the reader's current and every later read fail, from any thread."""
-        self._aborted = True
-        with contextlib.suppress(OSError, ValueError, RuntimeError, AttributeError):
-            self._response.shutdown()  # each of these: there is no connection left to shut
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end; close it otherwise."""
-        if self._response.closed and not self._aborted:
+        if self._response.closed and not self.wire.aborted:
             self._response.release_conn()
         else:
             self._response.close()
@@ -162,7 +158,7 @@ class Transport:
         token: str | None,
         connections: int,
         limits: Limits,
-        rest: Callable[[float], None],
+        watch: Watch,
     ) -> None:
         """Read the proxy and certificate settings of the environment.
 
@@ -170,14 +166,14 @@ class Transport:
             token: Shown to the home origin of each request; None for anonymous.
             connections: How many threads will use this at once.
             limits: Times and numbers.
-            rest: Sleeps for some seconds, or raises when the work is being stopped.
+            watch: Cuts requests that stall, and everything when the work is stopped.
 
         Raises:
             BadConfiguration: A proxy variable or certificate file cannot be used.
         """
         self._token = token
         self._limits = limits
-        self._rest = rest
+        self._watch = watch
         self._timeout = urllib3.Timeout(connect=limits.connect_timeout, read=limits.read_timeout)
         self._pools = Pools(connections)
         self._closed_until: dict[str, float] = {}
@@ -228,19 +224,22 @@ class Transport:
         away: str | None = None
         for _ in range(self._limits.redirects + 1):
             origin = origin_of(url)
-            response = self._send(method, url, headers, show_token=origin == home)
-            body = Body(response, decode=response.status == 200)
+            wire = Wire()
+            response = self._send(wire, method, url, headers, show_token=origin == home)
+            body = Body(response, wire, decode=response.status == 200)
             if origin == home:
                 seen.append(response.headers)
-            target = response.headers.get("Location")
-            if response.status in _REDIRECTS and target:
-                target = _redirected(url, target)
-                if origin == home and origin_of(target) != home:
+            try:
+                target = _target(response, url)
+                if target and origin == home and origin_of(target) != home:
                     away = target
-                if follow or away is None:
-                    _drain(body, method)
-                    url = target
-                    continue
+            except BaseException:
+                body.close()
+                raise
+            if target and (follow or away is None):
+                _drain(body, method)
+                url = target
+                continue
             return Answer(
                 status=response.status,
                 headers=response.headers,
@@ -252,7 +251,7 @@ class Transport:
         raise HubError(f"{label_of(url)}: more than {self._limits.redirects} redirects")
 
     def _send(
-        self, method: str, url: str, headers: dict[str, str], *, show_token: bool
+        self, wire: Wire, method: str, url: str, headers: dict[str, str], *, show_token: bool
     ) -> urllib3.BaseHTTPResponse:
         self._observe_hold(origin_of(url))
         full = {
@@ -262,8 +261,9 @@ class Transport:
         }
         if show_token and self._token:
             full["Authorization"] = f"Bearer {self._token}"
-        with translated(label_of(url)):
-            return self._pools.pool_for(url).request(
+        pool = self._pools.pool_for(url)
+        with self._watch.over(wire), wire.attached(), translated(label_of(url)):
+            return pool.request(
                 method,
                 url,
                 headers=full,
@@ -277,7 +277,7 @@ class Transport:
     def _observe_hold(self, origin: str) -> None:
         with self._mutex:
             left = self._closed_until.get(origin, 0.0) - time.monotonic()
-        self._rest(max(0.0, left))
+        self._watch.rest(max(0.0, left))
 
 
 def asked_to_wait(answer: Answer) -> float | None:
@@ -330,10 +330,19 @@ def _cause(error: BaseException) -> BaseException:
     return inner if isinstance(inner, BaseException) else error.__cause__ or error
 
 
-def _redirected(url: str, target: str) -> str:
-    target = urljoin(url, target)
-    if urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https":
+def _target(response: urllib3.BaseHTTPResponse, url: str) -> str | None:
+    """Return where an answer redirects to, if it does."""
+    location = response.headers.get("Location")
+    if response.status not in _REDIRECTS or not location:
+        return None
+    try:
+        target = urljoin(url, location)
+        downgraded = urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https"
+    except ValueError as error:
+        raise HubError(f"{label_of(url)}: redirects to something that is no URL") from error
+    if downgraded:
         raise HubError(f"{label_of(url)}: redirects from https to {label_of(target)}")
+    origin_of(target)
     return target
 
 

@@ -1,0 +1,207 @@
+"""Killed, interrupted, started twice: what came is kept, and the bytes end up right."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelvault.core.digest import Digest
+from modelvault.sources.remote import RemoteFile
+from modelvault.store.blobs import Store
+from tests.support.downloads import content_of, downloader, publish
+from tests.support.hub.faults import Fault, Kind
+from tests.support.hub.hub import LoopbackHub
+
+MIB = 1024 * 1024
+SIZE = 24 * MIB
+SEGMENT = MIB
+CONNECTIONS = 4
+
+CHILD = """
+import sys
+from pathlib import Path
+from modelvault.core.digest import Digest
+from modelvault.sources.download import Downloader
+from modelvault.sources.remote import RemoteFile
+from modelvault.store.blobs import Store
+root, url, size, sha256, commit, segment, connections = sys.argv[1:]
+file = RemoteFile(path="model.safetensors", size=int(size), url=url, sha256=Digest(sha256),
+                  git_sha1=None, commit=commit)
+engine = Downloader(Store.create(Path(root)), segment=int(segment), connections=int(connections))
+try:
+    print(engine.fetch(file).hex, flush=True)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopbackHub]:
+    """Return a running loopback hub."""
+    with LoopbackHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Path:
+    """Return a file of random bytes."""
+    path = tmp_path / "content"
+    path.write_bytes(os.urandom(SIZE))
+    return path
+
+
+@pytest.fixture
+def file(hub: LoopbackHub, content: Path) -> RemoteFile:
+    """Return that file on the hub."""
+    return publish(hub, {"model.safetensors": content})["model.safetensors"]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Return an empty store."""
+    return Store.create(tmp_path / "vault")
+
+
+def start(store: Store, file: RemoteFile) -> subprocess.Popen[str]:
+    """Download in a process of its own."""
+    assert file.sha256 is not None
+    arguments = [store.layout.root, file.url, file.size, file.sha256.hex, file.commit]
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, *map(str, [*arguments, SEGMENT, CONNECTIONS])],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_bytes(hub: LoopbackHub, amount: int, seconds: float = 20.0) -> None:
+    """Return when the hub has sent so many bytes."""
+    until = time.monotonic() + seconds
+    while hub.journal.sent() < amount and time.monotonic() < until:
+        time.sleep(0.005)
+
+
+def test_killed_at_random_moments_the_download_goes_on(
+    hub: LoopbackHub, store: Store, file: RemoteFile, content: Path
+) -> None:
+    """Ten kills cost at most a segment per connection each; the bytes are right at the end."""
+    hub.faults.add(Fault(kind=Kind.SLOW, rate=10 * MIB, times=None))
+    dice = random.Random(20260101)
+    kept = 0
+    for _ in range(10):
+        child = start(store, file)
+        before = hub.journal.sent()
+        wait_for_bytes(hub, before + dice.randrange(1, 3 * MIB))
+        time.sleep(dice.random() * 0.03)
+        child.kill()
+        child.communicate()
+        with store.open_partial(file.key, file.size, wait=5) as partial:
+            present = partial.present.total
+        assert present >= kept
+        kept = present
+    assert 0 < kept < SIZE
+    hub.faults.clear()
+    child = start(store, file)
+    printed, _ = child.communicate(timeout=60)
+    assert printed.strip() == Digest.of(content.read_bytes()).hex
+    assert content_of(store, Digest(printed.strip())) == content.read_bytes()
+    # Each kill may lose what the socket buffers held besides the segments under way.
+    in_sockets = 6 * MIB
+    assert hub.journal.sent() <= SIZE + 10 * CONNECTIONS * (SEGMENT + in_sockets)
+    assert list(store.layout.quarantine.iterdir()) == []
+
+
+def test_killed_half_way_little_is_fetched_twice(
+    hub: LoopbackHub, store: Store, file: RemoteFile
+) -> None:
+    """The second run asks for what is missing: at most one segment per connection again."""
+    hub.faults.add(Fault(kind=Kind.SLOW, rate=4 * MIB, times=None))
+    child = start(store, file)
+    wait_for_bytes(hub, SIZE // 2)
+    child.kill()
+    child.communicate()
+    with store.open_partial(file.key, file.size, wait=5) as partial:
+        present = partial.present.total
+    assert present >= SIZE // 2 - CONNECTIONS * SEGMENT * 2
+    hub.faults.clear()
+    hub.journal.clear()
+    child = start(store, file)
+    assert child.wait(60) == 0
+    child.communicate()
+    assert hub.journal.sent() == SIZE - present
+
+
+def test_interrupt_stops_within_a_second_and_keeps_everything(
+    hub: LoopbackHub, store: Store, file: RemoteFile
+) -> None:
+    """Every byte that was written when Ctrl-C came is vouched for."""
+    hub.faults.add(Fault(kind=Kind.SLOW, rate=2 * MIB, times=None))
+    child = start(store, file)
+    wait_for_bytes(hub, 6 * MIB)
+    began = time.monotonic()
+    child.send_signal(signal.SIGINT)
+    assert child.wait(10) == 130
+    assert time.monotonic() - began < 1.5  # one second, and the interpreter's own end
+    child.communicate()
+    with store.open_partial(file.key, file.size) as partial:
+        assert partial.present.total >= 5 * MIB
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(kind=Kind.DELAY, seconds=30.0, times=None), Fault(kind=Kind.STALL, times=None)],
+    ids=["before an answer", "within one"],
+)
+def test_interrupt_while_nothing_comes_is_noticed(
+    hub: LoopbackHub, store: Store, file: RemoteFile, fault: Fault
+) -> None:
+    """Silence on all connections does not keep the user waiting."""
+    hub.faults.add(fault)
+    main = threading.main_thread().ident
+    assert main is not None
+    timer = threading.Timer(0.4, signal.pthread_kill, (main, signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        downloader(store, limits={"read_timeout": 30.0}).fetch(file)
+    assert time.monotonic() - began < 1.4
+    timer.join()
+    with store.open_partial(file.key, file.size):
+        pass  # the lock is free again
+    names = {thread.name for thread in threading.enumerate()}
+    assert not any(name.startswith(("fetch-", "hasher", "flusher")) for name in names)
+
+
+def test_two_processes_pull_one_file_once(hub: LoopbackHub, store: Store, file: RemoteFile) -> None:
+    """The second waits for the first and finds the blob."""
+    hub.faults.add(Fault(kind=Kind.SLOW, rate=20 * MIB, times=None))
+    children = [start(store, file) for _ in range(2)]
+    printed = {child.communicate(timeout=60)[0].strip() for child in children}
+    assert file.sha256 is not None
+    assert printed == {file.sha256.hex}
+    assert [child.returncode for child in children] == [0, 0]
+    assert hub.journal.sent() == SIZE
+
+
+def test_second_process_takes_over_when_the_first_is_killed(
+    hub: LoopbackHub, store: Store, file: RemoteFile
+) -> None:
+    """The kernel frees the lock of the dead; who waited goes on with what it left."""
+    hub.faults.add(Fault(kind=Kind.SLOW, rate=4 * MIB, times=None))
+    first = start(store, file)
+    wait_for_bytes(hub, SIZE // 3)
+    second = start(store, file)
+    wait_for_bytes(hub, SIZE // 2)
+    first.kill()
+    first.communicate()
+    hub.faults.clear()
+    printed, _ = second.communicate(timeout=60)
+    assert file.sha256 is not None
+    assert printed.strip() == file.sha256.hex
+    assert hub.journal.sent() < SIZE * 2
