@@ -22,8 +22,9 @@ from typing import Self
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from modelvault.catalog import artifacts, bundles, events, installs, listing, records, resolution
+from modelvault.catalog import artifacts, bundles, events, installs, records, resolution
 from modelvault.catalog.database import Database, open_database
+from modelvault.catalog.listing_view import QUERY, parse_listing
 from modelvault.catalog.rebuild import rebuild
 from modelvault.catalog.schema import ensure_current, set_aside_damaged
 from modelvault.catalog.values import (
@@ -193,7 +194,7 @@ class Catalog:
     def listing(self) -> list[ListingRow]:
         """Return every artefact as a line of a list; see ``read_listing`` for a quicker way."""
         with self._database.reading() as session:
-            return listing.parse_listing(session.execute(text(listing.QUERY)))
+            return parse_listing(session.execute(text(QUERY)))
 
     def parents(self, digest: Digest) -> tuple[CatalogedArtifact, ...]:
         """Return what an artefact was converted from, nearest first, as far as it is here."""

@@ -1,0 +1,10 @@
+"""Run every benchmark, one after the other: ``python -m benchmarks``."""
+
+import subprocess
+import sys
+
+BENCHMARKS = ("startup", "pull", "bundle")
+
+for name in BENCHMARKS:
+    print(f"== {name}", flush=True)
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
