@@ -5,11 +5,12 @@ Every file is opened without following links and must be regular; every read has
 that was known before.
 """
 
+import contextlib
 import errno
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,9 +19,34 @@ from modelvault import fsio
 from modelvault.bundle import layouts
 from modelvault.bundle.index import HEAD, Carrier, Index, Piece
 from modelvault.core.digest import Digest
-from modelvault.errors import BundleDamaged, MediumVanished
+from modelvault.errors import BundleDamaged, MediumVanished, StorageError
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def medium_errors(folder: Path) -> Iterator[None]:
+    """Translate every operating system error of the block; nothing else is changed.
+
+    A file or folder that is gone, or stands there unexpectedly, in the middle of the work
+    means that somebody has removed the medium or changed it.
+
+    Args:
+        folder: The medium's folder, for messages.
+    """
+    try:
+        with fsio.storage_errors(folder):
+            yield
+    except FileNotFoundError as error:
+        raise MediumVanished(
+            f"{error.filename or folder}: gone while it was in use",
+            hint="insert the medium again, then run this again",
+        ) from error
+    except FileExistsError as error:
+        raise StorageError(
+            f"{error.filename or folder}: appeared while it was in use",
+            hint="let nobody else write here, then run this again",
+        ) from error
 
 
 def open_regular(path: Path) -> int:

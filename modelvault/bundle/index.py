@@ -17,6 +17,8 @@ INDEX_LIMIT = 32 * 1024 * 1024
 """Largest index that is read, in bytes."""
 LARGEST_PIECE = 64 * 1024 * 1024
 """Largest piece, raw or stored, in bytes."""
+LARGEST_COMPRESSED = 32 * 1024 * 1024
+"""Largest compressed piece, in raw bytes: both forms of it are in memory at once."""
 CONTENTS_LIMIT = 128 * 1024 * 1024
 """Largest sum of all records and manifests, in raw bytes."""
 HEAD = 4096

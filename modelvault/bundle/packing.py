@@ -25,8 +25,8 @@ from modelvault.store.blobs import Store
 
 PIECE = 32 * 1024 * 1024
 """Raw bytes of a piece: small enough to repeat, large enough to keep the index small."""
-LARGE_PIECE = 64 * 1024 * 1024
 _LARGE_BUNDLE = 1024**4
+"""Raw bytes from which pieces are twice as long, or the index would grow too large."""
 
 TASK = "export"
 """The task under which bytes are reported."""
@@ -66,10 +66,7 @@ def write_volumes(
         BadOption: There would be too many volumes.
         StorageError: The medium refuses.
     """
-    largest = LARGE_PIECE if selection.size > _LARGE_BUNDLE else PIECE
-    if type_sizes:  # a compressed piece that does not fit wastes the room it leaves
-        largest = min(largest, max(volume_size // 16, 1))
-    largest = min(largest, volume_size)
+    largest = _piece_size(selection.size, volume_size, compressed=bool(type_sizes))
     pieces: dict[Digest, list[Piece]] = {content.digest: [] for content in selection.contents}
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(_ContentReader(store))
@@ -90,6 +87,16 @@ def write_volumes(
         for content in selection.contents
     )
     return blobs, carriers
+
+
+def _piece_size(size: int, volume_size: int, *, compressed: bool) -> int:
+    """Return the largest piece to cut, in bytes."""
+    largest = PIECE if size <= _LARGE_BUNDLE else 2 * PIECE
+    if compressed:
+        # Raw and stored forms are in memory at once; and a compressed piece that does not
+        # fit into a volume wastes the room that is left there.
+        largest = min(largest // 2, volume_size // 16)
+    return max(min(largest, volume_size), 1)
 
 
 def _cuts(selection: Selection, largest: int) -> Iterator[_Cut]:

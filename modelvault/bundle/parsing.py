@@ -11,6 +11,7 @@ from modelvault.bundle.index import (
     CODECS,
     INDEX_LIMIT,
     INDEX_TYPE,
+    LARGEST_COMPRESSED,
     LARGEST_PIECE,
     LARGEST_SERIAL,
     MOST_ARTIFACTS,
@@ -168,6 +169,8 @@ def _parse_piece(item: canonical.Json) -> Piece:
         raise MalformedRecord(f"index: unknown codec {piece.codec!r}")
     if piece.codec == NONE and piece.stored != piece.size:
         raise MalformedRecord("index: a piece without codec has two sizes")
+    if piece.codec != NONE and piece.size > LARGEST_COMPRESSED:
+        raise MalformedRecord(f"index: a compressed piece exceeds {LARGEST_COMPRESSED} bytes")
     if piece.codec != NONE and piece.stored >= piece.size:
         raise MalformedRecord("index: a compressed piece is not smaller than its raw bytes")
     return piece

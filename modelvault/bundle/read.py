@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.bundle import codec, layouts
-from modelvault.bundle.carriers import CarrierReader, find_faults, read_capped
+from modelvault.bundle.carriers import CarrierReader, find_faults, medium_errors, read_capped
 from modelvault.bundle.index import INDEX_LIMIT, BlobPieces, Index, Piece
 from modelvault.bundle.parsing import parse_index
 from modelvault.core.digest import Digest
@@ -93,7 +93,8 @@ class VerifiedBundle:
                 oversized, swapped or altered, and volumes of other bundles.
             StorageError: The medium refuses.
         """
-        faults = find_faults(self.folder, self.index)
+        with medium_errors(self.folder):
+            faults = find_faults(self.folder, self.index)
         if faults:
             raise BundleDamaged(
                 f"{self.folder}: {len(faults)} of {len(self.index.carriers)} volumes are not"
@@ -162,6 +163,11 @@ def open_bundle(folder: Path) -> UnverifiedBundle:
         BundleDamaged: One of the files is a link or not a regular file.
         StorageError: The medium refuses.
     """
+    with medium_errors(folder):
+        return _open(folder)
+
+
+def _open(folder: Path) -> UnverifiedBundle:
     bundle = folder / layouts.FOLDER
     if bundle.is_symlink():
         raise BundleDamaged(f"'{bundle}' is a symbolic link: refused")

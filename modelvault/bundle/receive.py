@@ -18,6 +18,7 @@ from typing import Self
 from modelvault import fsio
 from modelvault.bundle import codec
 from modelvault.bundle.cargo import Cargo, read_cargo
+from modelvault.bundle.carriers import medium_errors
 from modelvault.bundle.index import BlobPieces, Piece
 from modelvault.bundle.pipeline import read_ahead
 from modelvault.bundle.read import VerifiedBundle
@@ -75,6 +76,11 @@ def import_blobs(
             hint="trust the publisher's key first: modelvault trust add",
         )
     progress = progress or Silence()
+    with medium_errors(bundle.folder):
+        return _import(bundle, store, progress)
+
+
+def _import(bundle: VerifiedBundle, store: Store, progress: Progress) -> ImportedBundle:
     bundle.check_carriers()
     cargo = read_cargo(bundle)
     _require_assumed(bundle, store)

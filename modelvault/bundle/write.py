@@ -14,6 +14,7 @@ from pathlib import Path
 import modelvault
 from modelvault import fsio
 from modelvault.bundle import codec, layouts
+from modelvault.bundle.carriers import medium_errors
 from modelvault.bundle.contents import Content, Selection, select
 from modelvault.bundle.index import INDEX_LIMIT, Carrier, Index
 from modelvault.bundle.mounts import file_system_of, read_mounts
@@ -110,6 +111,19 @@ def write_bundle(
         StorageError: The medium refuses.
     """
     progress = progress or Silence()
+    with medium_errors(folder):
+        return _write(artifacts, store, folder, signer=signer, options=options, progress=progress)
+
+
+def _write(
+    artifacts: Sequence[Artifact],
+    store: Store,
+    folder: Path,
+    *,
+    signer: Signer,
+    options: WriteOptions,
+    progress: Progress,
+) -> WrittenBundle:
     selection = select(artifacts, store, assumed=options.assumed)
     fsio.make_folder(folder)
     place = Place(folder)

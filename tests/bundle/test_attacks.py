@@ -12,7 +12,7 @@ import pytest
 
 from modelvault.bundle import codec, layouts, read
 from modelvault.bundle.check import check_bundle
-from modelvault.bundle.index import INDEX_LIMIT, LARGEST_PIECE, Piece
+from modelvault.bundle.index import INDEX_LIMIT, LARGEST_COMPRESSED, LARGEST_PIECE, Piece
 from modelvault.bundle.read import UnverifiedBundle, VerifiedBundle, open_bundle
 from modelvault.bundle.receive import import_blobs
 from modelvault.core import canonical
@@ -328,7 +328,7 @@ def test_signed_compression_bomb_is_refused(tmp_path: Path) -> None:
     blob = blob_of(index, Digest.of(b"word " * 20_000))
     (piece,) = blob["pieces"]
     assert piece["codec"] == "planes"
-    piece["size"] = blob["size"] = LARGEST_PIECE
+    piece["size"] = blob["size"] = LARGEST_COMPRESSED
     site.sign(canonical.encode(index))
     with pytest.raises(Corruption):
         import_blobs(site.verified(), site.beyond)
@@ -369,6 +369,7 @@ def change_piece(number: int, **changes: Any) -> Change:
         (change_piece(0, stored=0), "'stored' must be"),
         (change_piece(0, size=7), "two sizes"),
         (change_piece(0, codec="planes"), "not smaller"),
+        (change_piece(0, codec="planes", size=LARGEST_COMPRESSED + 1), "exceeds"),
         (change_piece(0, codec="xz"), "unknown codec"),
         (change_piece(0, codec=None), "'codec' must be"),
         (change_piece(0, digest="md5:00"), "not a sha256"),

@@ -16,6 +16,7 @@ from modelvault.bundle.index import Piece
 from modelvault.bundle.place import Place
 from modelvault.bundle.read import VerifiedBundle, open_bundle
 from modelvault.bundle.receive import import_blobs
+from modelvault.bundle.write import write_bundle
 from modelvault.core.digest import Digest
 from modelvault.core.progress import Silence
 from modelvault.errors import (
@@ -28,6 +29,8 @@ from modelvault.errors import (
 from modelvault.store.blobs import Store
 from tests.support.bundles import (
     MODEL,
+    OPTIONS,
+    PUBLISHER,
     VERIFIER,
     Site,
     add_model,
@@ -226,6 +229,35 @@ def test_pulled_medium_is_reported_and_resumable(
             import_blobs(bundle, site.beyond)
     import_blobs(bundle, site.beyond)
     assert holds(site.beyond, site.artifacts[0])
+
+
+def test_medium_removed_while_writing_is_reported(site: Site) -> None:
+    """The folder goes away under the export: a storage error, not a traceback."""
+
+    class Remove(Silence):
+        def advance(self, task: str, amount: int) -> None:
+            shutil.rmtree(site.medium, ignore_errors=True)
+
+    options = dataclasses.replace(OPTIONS, volume_size=9_000)
+    with pytest.raises(MediumVanished):
+        write_bundle(
+            site.artifacts,
+            site.store,
+            site.medium,
+            signer=PUBLISHER,
+            options=options,
+            progress=Remove(),
+        )
+
+
+def test_medium_removed_before_reading_is_reported(site: Site) -> None:
+    """A verified bundle whose folder is gone names what is gone."""
+    site.export()
+    bundle = site.verified()
+    shutil.rmtree(site.medium)
+    with pytest.raises(MediumVanished, match="gone"):
+        import_blobs(bundle, site.beyond)
+    assert blob_digests(site.beyond) == set()
 
 
 def test_medium_full_while_writing_leaves_nothing(
