@@ -15,6 +15,7 @@ guess would replace it. Older ones answer without one, which the notes say.
 Source: https://github.com/ollama/ollama (``server/images.go``), v0.33.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping
@@ -130,7 +131,9 @@ class OllamaRuntime:
                 _refuse_conflict(plan)
                 clear_leftovers(root / "blobs")
                 clear_leftovers(root / "manifests")
+                replaced = _named_blobs(root, plan.files[-1].path) if plan.replace else set()
                 found = self._install(plan, placer, folders)
+                _drop_unused(root, replaced)
         visible = plan.files[-1].path.rpartition("/")[0]
         return Receipt(
             target=TARGET,
@@ -277,6 +280,29 @@ def _touch_file(path: Path) -> None:
         os.utime(path)
     except PermissionError:
         return  # another user's file: if it is pruned after all, the next round mends it
+
+
+def _named_blobs(root: Path, manifest: str) -> set[str]:
+    """Return the paths of the blobs that a manifest names; none where it is unreadable."""
+    path = fsio.safe_join(root, manifest)
+    if not fsio.is_regular(path) or path.stat().st_size > ollama_model.MANIFEST_LIMIT:
+        return set()
+    with contextlib.suppress(MalformedRecord):
+        digests = ollama_model.parse_references(path.read_bytes())
+        return {ollama_model.blob_path(digest) for digest in digests}
+    return set()
+
+
+def _drop_unused(root: Path, blobs: set[str]) -> None:
+    """Remove what a replaced model needed and no other does, as the server's pull does."""
+    references = _references(root, besides=set()) if blobs else None
+    if references is None:
+        return
+    for blob in sorted(blobs - references):
+        path = fsio.safe_join(root, blob)
+        with fsio.storage_errors(path):
+            path.unlink(missing_ok=True)
+    fsio.sync_folder(root / "blobs")
 
 
 def _references(root: Path, *, besides: set[str]) -> set[str] | None:

@@ -45,9 +45,11 @@ def models(tmp_path: Path) -> Path:
     return folder
 
 
-def _install(store: Store, models: Path, *, name: str | None = None) -> Receipt:
+def _install(
+    store: Store, models: Path, *, name: str | None = None, seed: bytes = b"\0"
+) -> Receipt:
     runtime = OllamaRuntime({})
-    plan = runtime.plan(*make_gguf(store), store, folder=models, name=name, when=WHEN)
+    plan = runtime.plan(*make_gguf(store, seed=seed), store, folder=models, name=name, when=WHEN)
     return runtime.apply(plan)
 
 
@@ -330,6 +332,41 @@ def test_attack_folder_turned_into_a_link_is_not_followed(
     with pytest.raises(BadPath):
         _install(store, models, name="other")
     assert tree(victim) == before
+
+
+def test_replaced_model_takes_its_blobs_along(store: Store, models: Path) -> None:
+    """What only the replaced model needed goes; what another still names stays."""
+    runtime = OllamaRuntime({})
+    old = _install(store, models, name="tiny")
+
+    def replace(seed: bytes) -> Receipt:
+        artifact = make_gguf(store, seed=seed)
+        plan = runtime.plan(*artifact, store, folder=models, name="tiny", when=WHEN, replace=True)
+        return runtime.apply(plan)
+
+    shared = {file.path for file in replace(b"\1").files} & {file.path for file in old.files[:-1]}
+    for file in old.files[:-1]:
+        assert (models / file.path).exists() is (file.path in shared)
+    assert len(shared) == 2  # config and licence are the same
+    other = _install(store, models, name="other", seed=b"\1")
+    new = replace(b"\2")
+    _check_model(models, new.files[-1].path)
+    _check_model(models, other.files[-1].path)
+
+
+def test_replaced_manifest_that_is_damaged_costs_no_blob(store: Store, models: Path) -> None:
+    """An unreadable manifest may be replaced; nothing is removed on its word."""
+    _install(store, models, name="tiny")
+    manifest = models / HOME / "tiny" / "latest"
+    manifest.write_bytes(b"{")
+    runtime = OllamaRuntime({})
+    before = {path for path in tree(models) if "sha256-" in path}
+    artifact = make_gguf(store, seed=b"\1")
+    runtime.apply(
+        runtime.plan(*artifact, store, folder=models, name="tiny", when=WHEN, replace=True)
+    )
+    assert before < {path for path in tree(models) if "sha256-" in path}
+    _check_model(models, f"{HOME}/tiny/latest")
 
 
 # --- other processes -------------------------------------------------------------------
