@@ -9,8 +9,8 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from typing import BinaryIO
 
 from modelvault.core.protocol import (
@@ -33,7 +33,7 @@ from modelvault.errors import (
 
 _LARGEST_REQUEST = 256 * 1024 * 1024
 _INTERVAL = 0.25
-"""Seconds between two reports of progress."""
+"""Seconds between two reports of a target's progress."""
 
 _STORAGE: dict[int | None, type[StorageError]] = {
     errno.ENOSPC: NoSpace,
@@ -51,16 +51,17 @@ def main() -> int:
     """Serve one request; return the exit status."""
     events = _take_stdout()
     data = sys.stdin.buffer.read(_LARGEST_REQUEST + 1)
-    try:
-        for event in serve(data):
-            events.write(encode_event(event))
-            events.flush()
-    except BrokenPipeError:
-        return 1  # the vault is gone: nobody listens, and the files are already removed
+    with closing(serve(data)) as served:
+        try:
+            for event in served:
+                events.write(encode_event(event))
+                events.flush()
+        except BrokenPipeError:
+            return 1  # the vault is gone; closing removes what was begun
     return 0
 
 
-def serve(data: bytes) -> Iterator[Event]:
+def serve(data: bytes) -> Generator[Event, None, None]:
     """Carry out the request in ``data``; yield its events, ``Failed`` as the last one.
 
     Args:
@@ -75,24 +76,22 @@ def serve(data: bytes) -> Iterator[Event]:
     except ImportError as error:
         hint = "pip install 'modelvault[gguf]'"
         yield _failed(ConverterMissing(f"a library is missing: {error}", hint=hint))
-    except BrokenPipeError:
-        raise
     except OSError as error:
         yield _failed(_translate(error))
 
 
-def _convert(request: Request) -> Iterator[Event]:
+def _convert(request: Request) -> Generator[Event, None, None]:
     # Imported here: a missing numpy is to be reported, not to be a traceback.
     from converters.gguf.convert import convert
 
     with ExitStack() as stack:
-        last = 0.0
+        told: dict[str, float] = {}
         for event in convert(request, stack):
             if isinstance(event, Advanced):
                 now = time.monotonic()
-                if now - last < _INTERVAL:
+                if now - told.get(event.target, 0.0) < _INTERVAL:
                     continue
-                last = now
+                told[event.target] = now
             yield event
 
 

@@ -1,6 +1,6 @@
 """One conversion from request to finished files, as the events that tell of it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +11,7 @@ from converters.gguf.stream import write_targets
 from modelvault.core.protocol import Advanced, Event, Planned, Produced, Request, Warned
 
 
-def convert(request: Request, stack: ExitStack) -> Iterator[Event]:
+def convert(request: Request, stack: ExitStack) -> Generator[Event, None, None]:
     """Plan a request and, unless it asks for the plan only, carry it out.
 
     Args:

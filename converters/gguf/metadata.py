@@ -61,7 +61,7 @@ def _sampling(source: Source) -> Iterator[Entry]:
         source.optional_object("generation_config.json"), where="generation_config.json"
     )
     if settings.has("top_k"):
-        value = settings.integer("top_k", least=0)
+        value = settings.integer("top_k", least=-1)
         yield Entry(key="general.sampling.top_k", kind="i32", value=value)
     for name, key in (("top_p", "top_p"), ("min_p", "min_p"), ("temperature", "temp")):
         if settings.has(name):

@@ -105,6 +105,12 @@ def test_overriding_name_that_no_runtime_knows_is_refused(model: Path) -> None:
     assert caught.value.hint == "the nearest is llama-bpe"
 
 
+def test_override_without_a_pre_tokenizer_is_refused(spm_model: Path) -> None:
+    """A SentencePiece model has none: the option would do nothing, and that is said."""
+    with pytest.raises(BadOption, match="only a byte-level"):
+        plan(spm_model, pre_tokenizer="llama-bpe")
+
+
 def test_normalizer_is_told(model: Path) -> None:
     """A tokenizer that normalises first converts, with a warning that names how."""
     edit_json(model / "tokenizer.json", lambda value: value.update(normalizer={"type": "NFC"}))

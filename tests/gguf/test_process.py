@@ -2,18 +2,21 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from converters.gguf import stream
 from converters.gguf.__main__ import serve
+from converters.gguf.convert import convert
+from converters.gguf.families import describe
 from modelvault.core.protocol import Advanced, Event, Failed, Planned, Produced, parse_event
 from modelvault.errors import ConverterCrashed, NoSpace, PermissionRefused, StorageError
-from tests.gguf.running import make_request, plan, run
+from tests.gguf.running import edit_json, make_request, plan, run
 from tests.support.tinymodel import Kind
 
 
@@ -43,6 +46,7 @@ def test_process_plans_advances_and_produces(tiny: Callable[[Kind], Path], tmp_p
     assert [(tmp_path / event.files[0]).stat().st_size for event in produced] == [
         event.size for event in planned
     ]
+    assert {event.target for event in events if isinstance(event, Advanced)} == {"Q8_0", "F16"}
     assert produced[0].format == "gguf"
     assert produced[0].quantization == "Q8_0"
     assert set(produced[0].tools) == {"numpy", "xllamacpp"}
@@ -52,10 +56,6 @@ def test_process_plans_advances_and_produces(tiny: Callable[[Kind], Path], tmp_p
 
 def test_progress_grows_to_the_planned_size(tiny: Callable[[Kind], Path], tmp_path: Path) -> None:
     """Written bytes never shrink and never exceed what was planned."""
-    from contextlib import ExitStack
-
-    from converters.gguf.convert import convert
-
     with ExitStack() as stack:
         events = list(convert(make_request(tiny("bpe"), ["F16"], tmp_path), stack))
     (size,) = [event.size for event in events if isinstance(event, Planned)]
@@ -113,7 +113,7 @@ def test_too_small_disk_is_told_before_the_first_byte(
     """The sum of all results is compared with the free space."""
     real = os.statvfs(tmp_path)
     full = os.statvfs_result((*real[:4], 100, *real[5:]))
-    monkeypatch.setattr(stream.os, "statvfs", lambda _path: full)
+    monkeypatch.setattr(os, "statvfs", lambda _path: full)
     with pytest.raises(NoSpace, match="are free") as caught:
         run(make_request(model, ["F16", "BF16"], tmp_path / "out"))
     assert "fewer types" in caught.value.hint
@@ -131,7 +131,7 @@ def test_disk_that_fills_up_leaves_no_file(
             raise OSError(28, "No space left on device")
         return len(data)
 
-    monkeypatch.setattr(stream.os, "pwrite", fail)
+    monkeypatch.setattr(os, "pwrite", fail)
     with pytest.raises(NoSpace):
         run(make_request(model, ["F16", "Q8_0"], tmp_path / "out"))
     assert list((tmp_path / "out").iterdir()) == []
@@ -156,10 +156,6 @@ def test_unreadable_source_is_refused(model: Path, tmp_path: Path) -> None:
 
 def test_abandoned_conversion_leaves_no_file(model: Path, tmp_path: Path) -> None:
     """When nobody listens any more, what was begun is removed."""
-    from contextlib import ExitStack
-
-    from converters.gguf.convert import convert
-
     with ExitStack() as stack:
         events = convert(make_request(model, ["F16"], tmp_path / "out"), stack)
         next(event for event in events if isinstance(event, Advanced))
@@ -190,3 +186,64 @@ def test_standard_output_belongs_to_the_protocol(
     )
     assert [json.loads(line)["event"] for line in done.stdout.splitlines()] == ["planned"]
     assert b"more noise" in done.stderr
+
+
+def test_dead_vault_stops_the_converter(model: Path, tmp_path: Path) -> None:
+    """When the reading end closes, the process ends and removes what it had begun."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "converters.gguf"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdout.close()
+    child.stdin.write(make_request(model, ["F16"], tmp_path / "out").encode())
+    child.stdin.close()
+    assert child.wait(60) == 1
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_memory_stays_flat_for_a_large_model(model: Path, tmp_path: Path) -> None:
+    """800 MB of weights pass through less than 200 MB of memory."""
+    for path in model.glob("model*"):
+        path.unlink()
+    wide = {"hidden_size": 1024, "intermediate_size": 131072, "num_hidden_layers": 1}
+    edit_json(model / "config.json", lambda config: config.update(**wide, num_attention_heads=16))
+    write_zeros(model)
+    program = (
+        "import sys; from converters.gguf.__main__ import main\n"
+        "status = main()\n"
+        "lines = open('/proc/self/status').read().splitlines()\n"
+        "print(next(line for line in lines if line.startswith('VmHWM')), file=sys.stderr)\n"
+        "sys.exit(status)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=make_request(model, ["Q8_0", "Q4_0"], tmp_path / "out").encode(),
+        capture_output=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert [json.loads(line)["event"] for line in done.stdout.splitlines()[-2:]] == ["produced"] * 2
+    assert int(done.stderr.split()[1]) < 200_000  # kB
+
+
+def write_zeros(folder: Path) -> None:
+    """Write weights that are all zero, as a sparse file, in the shapes of ``config.json``."""
+    blueprint = describe(json.loads((folder / "config.json").read_text()))
+    header = {}
+    end = 0
+    for tensor in blueprint.tensors:
+        for part in tensor.parts:
+            start, end = end, end + 2 * part.rows * part.columns
+            header[part.name] = {
+                "dtype": "BF16",
+                "shape": list(part.shape),
+                "data_offsets": [start, end],
+            }
+    text = json.dumps(header).encode()
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + end)

@@ -186,6 +186,12 @@ def test_giant_configuration_attack_is_refused(model: Path) -> None:
         plan(model)
 
 
+def test_sliding_window_is_told(model: Path) -> None:
+    """What the architecture cannot say is not dropped in silence."""
+    edit_config(model, architectures=["MistralForCausalLM"], sliding_window=4096)
+    assert any("sliding window" in text for text in warnings(plan(model)))
+
+
 def test_unknown_type_is_refused_with_the_nearest(model: Path) -> None:
     """A typing error is answered with what was probably meant."""
     with pytest.raises(UnsupportedTarget, match="'Q4KM'") as caught:

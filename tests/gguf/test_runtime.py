@@ -173,7 +173,7 @@ def test_generation_stops_where_the_publisher_says(
     """The same prompt continues with the same tokens as in transformers, greedily."""
     folder = tiny("bpe")
     ids, _ = reference(folder, "The old lighthouse")
-    source = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    source: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     output = source.generate(torch.tensor([ids]), max_new_tokens=24, do_sample=False)[0].tolist()
     end = json.loads((folder / "config.json").read_text())["eos_token_id"]
     expected = output[len(ids) :]

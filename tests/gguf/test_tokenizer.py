@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from converters.gguf.tokenizer import spm
 from converters.gguf.tokenizer.vocabulary import TokenType
-from modelvault.errors import ModelVaultError, UnsupportedTokenizer
+from modelvault.errors import MalformedRecord, ModelVaultError, UnsupportedTokenizer
 from tests.gguf.running import convert, edit_json, plan, warnings
 from tests.gguf.test_golden import read_metadata
 from tests.support.llamacpp import Model
@@ -66,6 +66,68 @@ def test_sentencepiece_json_of_older_spelling_is_read(spm_model: Path, tmp_path:
     edit_json(spm_model / "tokenizer.json", to_older)
     with Model.load(convert(spm_model, "F16", tmp_path / "out")) as model:
         assert model.tokenize(MIXED_SCRIPT) == [1, *library.encode(MIXED_SCRIPT)]
+
+
+def test_tokens_added_to_a_model_file_are_found_in_text(tmp_path: Path) -> None:
+    """Added tokens of other files take their rows: markup is control, the rest plain text."""
+    folder = tmp_path / "added"
+    make_tiny_llama(folder, kind="spm", vocabulary_rows=VOCABULARY + 3)
+    extra = {"<|im_start|>": VOCABULARY, "vault_word": VOCABULARY + 1}
+    (folder / "added_tokens.json").write_text(json.dumps(extra))
+    path = convert(folder, "F16", tmp_path / "out")
+    made = read_metadata(path)
+    assert made["tokenizer.ggml.tokens"][-3:] == [*extra, f"[PAD{VOCABULARY + 2}]"]
+    assert made["tokenizer.ggml.token_type"][-3:] == [
+        TokenType.CONTROL,
+        TokenType.USER_DEFINED,
+        TokenType.UNUSED,
+    ]
+    with Model.load(path) as model:
+        ids = model.tokenize("<|im_start|>the vault_word", add_special=False)
+    assert [number for number in ids if number >= VOCABULARY] == [VOCABULARY, VOCABULARY + 1]
+
+
+@pytest.mark.parametrize("listed", [{"a": "0"}, {"a": -1}, {"a": 1 << 30}, {"a": True}], ids=str)
+def test_false_added_token_attack_is_refused(spm_model: Path, listed: dict[str, Any]) -> None:
+    """An id out of bounds would otherwise become a list of that length."""
+    (spm_model / "added_tokens.json").write_text(json.dumps(listed))
+    with pytest.raises(MalformedRecord, match="added_tokens"):
+        plan(spm_model)
+
+
+def test_model_that_adds_no_space_says_so(spm_model: Path, tmp_path: Path) -> None:
+    """A model trained without a space before the text tokenizes so in the runtime too."""
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(training_text()),
+        model_prefix=str(spm_model / "tokenizer"),
+        model_type="bpe",
+        vocab_size=VOCABULARY,
+        character_coverage=0.99,
+        byte_fallback=True,
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        normalization_rule_name="identity",
+        minloglevel=2,
+    )
+    library = sentencepiece.SentencePieceProcessor(model_file=str(spm_model / "tokenizer.model"))
+    path = convert(spm_model, "F16", tmp_path / "out")
+    assert read_metadata(path)["tokenizer.ggml.add_space_prefix"] is False
+    with Model.load(path) as model:
+        assert model.tokenize(MIXED_SCRIPT) == [1, *library.encode(MIXED_SCRIPT)]
+
+
+def test_model_that_normalises_is_told(spm_model: Path) -> None:
+    """SentencePiece's own normalisation is beyond the runtime, and the user hears of it."""
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(training_text()),
+        model_prefix=str(spm_model / "tokenizer"),
+        model_type="bpe",
+        vocab_size=VOCABULARY,
+        character_coverage=0.99,
+        byte_fallback=True,
+        minloglevel=2,
+    )
+    assert any("normalises text" in text for text in warnings(plan(spm_model)))
 
 
 def test_merges_as_lines_and_as_pairs_are_the_same(model: Path, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """The type rules for models larger than the vectors, and the encoders against a second one."""
 
+import ctypes
+
 import numpy as np
 import pytest
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
@@ -142,7 +144,7 @@ def test_missing_quantizer_is_told_with_the_remedy(monkeypatch: pytest.MonkeyPat
 
 def test_quantizer_without_its_exports_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A release that hides the symbols is refused at once, by the symbol's name."""
-    monkeypatch.setattr(quantize.ctypes, "CDLL", lambda _path: object())
+    monkeypatch.setattr(ctypes, "CDLL", lambda _path: object())
     with pytest.raises(ConverterMissing, match="ggml_quantize_chunk"):
         quantize.Quantizer()
 

@@ -55,10 +55,12 @@ class RuntimeRefused(Exception):
 _log: list[str] = []
 
 
-@ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 def _keep_log(_level: int, text: bytes, _data: object) -> None:
     _log.append(text.decode("utf-8", "replace"))
     del _log[:-200]
+
+
+_LOGGER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(_keep_log)
 
 
 def log() -> str:
@@ -101,14 +103,14 @@ def library() -> ctypes.CDLL:
     for name, (result, arguments) in signatures.items():
         function = getattr(opened, name)
         function.restype, function.argtypes = result, arguments
-    opened.llama_log_set(ctypes.cast(_keep_log, pointer), None)
+    opened.llama_log_set(ctypes.cast(_LOGGER, pointer), None)
     opened.llama_backend_init()
     return opened
 
 
 def _model_parameters() -> _Block:
     """Return the defaults, without repacking of weights."""
-    block = library().llama_model_default_params()
+    block: _Block = library().llama_model_default_params()
     data = memoryview(block.data).cast("B")
     # n_gpu_layers and split_mode after two pointers, then the flags: vocab_only,
     # check_tensors, use_extra_bufts, no_host, no_alloc.
@@ -120,7 +122,7 @@ def _model_parameters() -> _Block:
 
 def _context_parameters(context: int) -> _Block:
     """Return the defaults, with a float32 cache, no flash attention, and one batch for all."""
-    block = library().llama_context_default_params()
+    block: _Block = library().llama_context_default_params()
     data = memoryview(block.data).cast("B")
     assert struct.unpack_from("<III", data, 0) == (512, 2048, 512), "another llama_context_params"
     assert struct.unpack_from("<iiiii", data, 36) == (0, -1, -1, -1, -1), "other enums"

@@ -14,7 +14,7 @@ from converters.gguf.tensors import Entry, Kind, Value
 from converters.gguf.tokenizer import bpe, spm
 from converters.gguf.tokenizer.special import SpecialTokens
 from converters.gguf.tokenizer.vocabulary import Vocabulary
-from modelvault.errors import SourceIncomplete
+from modelvault.errors import BadOption, SourceIncomplete
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +64,7 @@ def read_tokenizer(
         UnsupportedTokenizer: It cannot be expressed; the hint says what can be done.
         SourceIncomplete: Its files are missing.
         MalformedRecord: A file of it does not parse.
+        BadOption: The overriding name is unknown, or there is nothing to override.
     """
     settings = source.optional_object("tokenizer_config.json")
     file = source.optional_object("tokenizer.json")
@@ -77,6 +78,8 @@ def _read_vocabulary(
 ) -> Vocabulary:
     if file and bpe.is_byte_level(file):
         return bpe.read_vocabulary(file, pre_tokenizer=pre_tokenizer)
+    if pre_tokenizer:
+        raise BadOption("pre_tokenizer: only a byte-level tokenizer.json has one to name")
     if source.has("tokenizer.model"):
         added = spm.read_added(settings, source.optional_object("added_tokens.json"))
         return spm.read_vocabulary(source.read("tokenizer.model"), added, settings)
