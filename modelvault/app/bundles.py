@@ -8,11 +8,10 @@ from modelvault.bundle.check import check_bundle
 from modelvault.bundle.read import VerifiedBundle, open_bundle
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
-from modelvault.core.ports import Verifier
 from modelvault.core.progress import Progress
-from modelvault.trust.keys import parse_public_keys
+from modelvault.errors import KeyNotFound
 from modelvault.trust.keystore import read_public_key
-from modelvault.trust.policy import IntegrityVerifier, TrustPolicy
+from modelvault.trust.policy import IntegrityVerifier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,13 +69,10 @@ def show_bundle(folder: Path) -> Checked:
 
 def _open(folder: Path, key: Path | None) -> VerifiedBundle:
     unverified = open_bundle(folder)
-    verifier: Verifier
-    if key is None:
-        verifier = IntegrityVerifier(unverified.publisher)
-    else:
-        keys = parse_public_keys(read_public_key(key))
-        verifier = TrustPolicy(keys, origin=str(folder))
-    return unverified.verify(verifier)
+    if key is None and not unverified.publisher:
+        raise KeyNotFound(f"{folder}: no public key on the medium", hint="give it with --key FILE")
+    pem = read_public_key(key) if key else unverified.publisher
+    return unverified.verify(IntegrityVerifier(pem))
 
 
 def _describe(bundle: VerifiedBundle, folder: Path, cargo: Cargo, *, trusted: bool) -> Checked:

@@ -78,7 +78,7 @@ def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
         (item.key for item in vault.keystore.trusted()),
         Policy(threshold=vault.config.threshold),
         publishers=parse_public_keys(unverified.publisher) if unverified.publisher else (),
-        origin=str(folder),
+        trust_command=vault.command("trust", "add", str(folder)),
     )
     bundle = unverified.verify(verifier)
     _refuse_expired(bundle)

@@ -50,7 +50,7 @@ class TrustPolicy:
         policy: Policy | None = None,
         *,
         publishers: Iterable[PublicKey] = (),
-        origin: str = "DIR",
+        trust_command: str = "modelvault trust add DIR",
     ) -> None:
         """Take the keys.
 
@@ -59,13 +59,13 @@ class TrustPolicy:
             policy: Threshold; one signature when None.
             publishers: The medium's own keys. They never count; they let the message
                 name an unknown signer by a fingerprint that was checked.
-            origin: What the operator would give to ``modelvault trust add``: the
-                medium's folder.
+            trust_command: The command line that would trust the medium's key; the hint
+                completes it with the fingerprint.
         """
         self._trusted = {key.fingerprint: key for key in trusted}
         self._publishers = {key.fingerprint: key for key in publishers}
         self._policy = policy or Policy()
-        self._origin = origin
+        self._trust_command = trust_command
 
     def verify(self, name: str, payload: bytes, envelope: bytes) -> Verdict:
         """Return who signed ``payload``.
@@ -103,8 +103,7 @@ class TrustPolicy:
         how = "signed by" if verified else "no key here to check it, but it claims to be signed by"
         hint = (
             "compare the fingerprint with the publisher's over another channel, then: "
-            f"modelvault trust add {self._origin} --fingerprint "
-            f"{strangers[0] if strangers else 'SHA256:…'}"
+            f"{self._trust_command} --fingerprint {strangers[0] if strangers else 'SHA256:…'}"
         )
         issues = [f"{how} {item} (aloud: {spoken_fingerprint(item)})" for item in strangers]
         return UnknownSigner(message, hint=hint, issues=issues)

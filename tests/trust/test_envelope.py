@@ -38,7 +38,7 @@ def _policy(*trusted: LocalKey, threshold: int = 1, medium: LocalKey | None = No
         [_public(key) for key in trusted],
         Policy(threshold=threshold),
         publishers=publishers,
-        origin="/media/usb",
+        trust_command="modelvault trust add /media/usb",
     )
 
 
