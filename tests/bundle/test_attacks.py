@@ -202,6 +202,12 @@ def test_damaged_record_is_named(site: Site) -> None:
     assert all("volume-0001.mvb" in issue for issue in caught.value.issues)
 
 
+def make_pipe(path: Path) -> None:
+    """Put a pipe that nobody writes to in the place of a file."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
@@ -211,7 +217,7 @@ def test_damaged_record_is_named(site: Site) -> None:
         (lambda path: flip(path, 0), "altered"),
         (lambda path: path.rename(path.with_name("volume-0009.mvb")), "not part of this bundle"),
         (lambda path: (path.unlink(), path.mkdir()), "not a regular file"),
-        (lambda path: (path.unlink(), os.mkfifo(path)), "not a regular file"),
+        (make_pipe, "not a regular file"),
         (
             lambda path: (path.rename(path.with_name("x")), path.symlink_to("x")),
             "symbolic link",
@@ -508,6 +514,16 @@ def test_record_that_names_another_manifest_is_refused(site: Site, tmp_path: Pat
     both.sign(canonical.encode(index))
     error = refused(both, MalformedRecord)
     assert any("another manifest" in issue for issue in error.issues)
+
+
+def test_manifest_offered_as_record_is_refused(site: Site) -> None:
+    """What is signed as a record has to parse as one."""
+    index = site.index()
+    (entry,) = index["artifacts"]
+    entry["record"], entry["manifest"] = entry["manifest"], entry["record"]
+    site.sign(canonical.encode(index))
+    error = refused(site, MalformedRecord)
+    assert "not of type modelvault/artifact/v1" in error.issues[0]
 
 
 def test_file_of_the_manifest_left_out_is_refused(tmp_path: Path) -> None:

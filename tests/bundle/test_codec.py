@@ -83,7 +83,7 @@ def test_garbage_behind_a_good_header_is_refused() -> None:
     """The decoder's own errors become ours."""
     _, stored = codec.encode(BF16, 2)
     with pytest.raises(BundleDamaged, match="does not decode"):
-        codec.decode("planes", stored[:32] + b"\xff" * (len(stored) - 32), len(BF16))
+        codec.decode("planes", bytes(stored[:32]) + b"\xff" * (len(stored) - 32), len(BF16))
     with pytest.raises(BundleDamaged, match="shorter than a header"):
         codec.decode("planes", stored[:31], len(BF16))
 
