@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelvault.core.names import check_path
+from modelvault.core.progress import Progress, Silence
 from modelvault.errors import (
     BadPath,
     MediumVanished,
@@ -145,7 +146,7 @@ def durable_file(target: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """
     temporary = target.parent / f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}"
     with storage_errors(target):
-        file = open(temporary, "xb")
+        file = open(temporary, "xb", opener=_private)
         try:
             with file:
                 yield file
@@ -157,6 +158,11 @@ def durable_file(target: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)
             raise
     sync_folder(target.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    """Open a file that nobody else may read before it has its final mode."""
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def write_durably(target: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -190,7 +196,9 @@ def publish(source: Path, target: Path, *, mode: int) -> None:
         sync_folder(source.parent)
 
 
-def place(source: Path, target: Path, *, link: bool = True) -> Placement:
+def place(
+    source: Path, target: Path, *, link: bool = True, progress: Progress | None = None
+) -> Placement:
     """Make ``target`` hold the bytes of ``source``, with no second copy where possible.
 
     Tries a hardlink, then a reflink (shared extents, copy on write), then copies. The
@@ -201,6 +209,7 @@ def place(source: Path, target: Path, *, link: bool = True) -> Placement:
         source: An existing file.
         target: A path where nothing stands.
         link: False to rule out hardlinks, where the target may be modified in place.
+        progress: Told about copied bytes, under the target's name.
 
     Returns:
         How it was done.
@@ -219,7 +228,7 @@ def place(source: Path, target: Path, *, link: bool = True) -> Placement:
                     raise
         with open(source, "rb") as reader, open(target, "xb") as writer:
             try:
-                placement = _copy(reader, writer)
+                placement = _copy(reader, writer, target.name, progress or Silence())
                 os.fsync(writer.fileno())
             except BaseException:
                 target.unlink(missing_ok=True)
@@ -227,15 +236,19 @@ def place(source: Path, target: Path, *, link: bool = True) -> Placement:
             return placement
 
 
-def _copy(reader: BinaryIO, writer: BinaryIO) -> Placement:
+def _copy(reader: BinaryIO, writer: BinaryIO, task: str, progress: Progress) -> Placement:
     try:
         fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
         return Placement.REFLINK
     except OSError as error:
         if error.errno not in _NO_SHARING:
             raise
-    shutil.copyfileobj(reader, writer, CHUNK)
+    progress.begin(task, total=os.fstat(reader.fileno()).st_size)
+    while chunk := reader.read(CHUNK):
+        writer.write(chunk)
+        progress.advance(task, len(chunk))
     writer.flush()
+    progress.end(task)
     return Placement.COPY
 
 
