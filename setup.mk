@@ -1,5 +1,5 @@
-# How the environment is made. Stamps: .runtime is what users install plus the GGUF
-# converter; .complete adds the test tools, torch and transformers (the referee of the
+# How the environment is made. Stamps: .runtime is what users install, the GGUF converter,
+# and what makes the demo's tiny model; .complete adds the test tools, torch and transformers (the referee of the
 # conversion tests) and the system packages.
 
 $(VENV)/bin/python:
@@ -7,7 +7,7 @@ $(VENV)/bin/python:
 	$(PIP) install --upgrade --constraint constraints.txt pip setuptools wheel
 
 $(VENV)/.runtime: $(LOCK) | $(VENV)/bin/python
-	$(PIP) install --constraint constraints.txt --editable '.[gguf]'
+	$(PIP) install --constraint constraints.txt --editable '.[gguf]' tokenizers safetensors
 	touch $@
 
 # torch first and by its exact version: a range would bring the build for GPUs.
