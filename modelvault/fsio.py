@@ -307,36 +307,57 @@ def preallocate(descriptor: int, size: int, path: Path) -> None:
 
 
 @contextlib.contextmanager
-def lock(path: Path, *, shared: bool = False, wait: float = 0.0) -> Iterator[None]:
+def lock(
+    path: Path, *, shared: bool = False, wait: float = 0.0, transient: bool = False
+) -> Iterator[None]:
     """Hold a lock on ``path`` for the block; the kernel frees it when the process dies.
 
     Args:
-        path: Lock file; created when missing, never removed.
+        path: Lock file; created when missing.
         shared: Several holders at once; an exclusive holder excludes all others.
         wait: Seconds to wait for other holders.
+        transient: Remove the file at the end, where there is one lock for each of many
+            things and the files would pile up. For exclusive locks.
 
     Raises:
         VaultBusy: Another process holds it.
     """
-    with storage_errors(path):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    deadline = time.monotonic() + wait
+    descriptor = _acquire(path, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, deadline)
     try:
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        deadline = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    raise VaultBusy(
-                        f"{path}: another modelvault process is at work here",
-                        hint="wait for it to end, then run this again",
-                    ) from error
-                time.sleep(0.05)
         yield
     finally:
+        if transient:
+            path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _acquire(path: Path, kind: int, deadline: float) -> int:
+    """Return a descriptor that holds the lock on the file now at ``path``."""
+    while True:
+        with storage_errors(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            if _stands_at(path, descriptor):
+                return descriptor
+        except BlockingIOError as error:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise VaultBusy(
+                    f"{path}: another modelvault process is at work here",
+                    hint="wait for it to end, then run this again",
+                ) from error
+            time.sleep(0.05)
+        # Held by somebody, or the last holder has removed the file meanwhile: once more.
+        os.close(descriptor)
+
+
+def _stands_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def is_regular(path: Path) -> bool:

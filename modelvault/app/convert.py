@@ -139,7 +139,7 @@ def _working_folder(vault: Vault, parent: Artifact, purpose: str) -> Iterator[Pa
     """Yield an empty folder for a converter; the same run finds and clears an old one."""
     key = hashlib.sha256(f"{parent.digest} {purpose}".encode()).hexdigest()[:16]
     folder = vault.store.layout.partials / f"convert-{key}"
-    with fsio.lock(folder.with_name(f"{folder.name}.lock")):
+    with fsio.lock(folder.with_name(f"{folder.name}.lock"), transient=True):
         vault.store.clear([folder] if folder.exists() else [])
         fsio.make_folder(folder)
         try:

@@ -246,20 +246,25 @@ class Store:
             except FileNotFoundError as error:
                 raise NotFound(f"the store lacks blob {digest}") from error
 
-
     def leftovers(self, *, partials: bool) -> Iterator[Path]:
         """Yield what crashes left behind; the caller works alone in the store.
 
-        Temporary files of the blobs' and partials' folders, working folders of converters,
-        and partials whose content has been published; with ``partials`` all of them.
+        Temporary files, working folders of converters, journals and locks whose partial is
+        gone, and partials whose content has been published; with ``partials`` all partials.
         """
         for folder in self.layout.blobs.iterdir():
             yield from folder.glob(f"{fsio.TEMPORARY_PREFIX}*")
         for path in sorted(self.layout.partials.iterdir()):
-            kind, _, hex_digits = path.name.partition(".")[0].partition("-")
-            published = kind == "sha256" and self.has(Digest(hex_digits))
-            if partials or published or path.is_dir() or path.name.startswith("."):
+            key = path.name.removesuffix(".journal").removesuffix(".lock")
+            if partials or path.name.startswith(".") or self._abandoned(key):
                 yield path
+
+    def _abandoned(self, key: str) -> bool:
+        """Return whether a partial has no bytes left, or its content has been published."""
+        kind, _, hex_digits = key.partition("-")
+        if kind == "sha256" and self.has(Digest(hex_digits)):
+            return True
+        return not self.layout.partials.joinpath(key).is_file()
 
     def clear(self, leftovers: Iterable[Path]) -> None:
         """Remove files and folders that ``leftovers`` named."""

@@ -197,7 +197,7 @@ def open_partial(folder: Path, key: str, size: int, *, wait: float) -> Iterator[
     """
     if not _KEY.fullmatch(key):
         raise BadPath(f"{key!r} is not a partial's key")
-    with fsio.lock(folder / f"{key}.lock", wait=wait):
+    with fsio.lock(folder / f"{key}.lock", wait=wait, transient=True):
         partial = Partial(folder, key, size)
         try:
             yield partial

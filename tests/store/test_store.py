@@ -121,6 +121,51 @@ def test_partial_is_locked_while_open(store: Store) -> None:
         pass
 
 
+def test_published_partial_leaves_no_files(store: Store) -> None:
+    """Thousands of pulled files do not leave thousands of journals and locks."""
+    with store.open_partial("k", 3) as partial:
+        partial.write(0, b"abc")
+        partial.record(0, 3)
+        store.adopt(partial, Digest.of(b"abc"))
+    assert list(store.layout.partials.iterdir()) == []
+
+
+def test_leftovers_are_what_no_run_can_use(store: Store) -> None:
+    """Unfinished bytes are kept unless asked for; everything else a crash leaves is swept."""
+    partials = store.layout.partials
+    with store.open_partial("unfinished", 3) as partial:
+        partial.write(0, b"a")
+        partial.record(0, 1)
+    for name in ("git-0.lock", "git-0.journal", f"{fsio.TEMPORARY_PREFIX}1-x"):
+        (partials / name).touch()
+    (partials / "convert-0").mkdir()
+    published = store.put(b"abc")
+    (partials / f"sha256-{published.hex}").touch()
+    kept = {"unfinished", "unfinished.journal"}
+    found = {path.name for path in store.leftovers(partials=False)}
+    assert found == {path.name for path in partials.iterdir()} - kept
+    store.clear(list(store.leftovers(partials=True)))
+    assert list(partials.iterdir()) == []
+
+
+def test_transient_lock_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    """Removing the file at release never lets two processes in at once."""
+    path, counter = tmp_path / "lock", tmp_path / "counter"
+    counter.write_text("0")
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if child == 0:
+            for _ in range(25):
+                with fsio.lock(path, wait=30, transient=True):
+                    counter.write_text(str(int(counter.read_text()) + 1))
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    assert counter.read_text() == "100"
+    assert not path.exists()
+
+
 def test_gc_waits_for_writers(store: Store) -> None:
     """Nobody works alone while somebody writes."""
     with store.writing(), store.writing(), pytest.raises(VaultBusy), store.alone(wait=0):
