@@ -83,14 +83,14 @@ class Transfer:
                     data = stream.body.read(min(CHUNK, stream.end - offset))
                     if not data:
                         raise Trouble("the answer ends early")
-                    self._watch.rest(0.0)
-                    new = task.write(offset, data)
+                    new = task.write(offset, data)  # also when stopping: it has come
                     offset += len(data)
                     patience.progressed(new)
                     task.route.progressed(new)
                     if offset - offered >= _PIECE:
                         self._flusher.offer(task.partial, offered, offset)
                         offered = offset
+                    self._watch.rest(0.0)
         finally:
             stream.body.close()
             self._flusher.offer(task.partial, offered, offset)

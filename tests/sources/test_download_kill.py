@@ -150,7 +150,7 @@ def test_interrupt_stops_within_a_second_and_keeps_everything(
     assert time.monotonic() - began < 1.5  # one second, and the interpreter's own end
     child.communicate()
     with store.open_partial(file.key, file.size) as partial:
-        assert partial.present.total >= 5 * MIB
+        assert partial.present.total >= 5 * MIB  # of 6; the rest was still in the sockets
 
 
 @pytest.mark.parametrize(
