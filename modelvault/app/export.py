@@ -14,6 +14,7 @@ from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
 from modelvault.core.progress import Progress
 from modelvault.errors import (
+    BadOption,
     Corruption,
     MediumVanished,
     NotFound,
@@ -75,9 +76,12 @@ def export(
 
     Raises:
         Corruption: A blob has changed on disk: nothing is signed.
-        BadOption: Another bundle already stands in the folder.
+        BadOption: Another bundle already stands in the folder, or ``expires`` has passed.
         StorageError: The medium is full, read-only or gone.
     """
+    now = dt.datetime.now(dt.UTC)
+    if options.expires is not None and options.expires <= now:
+        raise BadOption("--expires: that time has passed", hint="name a later day")
     key = own_key(vault, create=True)
     signer, _ = vault.keystore.signing_key(passphrase=vault.config.key_passphrase)
     serial = vault.catalog.last_serial(key.fingerprint) + 1
@@ -91,7 +95,7 @@ def export(
                 volume_size=options.volume_size,
                 compression=options.compression,
                 serial=serial,
-                created=_rfc3339(dt.datetime.now(dt.UTC)),
+                created=_rfc3339(now),
                 expires=_rfc3339(options.expires) if options.expires else None,
                 replace=options.replace,
             ),

@@ -36,6 +36,7 @@ class Imported:
     """Bytes the vault already held."""
     signers: tuple[str, ...]
     """Fingerprints of the trusted keys that signed the bundle."""
+    warnings: tuple[str, ...]
 
 
 def choose_bundle(folder: Path | None) -> Path:
@@ -82,6 +83,7 @@ def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
     )
     bundle = unverified.verify(verifier)
     _refuse_expired(bundle)
+    warnings = _warn_of_older(vault, bundle)
     with vault.store.writing():
         content = import_blobs(bundle, vault.store, progress)
         new = set(
@@ -97,7 +99,17 @@ def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
         new_bytes=content.new_bytes,
         skipped_bytes=content.skipped_bytes,
         signers=bundle.verdict.trusted,
+        warnings=warnings,
     )
+
+
+def _warn_of_older(vault: Vault, bundle: VerifiedBundle) -> tuple[str, ...]:
+    """Say so when a newer bundle of the same publisher has been imported before."""
+    serial = bundle.index.serial
+    last = vault.catalog.last_serial(bundle.verdict.trusted[0], direction=Direction.IMPORTED)
+    if serial >= last:
+        return ()
+    return (f"this bundle is older (serial {serial}) than one imported before (serial {last})",)
 
 
 def _event(bundle: VerifiedBundle, folder: Path) -> Event:

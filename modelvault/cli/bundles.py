@@ -131,6 +131,8 @@ def _import(
         session.note(f"found a bundle: {chosen}")
     with session.open_vault(create=True) as vault, session.progress() as progress:
         done = import_bundle(vault, chosen, progress)
+    for warning in done.warnings:
+        session.warn(warning)
     known = len(done.artifacts) - len(done.new)
     session.result(
         {
@@ -140,6 +142,7 @@ def _import(
             "new_bytes": done.new_bytes,
             "skipped_bytes": done.skipped_bytes,
             "signers": list(done.signers),
+            "warnings": list(done.warnings),
         },
         [
             *(f"imported {item.reference}" for item in done.new),
