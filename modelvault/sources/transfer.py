@@ -5,6 +5,8 @@ missing, never again for what came. Every piece that has been written is offered
 flusher, also when the range as a whole fails or the user interrupts.
 """
 
+import time
+
 from modelvault.errors import DownloadFailed, HubUnreachable, ModelVaultError
 from modelvault.sources.flush import Flusher
 from modelvault.sources.policy import Limits, Patience
@@ -16,6 +18,9 @@ from modelvault.sources.watch import Watch
 
 _PIECE = 8 * 1024 * 1024
 """Bytes after which the flusher is told; a kill costs about as much on each connection."""
+
+_OFTEN = 2.0
+"""Seconds after which it is told anyway, so that a kill costs little on slow lines, too."""
 
 _AGAIN = "run the same command again: what came is kept"
 
@@ -75,6 +80,7 @@ class Transfer:
 
     def _pump(self, task: Task, stream: Stream, patience: Patience, *, whole: bool) -> None:
         offset = offered = stream.start
+        told = time.monotonic()
         try:
             with self._watch.over(stream.body.wire):
                 while offset < stream.end and not task.failed:
@@ -87,9 +93,9 @@ class Transfer:
                     offset += len(data)
                     patience.progressed(new)
                     task.route.progressed(new)
-                    if offset - offered >= _PIECE:
+                    if offset - offered >= _PIECE or time.monotonic() - told >= _OFTEN:
                         self._flusher.offer(task.partial, offered, offset)
-                        offered = offset
+                        offered, told = offset, time.monotonic()
                     self._watch.rest(0.0)
         finally:
             stream.body.close()

@@ -383,3 +383,22 @@ def test_partial_in_other_hands_for_too_long_is_busy(
     """The wait for another process ends, too."""
     with store.open_partial(file.key, file.size), pytest.raises(VaultBusy):
         downloader(store, patience=0.3).fetch(file)
+
+
+def test_slow_line_is_journalled_on_the_way(
+    hub: LoopbackHub, store: Store, file: RemoteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill in the middle of a long segment does not cost all of it."""
+    recorded: list[int] = []
+    record_all = Partial.record_all
+
+    def record(self: Partial, ranges: list[tuple[int, int]]) -> None:
+        record_all(self, ranges)
+        recorded.append(self.present.total)
+
+    monkeypatch.setattr(Partial, "record_all", record)
+    monkeypatch.setattr("modelvault.sources.transfer._OFTEN", 0.05)
+    hub.faults.add(Fault(kind=Kind.SLOW, rate=1_000_000))
+    downloader(store, connections=1, segment=1024 * KIB).fetch(file)
+    assert len(recorded) >= 3
+    assert recorded == sorted(recorded)

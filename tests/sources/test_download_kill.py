@@ -21,7 +21,7 @@ from tests.support.hub.hub import LoopbackHub
 
 MIB = 1024 * 1024
 SIZE = 24 * MIB
-SEGMENT = MIB
+SEGMENT = MIB // 4
 CONNECTIONS = 4
 
 CHILD = """
@@ -128,7 +128,7 @@ def test_killed_half_way_little_is_fetched_twice(
     child.communicate()
     with store.open_partial(file.key, file.size, wait=5) as partial:
         present = partial.present.total
-    assert present >= SIZE // 2 - CONNECTIONS * SEGMENT * 2
+    assert present >= SIZE // 2 - 4 * MIB  # segments under way, and socket buffers
     hub.faults.clear()
     hub.journal.clear()
     child = start(store, file)
