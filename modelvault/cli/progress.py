@@ -43,6 +43,7 @@ class _Task:
     total: int | None
     done: int
     resumed: int
+    retries: int = 0
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -62,6 +63,7 @@ class _Task:
 class _Writer(Protocol):
     def begun(self, name: str, task: _Task) -> None: ...
     def moved(self, name: str, task: _Task) -> None: ...
+    def retried(self, name: str, task: _Task, reason: str) -> None: ...
     def ended(self, name: str, task: _Task, note: str) -> None: ...
 
 
@@ -93,6 +95,14 @@ class _Reporter:
                 self._last = now
                 self._writer.moved(task, found)
 
+    def retry(self, task: str, reason: str) -> None:
+        """Count a retry."""
+        with self._mutex:
+            found = self._tasks.get(task)
+            if found is not None:
+                found.retries += 1
+                self._writer.retried(task, found, reason)
+
     def end(self, task: str, *, note: str = "") -> None:
         """Announce that a task is over."""
         with self._mutex:
@@ -105,7 +115,7 @@ class _PlainLines:
     """A line at the end of each task, and every few seconds on the way."""
 
     def begun(self, name: str, task: _Task) -> None:
-        if task.resumed:
+        if task.resumed and task.resumed != task.total:
             of = f" of {text.size(task.total)}" if task.total is not None else ""
             print(f"{name}: resuming at {text.size(task.resumed)}{of}", file=sys.stderr)
 
@@ -118,10 +128,15 @@ class _PlainLines:
             words.append(f"{text.duration(task.left)} left")
         print(", ".join(words), file=sys.stderr)
 
+    def retried(self, name: str, task: _Task, reason: str) -> None:
+        """Only counted: on a bad line there are many."""
+
     def ended(self, name: str, task: _Task, note: str) -> None:
         words = [f"{name}: {note or 'done'}", text.size(task.done)]
         if task.done > task.resumed:
             words.append(f"at {text.size(task.rate)}/s")
+        if task.retries:
+            words.append(text.count(task.retries, "retry", "retries"))
         print(", ".join(words), file=sys.stderr)
 
 
@@ -134,11 +149,15 @@ class _JsonLines:
     def moved(self, name: str, task: _Task) -> None:
         self._write("progress", name, task, rate=round(task.rate), seconds_left=task.left)
 
+    def retried(self, name: str, task: _Task, reason: str) -> None:
+        self._write("retry", name, task, reason=reason)
+
     def ended(self, name: str, task: _Task, note: str) -> None:
         self._write("end", name, task, note=note)
 
     def _write(self, event: str, name: str, task: _Task, **more: str | float | None) -> None:
-        line = {"event": event, "task": name, "done": task.done, "total": task.total, **more}
+        line = {"event": event, "task": name, "done": task.done, "total": task.total}
+        line |= {"retries": task.retries, **more}
         print(json.dumps(line, ensure_ascii=False), file=sys.stderr)
 
 
@@ -192,6 +211,9 @@ class _Bars:
         if found is not None:
             self._display.advance(found, amount)
             self._display.advance(self._all, amount)
+
+    def retry(self, task: str, reason: str) -> None:
+        """Leave the bar as it is."""
 
     def end(self, task: str, *, note: str = "") -> None:
         """Remove a bar; a note stays on the screen."""

@@ -18,6 +18,13 @@ class Progress(Protocol):
     def advance(self, task: str, amount: int) -> None:
         """Report ``amount`` more bytes; negative when work has to be repeated."""
 
+    def retry(self, task: str, reason: str) -> None:
+        """Report that a part of a task is tried again; ``reason`` says why, in a few words.
+
+        Only for people and counters: bytes that have to come again are reported by
+        ``advance`` with a negative amount.
+        """
+
     def end(self, task: str, *, note: str = "") -> None:
         """Announce that a task is over; ``note`` says how, where that is of interest."""
 
@@ -30,6 +37,9 @@ class Silence:
 
     def advance(self, task: str, amount: int) -> None:
         """Ignore bytes."""
+
+    def retry(self, task: str, reason: str) -> None:
+        """Ignore a retry."""
 
     def end(self, task: str, *, note: str = "") -> None:
         """Ignore an end."""
