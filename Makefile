@@ -28,6 +28,7 @@ bench: $(VENV)/.complete
 	$(BIN)/python -m benchmarks
 
 wheel: $(VENV)/.runtime
+	rm -rf build
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 clean:

@@ -4,7 +4,6 @@
 adapter passes the contract suite of its port in ``tests/contracts``.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -50,14 +49,3 @@ class Verifier(Protocol):
                 signature in it verifies.
             UnknownSigner: Valid signatures, but none by a key the policy trusts.
         """
-
-
-class ByteSource(Protocol):
-    """A readable byte string of known size, such as a blob or a carrier's range."""
-
-    @property
-    def size(self) -> int:
-        """Length in bytes."""
-
-    def chunks(self, start: int = 0) -> Iterator[memoryview]:
-        """Yield the bytes from ``start`` on; a chunk is valid until the next one."""

@@ -1,5 +1,6 @@
 """What is shipped works where nothing of the checkout is."""
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -8,14 +9,17 @@ from pathlib import Path
 import pytest
 
 CHECKOUT = Path(__file__).parents[2]
+NOT_SOURCE = (".*", "build", "dist", "tests", "*.egg-info", "*.so", "__pycache__")
 
 
 @pytest.mark.slow
 def test_wheel_installs_into_an_empty_environment_and_runs(tmp_path: Path) -> None:
     """Built from the tree, installed alone, it pulls a folder: migrations are inside."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
+    tree = tmp_path / "tree"  # a copy, so that nothing of an earlier build gets in
+    shutil.copytree(CHECKOUT, tree, ignore=shutil.ignore_patterns(*NOT_SOURCE))
     subprocess.run(
-        [*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(CHECKOUT)], check=True
+        [*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(tree)], check=True
     )
     (wheel,) = tmp_path.glob("modelvault-*.whl")
     environment = tmp_path / "environment"
