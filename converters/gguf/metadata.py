@@ -24,8 +24,7 @@ def general_entries(request: Request, source: Source, blueprint: Blueprint) -> I
     yield _text("type", "model")
     yield from _sampling(source)
     yield _text("name", title(request.model.rpartition("/")[2]))
-    weights = sum(tensor.weights for tensor in blueprint.tensors)
-    yield _text("size_label", size_label(weights))
+    yield _text("size_label", _size_label(blueprint))
     if request.license:
         yield _text("license", request.license)
 
@@ -43,6 +42,17 @@ def title(name: str) -> str:
         word.title() if word.islower() and not _KEEPS_CASE.fullmatch(word) else word
         for word in words
     )
+
+
+def _size_label(blueprint: Blueprint) -> str:
+    """Return the size; of a mixture ``8x7.2B``: how often, and what one token passes at least."""
+    experts = [tensor for tensor in blueprint.tensors if "_exps." in tensor.name]
+    weights = sum(tensor.weights for tensor in blueprint.tensors)
+    if not experts:
+        return size_label(weights)
+    kinds = [tensor.shape[0] for tensor in experts]
+    spared = sum(tensor.weights - tensor.weights // tensor.shape[0] for tensor in experts)
+    return f"{sum(kinds) // len(kinds)}x{size_label(weights - spared)}"
 
 
 def size_label(weights: int) -> str:

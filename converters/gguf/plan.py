@@ -76,14 +76,15 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     _check_options(request)
     source = Source(request.files)
     config = source.object("config.json")
-    blueprint = families.describe(config)
+    describe = families.find_family(config)
+    stored = stack.enter_context(source.weights())
+    blueprint = describe(config, {name: tensor.shape for name, tensor in stored.items()})
     tokenizer = read_tokenizer(
         source,
         config,
         rows=blueprint.vocabulary,
         pre_tokenizer=request.options.get("pre_tokenizer", ""),
     )
-    stored = stack.enter_context(source.weights())
     blueprint, notes = _settle_tied_output(blueprint, stored)
     _check_tensors(blueprint, stored)
     tensors = tuple(sorted(blueprint.tensors, key=_file_order))
@@ -156,7 +157,7 @@ def _settle_tied_output(
     """
     head = stored.get("lm_head.weight")
     embedding = next((item for item in blueprint.tensors if item.name == "token_embd.weight"), None)
-    if not blueprint.tied or head is None or embedding is None:
+    if not blueprint.tied or head is None or embedding is None or head.name in blueprint.ignored:
         return blueprint, ()
     twin = stored.get(embedding.parts[0].name)
     if twin is not None and _same_values(head, twin):

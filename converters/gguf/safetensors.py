@@ -57,6 +57,11 @@ class Stored:
     """Bytes."""
     file: "WeightFile"
 
+    @property
+    def columns(self) -> int:
+        """Weights a row, which is the last dimension; a vector is a column."""
+        return self.shape[-1] if len(self.shape) > 1 else 1
+
 
 class WeightFile:
     """An open safetensors file."""
@@ -87,12 +92,12 @@ class WeightFile:
     def read_rows(self, tensor: Stored, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows ``[start, stop)`` as stored: bits ``[rows, columns]``.
 
-        A vector counts as a column. 2-byte types come as uint16, F32 as uint32.
+        Rows are those of ``Stored.columns``. 2-byte types come as uint16, F32 as uint32.
 
         Raises:
             MalformedWeights: The file ends early, or a value is NaN or infinite.
         """
-        columns = prod(tensor.shape[1:])
+        columns = tensor.columns
         width = DTYPES[tensor.dtype]
         bits = np.empty((stop - start, columns), dtype=np.dtype(f"<u{width}"))
         self._read_into(bits.data.cast("B"), tensor.offset + start * columns * width)

@@ -40,9 +40,10 @@ class _Slice:
     part: Part
     stored: Stored
     start: int
+    """Row of the stored tensor."""
     stop: int
     row: int
-    """Row of the tensor at which ``start`` lands."""
+    """Row of the result at which ``start`` lands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,27 +153,35 @@ def _slices(plan: Plan) -> Iterator[_Slice]:
     for number, tensor in enumerate(plan.tensors):
         row = 0
         for part in tensor.parts:
-            group = len(part.permutation) or 1
-            step = max(SLICE // max(part.columns * group, 1), 1) * group
+            step = _step(part)
             for start in range(0, part.rows, step):
-                stop = min(start + step, part.rows)
                 yield _Slice(
                     number=number,
                     part=part,
                     stored=plan.stored[part.name],
-                    start=start,
-                    stop=stop,
+                    start=part.first + start,
+                    stop=part.first + min(start + step, part.rows),
                     row=row + start,
                 )
-            row += part.rows
+            row += part.result_rows
+
+
+def _step(part: Part) -> int:
+    """Return the rows of a slice: whole groups, and all of a part that is transposed."""
+    if part.transposed:
+        return part.rows
+    group = len(part.permutation) or 1
+    return max(SLICE // max(part.columns * group, 1), 1) * group
 
 
 def _carry(plan: Plan, piece: _Slice, outputs: Sequence[_Output]) -> list[int]:
     """Read, convert and write one slice; return the bytes written, by target."""
-    bits = _permuted(piece.stored.file.read_rows(piece.stored, piece.start, piece.stop), piece.part)
+    bits = _arranged(piece.stored.file.read_rows(piece.stored, piece.start, piece.stop), piece.part)
     values = to_floats(bits, piece.stored.dtype)
     made: dict[GgmlType, npt.NDArray[Any]] = {}
-    if piece.stored.dtype == "BF16":
+    if piece.part.add:
+        values = values + np.float32(piece.part.add)
+    elif piece.stored.dtype == "BF16":
         made[GgmlType.BF16] = bits  # already what it is to become
     tensor = plan.tensors[piece.number]
     written = []
@@ -186,7 +195,9 @@ def _carry(plan: Plan, piece: _Slice, outputs: Sequence[_Output]) -> list[int]:
     return written
 
 
-def _permuted(bits: npt.NDArray[Any], part: Part) -> npt.NDArray[Any]:
+def _arranged(bits: npt.NDArray[Any], part: Part) -> npt.NDArray[Any]:
+    if part.transposed:
+        return np.ascontiguousarray(bits.T)
     if not part.permutation:
         return bits
     group = len(part.permutation)

@@ -1,12 +1,15 @@
 """What a model consists of, as its family describes it before any weight is read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+Shapes = Mapping[str, tuple[int, ...]]
+"""Hub name of every stored tensor → its shape."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -25,24 +28,41 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """One tensor of the source, read whole and in order."""
+    """Rows of one tensor of the source, read in order and, where asked for, rearranged.
+
+    A tensor of the source is seen as a matrix: its last dimension is a row, and all others
+    count rows. A vector is a column.
+    """
 
     name: str
     """Hugging Face name."""
     shape: tuple[int, ...]
-    """Shape it must have, rows first."""
+    """Shape the stored tensor must have, rows first."""
+    first: int = 0
+    """Row of the matrix at which the part begins."""
+    count: int = 0
+    """Rows it takes; 0 for all that follow."""
     permutation: tuple[int, ...] = ()
     """Order of the rows within each group of ``len(permutation)`` rows; empty for as is."""
+    transposed: bool = False
+    """Whether rows become columns; such a part is read whole, so it must be small."""
+    add: float = 0.0
+    """What is added to every value, in float32."""
 
     @property
     def rows(self) -> int:
-        """Rows when seen as a matrix; a vector is a column."""
-        return self.shape[0]
+        """Rows of the source that the part takes."""
+        return self.count or prod(self.shape) // self.columns - self.first
 
     @property
     def columns(self) -> int:
-        """Weights a row."""
-        return prod(self.shape[1:])
+        """Weights a row of the source."""
+        return self.shape[-1] if len(self.shape) > 1 else 1
+
+    @property
+    def result_rows(self) -> int:
+        """Rows that the part fills in the result."""
+        return self.columns if self.transposed else self.rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +108,7 @@ class Blueprint:
     heads: int
     kv_heads: int
     experts: int = 0
+    """Experts of a block; 0 where every weight takes part in every token."""
     ignored: frozenset[str] = frozenset()
     """Source tensors that hold nothing a runtime needs."""
     tied: bool = False

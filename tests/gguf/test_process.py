@@ -13,7 +13,7 @@ import pytest
 
 from converters.gguf.__main__ import serve
 from converters.gguf.convert import convert
-from converters.gguf.families import describe
+from converters.gguf.families import find_family
 from modelvault.core.protocol import Advanced, Event, Failed, Planned, Produced, parse_event
 from modelvault.errors import ConverterCrashed, NoSpace, PermissionRefused, StorageError
 from tests.gguf.running import edit_json, make_request, plan, run
@@ -232,7 +232,8 @@ def test_memory_stays_flat_for_a_large_model(model: Path, tmp_path: Path) -> Non
 
 def write_zeros(folder: Path) -> None:
     """Write weights that are all zero, as a sparse file, in the shapes of ``config.json``."""
-    blueprint = describe(json.loads((folder / "config.json").read_text()))
+    config = json.loads((folder / "config.json").read_text())
+    blueprint = find_family(config)(config, {})
     header = {}
     end = 0
     for tensor in blueprint.tensors:

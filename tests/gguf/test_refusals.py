@@ -144,8 +144,8 @@ def test_eight_bit_floats_are_refused_by_type(model: Path) -> None:
             "frequency factors",
         ),
         (
-            {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 16}},
-            "'beta_fast' is not known",
+            {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "attention_factor": 16}},
+            "'attention_factor' is not known",
         ),
     ],
     ids=lambda value: str(value)[:40],

@@ -11,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from converters.gguf.families import llama
+from converters.gguf.families import decoder
 from tests.gguf.running import convert, edit_json
 from tests.support.llamacpp import Model, RuntimeRefused
 from tests.support.tinymodel import MIXED_SCRIPT, Kind, make_tiny_llama
@@ -79,7 +79,7 @@ def test_unpermuted_projections_are_caught(
     tiny: Callable[[Kind], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: without the change of rows the comparison above fails by far."""
-    monkeypatch.setattr(llama, "_pairs", lambda _head: ())
+    monkeypatch.setattr(decoder, "pairs", lambda _head: ())
     assert difference(tiny("bpe"), "F32", tmp_path) > 0.5
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from converters.gguf import quantize
-from converters.gguf.families import describe
+from converters.gguf.families import find_family
 from converters.gguf.metadata import size_label, title
 from converters.gguf.mix import choose_types
 from converters.gguf.tensors import Blueprint, Floats
@@ -22,19 +22,18 @@ from modelvault.errors import ConverterMissing
 
 def blueprint(layers: int, *, heads: int = 32, kv_heads: int = 8, tied: bool = False) -> Blueprint:
     """Return a Llama of so many layers."""
-    return describe(
-        {
-            "architectures": ["LlamaForCausalLM"],
-            "hidden_size": 128 * heads,
-            "intermediate_size": 14336,
-            "num_attention_heads": heads,
-            "num_key_value_heads": kv_heads,
-            "num_hidden_layers": layers,
-            "vocab_size": 128256,
-            "max_position_embeddings": 8192,
-            "tie_word_embeddings": tied,
-        }
-    )
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "hidden_size": 128 * heads,
+        "intermediate_size": 14336,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "num_hidden_layers": layers,
+        "vocab_size": 128256,
+        "max_position_embeddings": 8192,
+        "tie_word_embeddings": tied,
+    }
+    return find_family(config)(config, {})
 
 
 def types_of(model: Blueprint, target: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """One module a model family; each turns a configuration into a ``Blueprint``.
 
-A family names its architectures and describes, from the configuration alone, the metadata
-and every tensor of the result. Nothing here reads a weight.
+A family names its architectures and describes, from the configuration and the names and shapes
+of the stored tensors, the metadata and every tensor of the result. Nothing here reads a weight.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,23 +9,30 @@ from difflib import get_close_matches
 from typing import Any
 
 from converters.gguf.families import llama
-from converters.gguf.tensors import Blueprint
+from converters.gguf.tensors import Blueprint, Shapes
 from modelvault.errors import UnsupportedArchitecture, UnsupportedSource
 
-Describe = Callable[[Mapping[str, Any]], Blueprint]
+Describe = Callable[[Mapping[str, Any], Shapes], Blueprint]
+
+_MODULES = (
+    llama,
+)  # fmt: skip
 
 FAMILIES: dict[str, Describe] = {
-    architecture: module.describe for module in (llama,) for architecture in module.ARCHITECTURES
+    architecture: module.describe for module in _MODULES for architecture in module.ARCHITECTURES
 }
 """Hugging Face class → the function that describes its models."""
 
 
-def describe(config: Mapping[str, Any]) -> Blueprint:
-    """Return the blueprint of the model that ``config`` (``config.json``) configures.
+def find_family(config: Mapping[str, Any]) -> Describe:
+    """Return the function that describes the model that ``config`` (``config.json``) configures.
+
+    It takes the configuration and the shapes of the stored tensors by their names, and raises
+    ``UnsupportedSource`` when the configuration cannot be used.
 
     Raises:
         UnsupportedArchitecture: No family knows the model's class.
-        UnsupportedSource: Already quantised, or the configuration cannot be used.
+        UnsupportedSource: Already quantised.
     """
     architecture = _architecture(config)
     if architecture not in FAMILIES:
@@ -36,7 +43,7 @@ def describe(config: Mapping[str, Any]) -> Blueprint:
             hint=f"the nearest is {near}; a publisher's own GGUF can be pulled instead",
         )
     _check_unquantized(config)
-    return FAMILIES[architecture](config)
+    return FAMILIES[architecture]
 
 
 def _architecture(config: Mapping[str, Any]) -> str:
