@@ -69,8 +69,17 @@ class Quantizer:
                 )
             self._initialize(type_.number)
 
-    def encode(self, rows: Floats, type_: GgmlType, name: str) -> npt.NDArray[np.uint8]:
+    def encode(
+        self, rows: Floats, type_: GgmlType, name: str, importance: Floats | None = None
+    ) -> npt.NDArray[np.uint8]:
         """Return the bytes of float32 ``[rows, columns]`` in a block type.
+
+        Args:
+            rows: C-contiguous values, finite.
+            type_: A block type whose blocks fill whole rows.
+            name: GGUF name, for messages.
+            importance: How much each column matters, float32 ``[columns]``, C-contiguous,
+                finite; None for all alike.
 
         Raises:
             MalformedWeights: The weights are absurdly large for a block.
@@ -80,8 +89,9 @@ class Quantizer:
             raise _too_large(type_, name)
         count, columns = rows.shape
         result = np.empty(count * type_.row_bytes(columns), dtype=np.uint8)
+        weights = None if importance is None else importance.ctypes.data
         written = self._quantize(
-            type_.number, rows.ctypes.data, result.ctypes.data, 0, count, columns, None
+            type_.number, rows.ctypes.data, result.ctypes.data, 0, count, columns, weights
         )
         if written != result.size:
             raise ConverterMissing(
@@ -100,13 +110,17 @@ def _too_large(type_: GgmlType, name: str) -> MalformedWeights:
     )
 
 
-def encode(rows: Floats, type_: GgmlType, name: str) -> npt.NDArray[Any]:
+def encode(
+    rows: Floats, type_: GgmlType, name: str, importance: Floats | None = None
+) -> npt.NDArray[Any]:
     """Return the bytes of float32 ``[rows, columns]`` as ``type_``.
 
     Args:
         rows: C-contiguous values, finite.
         type_: A type whose blocks fill whole rows.
         name: GGUF name, for messages.
+        importance: How much each column matters to a block type, float32 ``[columns]``,
+            C-contiguous, finite; None for all alike.
 
     Raises:
         MalformedWeights: The values are too large for a block type.
@@ -120,7 +134,7 @@ def encode(rows: Floats, type_: GgmlType, name: str) -> npt.NDArray[Any]:
             return to_bfloat16(rows, name)
         case GgmlType.F16:
             return _to_float16(rows, name)
-    return quantizer().encode(rows, type_, name)
+    return quantizer().encode(rows, type_, name, importance)
 
 
 @functools.cache
