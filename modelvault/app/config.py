@@ -4,7 +4,9 @@
 
     [hub]
     endpoint = "https://hub.example"     # default of --endpoint
-    connections = 4                      # default of --connections
+    connections = 8                      # default of --connections
+    limit_rate = "20MB"                  # default of --limit-rate; none by default
+    ca_bundle = "/etc/ssl/site.pem"      # default of --ca-bundle
 
     [trust]
     threshold = 1                        # signatures by trusted keys that a bundle needs
@@ -21,7 +23,7 @@ from modelvault.errors import BadConfiguration
 
 _LARGEST = 1024 * 1024
 _KNOWN: dict[str, dict[str, type]] = {
-    "hub": {"endpoint": str, "connections": int},
+    "hub": {"endpoint": str, "connections": int, "limit_rate": str, "ca_bundle": str},
     "trust": {"threshold": int},
 }
 
@@ -32,6 +34,8 @@ class Config:
 
     endpoint: str | None = None
     connections: int | None = None
+    limit_rate: str | None = None
+    ca_bundle: Path | None = None
     threshold: int = 1
     database_url: str | None = None
     """``MODELVAULT_DATABASE_URL``; None for the SQLite file in the vault."""
@@ -56,6 +60,8 @@ def read_config(path: Path, environment: Mapping[str, str]) -> Config:
             if type(value) is not kind or (isinstance(value, int) and value < 1):
                 raise BadConfiguration(f"{path}: '{section}.{key}' has an unusable value")
             values[key] = value
+    if "ca_bundle" in values:
+        values["ca_bundle"] = Path(values["ca_bundle"]).expanduser()
     passphrase = environment.get("MODELVAULT_KEY_PASSPHRASE")
     return Config(
         **values,

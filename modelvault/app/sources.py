@@ -9,7 +9,7 @@ from modelvault.errors import BadOption, NotFound
 from modelvault.sources.source import Source
 
 _LONGEST_TOKEN = 4096
-_DEFAULT_CONNECTIONS = 4
+_DEFAULT_CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,9 @@ class SourceOptions:
     endpoint: str | None = None
     token_file: Path | None = None
     connections: int | None = None
+    limit_rate: str | None = None
+    """Bytes a second, as text: ``20MB``."""
+    ca_bundle: Path | None = None
 
 
 def choose_source(text: str, options: SourceOptions) -> Source:
@@ -54,6 +57,7 @@ def _folder(text: str, options: SourceOptions) -> Source:
 
 def _hub(text: str, options: SourceOptions) -> Source:
     from modelvault.sources.huggingface import HubSource
+    from modelvault.sources.pace import parse_rate
 
     reference = Reference.parse(text)
     if reference.variant:
@@ -72,6 +76,8 @@ def _hub(text: str, options: SourceOptions) -> Source:
         endpoint=options.endpoint,
         token=_read_token(options.token_file) if options.token_file else None,
         connections=options.connections or _DEFAULT_CONNECTIONS,
+        limit_rate=parse_rate(options.limit_rate) if options.limit_rate else None,
+        ca_bundle=options.ca_bundle,
     )
 
 

@@ -43,6 +43,14 @@ def _pull(
     connections: Annotated[
         int | None, typer.Option("--connections", min=1, max=64, help="Parallel connections.")
     ] = None,
+    limit_rate: Annotated[
+        str | None,
+        typer.Option("--limit-rate", help="Bytes a second over all connections, such as 20MB."),
+    ] = None,
+    ca_bundle: Annotated[
+        Path | None,
+        typer.Option("--ca-bundle", help="Certificate authorities to believe (PEM file)."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be pulled, and stop.")
     ] = False,
@@ -60,6 +68,8 @@ def _pull(
             endpoint=endpoint or config.endpoint,
             token_file=token_file,
             connections=connections or config.connections,
+            limit_rate=limit_rate or config.limit_rate,
+            ca_bundle=ca_bundle or config.ca_bundle,
         ),
     )
     plan = plan_pull(source, layout, include=include or (), exclude=exclude or ())

@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from modelvault.core.digest import Digest
 from modelvault.core.progress import Progress
@@ -27,11 +28,13 @@ from modelvault.errors import (
     ModelVaultError,
     VaultBusy,
 )
+from modelvault.sources.filling import Segment
 from modelvault.sources.flush import Flusher
+from modelvault.sources.pace import Pace
 from modelvault.sources.policy import Limits
 from modelvault.sources.remote import RemoteFile
 from modelvault.sources.route import RangesIgnored, Route
-from modelvault.sources.task import Segment, Task
+from modelvault.sources.task import Task
 from modelvault.sources.transfer import Transfer
 from modelvault.sources.transport import Transport
 from modelvault.sources.watch import Stopped, Watch
@@ -54,6 +57,9 @@ class Plan:
     store: Store
     token: str | None
     connections: int
+    limit_rate: int | None
+    """Bytes a second over all connections."""
+    ca_bundle: Path | None
     progress: Progress
     limits: Limits
     segment: int
@@ -94,15 +100,21 @@ class Crew:
         self._errors: list[ModelVaultError] = []
         self._fatal: BaseException | None = None
         self._changed = threading.Condition()
-        limits = plan.limits
-        self._watch = Watch(stall_window=limits.stall_window, stall_bytes=limits.stall_bytes)
+        limits, pace = plan.limits, Pace(plan.limit_rate)
+        self._watch = Watch(
+            stall_window=limits.stall_window,
+            stall_bytes=pace.least(limits.stall_window, plan.connections, limits.stall_bytes),
+        )
         self._flusher = Flusher(backlog=plan.connections * plan.segment * 3 // 4)
-        self._transfer = Transfer(limits=limits, flusher=self._flusher, watch=self._watch)
+        self._transfer = Transfer(
+            limits=limits, flusher=self._flusher, watch=self._watch, pace=pace
+        )
         self._transport = Transport(
             token=plan.token,
             connections=plan.connections,
             limits=limits,
             watch=self._watch,
+            ca_bundle=plan.ca_bundle,
         )
 
     def run(self) -> dict[str, Digest]:

@@ -20,6 +20,7 @@ Example:
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from modelvault import fsio
 from modelvault.core.digest import Digest
@@ -30,8 +31,8 @@ from modelvault.sources.policy import MIB, Limits
 from modelvault.sources.remote import RemoteFile
 from modelvault.store.blobs import Store
 
-CONNECTIONS = 4
-"""Connections at once, unless told otherwise."""
+CONNECTIONS = 8
+"""Connections at once, unless told otherwise: what the Hub's own client opens, too."""
 
 _MOST_CONNECTIONS = 64
 _SEGMENT = 32 * MIB
@@ -47,6 +48,8 @@ class Downloader:
         *,
         token: str | None = None,
         connections: int = CONNECTIONS,
+        limit_rate: int | None = None,
+        ca_bundle: Path | None = None,
         progress: Progress | None = None,
         limits: Limits | None = None,
         segment: int = _SEGMENT,
@@ -58,6 +61,8 @@ class Downloader:
             store: Where the files go.
             token: For the files' own origin; None for anonymous.
             connections: How many at once, 1 to 64, files and segments together.
+            limit_rate: Bytes a second over all connections; None for no limit.
+            ca_bundle: Certificates to believe; see ``certificates.tls_context``.
             progress: Told about each file, under its path.
             limits: Where patience with servers ends.
             segment: Bytes that one request asks for at most; also about what a kill costs on
@@ -67,7 +72,7 @@ class Downloader:
         Raises:
             BadOption: A number is out of range.
         """
-        if not 1 <= connections <= _MOST_CONNECTIONS or segment < 1:
+        if not 1 <= connections <= _MOST_CONNECTIONS or segment < 1 or limit_rate == 0:
             raise BadOption(
                 f"{connections} connections with segments of {segment} bytes cannot be used",
                 hint=f"choose 1 to {_MOST_CONNECTIONS} connections",
@@ -77,6 +82,8 @@ class Downloader:
             store=store,
             token=token,
             connections=connections,
+            limit_rate=limit_rate,
+            ca_bundle=ca_bundle,
             progress=self._progress,
             limits=limits or Limits(),
             segment=segment,

@@ -18,8 +18,10 @@ Example:
 import contextlib
 import functools
 import os
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -57,6 +59,7 @@ from modelvault.errors import (
     RevisionNotFound,
 )
 from modelvault.sources.card import choose_fields, clean, read_license
+from modelvault.sources.certificates import tls_context
 from modelvault.sources.download import CONNECTIONS, Downloader
 from modelvault.sources.endpoint import REAL_HUB, check_token, parse_endpoint
 from modelvault.sources.held import find_held
@@ -85,6 +88,8 @@ class HubSource:
         endpoint: str | None = None,
         token: str | None = None,
         connections: int = CONNECTIONS,
+        limit_rate: int | None = None,
+        ca_bundle: Path | None = None,
     ) -> None:
         """Name what to pull; nothing is asked yet.
 
@@ -95,6 +100,8 @@ class HubSource:
             token: Access token; None for ``HF_TOKEN``, ``HUGGING_FACE_HUB_TOKEN`` or the file
                 that ``hf auth login`` writes.
             connections: Downloads at once.
+            limit_rate: Bytes a second over all connections; None for no limit.
+            ca_bundle: Certificates to believe; see ``certificates.tls_context``.
 
         Raises:
             BadOption: The endpoint is not a plain ``http`` or ``https`` URL.
@@ -107,6 +114,8 @@ class HubSource:
         # a stored token is looked up in ``offer``: refreshing it may take the network
         self._token = check_token(token) if token is not None else None
         self._connections = connections
+        self._limit_rate = limit_rate
+        self._ca_bundle = ca_bundle
         self._offer: Offer | None = None
         self._repository = model
 
@@ -123,7 +132,7 @@ class HubSource:
             HubError: The answer cannot be used.
             BadPath: The repository holds paths that are unsafe.
         """
-        _prepare_library()
+        _prepare_library(self._ca_bundle)
         if self._token is None:
             self._token = _find_token()
         api = HfApi(
@@ -163,7 +172,12 @@ class HubSource:
                 progress.begin(file.path, total=file.size, done=file.size)
                 progress.end(file.path, note="already in the vault")
         downloader = Downloader(
-            store, token=self._token, connections=self._connections, progress=progress
+            store,
+            token=self._token,
+            connections=self._connections,
+            limit_rate=self._limit_rate,
+            ca_bundle=self._ca_bundle,
+            progress=progress,
         )
         missing = [file for file in files if file.path not in held]
         fetched = downloader.fetch_all([self._locate(file, offer.revision) for file in missing])
@@ -330,7 +344,7 @@ def _parse_name(text: object) -> ModelName | None:
         return None  # a mirror's own idea of a name; the asked one goes on being used
 
 
-def _prepare_library() -> None:
+def _prepare_library(ca_bundle: Path | None) -> None:
     """Make the library silent, and talk to the chosen endpoint alone.
 
     To report which program calls it, the library would ask the real Hub for a list first,
@@ -338,13 +352,18 @@ def _prepare_library() -> None:
     """
     huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    _install_session()
+    _install_session(tls_context(ca_bundle))
+
+
+def _install_session(tls: ssl.SSLContext) -> None:
+    """Make the library talk through our client, with its own request hooks kept."""
+    hooks = _library_hooks()
+    huggingface_hub.set_client_factory(
+        lambda: PatientClient(event_hooks=hooks, follow_redirects=True, verify=tls)
+    )
 
 
 @functools.cache
-def _install_session() -> None:
-    """Make the library talk through our client, with its own request hooks kept."""
-    hooks = huggingface_hub.get_session().event_hooks
-    huggingface_hub.set_client_factory(
-        lambda: PatientClient(event_hooks=hooks, follow_redirects=True)
-    )
+def _library_hooks() -> dict[str, Any]:
+    """Return the hooks of the library's own client, as it stood before ours took its place."""
+    return dict(huggingface_hub.get_session().event_hooks)

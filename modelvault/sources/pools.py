@@ -1,11 +1,9 @@
-"""Connections and how they get out: proxies and certificates of the environment.
+"""Connections and how they get out: directly, or through the proxies of the environment.
 
 ``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` (or their lower-case forms)
 choose the way for each URL; a proxy's user and password may stand in its address.
-``SSL_CERT_FILE`` and ``SSL_CERT_DIR`` replace the system's certificates.
 """
 
-import contextlib
 import ssl
 import threading
 from urllib.parse import unquote, urlsplit
@@ -14,25 +12,32 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3.exceptions import LocationValueError, ProxySchemeUnknown
 
-from modelvault.errors import BadConfiguration
+from modelvault.errors import BadConfiguration, HubUnreachable
 from modelvault.sources.remote import label_of
 from modelvault.sources.wire import make_telling
+
+
+def refused_by_proxy() -> HubUnreachable:
+    """Return the error for a proxy's 407."""
+    return HubUnreachable(
+        "the proxy asks for a user and password, or refuses those it was given (407)",
+        hint="set HTTPS_PROXY and HTTP_PROXY to http://USER:PASSWORD@HOST:PORT, with special "
+        "characters percent-encoded, or name the Hub's host in NO_PROXY",
+    )
 
 
 class Pools:
     """Pools of connections, one for each proxy and one for the direct way."""
 
-    def __init__(self, connections: int) -> None:
+    def __init__(self, connections: int, tls: ssl.SSLContext) -> None:
         """Read the environment.
 
         Args:
             connections: Idle connections to keep for each host.
-
-        Raises:
-            BadConfiguration: The certificates cannot be loaded.
+            tls: Whom to believe, proxies that speak TLS included.
         """
         self._connections = connections
-        self._tls = _tls_context()
+        self._tls = tls
         self._proxies = getproxies()
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._mutex = threading.Lock()
@@ -79,21 +84,3 @@ class Pools:
         with self._mutex:
             for pool in self._pools.values():
                 pool.clear()
-
-
-def _tls_context() -> ssl.SSLContext:
-    """Return a context with the system's certificates, or those of ``SSL_CERT_FILE``."""
-    try:
-        context = ssl.create_default_context()
-        paths = ssl.get_default_verify_paths()
-        if paths.cafile is None and paths.capath is None:  # a slim container
-            with contextlib.suppress(ImportError):
-                import certifi
-
-                context.load_verify_locations(certifi.where())
-    except (OSError, ssl.SSLError) as error:
-        raise BadConfiguration(
-            "the TLS certificates cannot be loaded",
-            hint="check the file that SSL_CERT_FILE names",
-        ) from error
-    return context

@@ -19,7 +19,9 @@ from typing import Any
 import httpx2
 
 from modelvault.errors import HubError, HubUnreachable
+from modelvault.sources import certificates
 from modelvault.sources.policy import wait_hint
+from modelvault.sources.pools import refused_by_proxy
 
 ATTEMPTS = 4
 LONGEST_WAIT = 60.0
@@ -51,13 +53,17 @@ class PatientClient(httpx2.Client):
             try:
                 response = super().send(request, stream=True, **options)
                 with contextlib.closing(response):
+                    if response.status_code == 407:
+                        raise refused_by_proxy()
                     if response.status_code not in _BUSY:
                         return _read(response)
                     if last:
                         raise _refused(response)
                     seconds = _requested_wait(response)
             except httpx2.TransportError as error:
-                if last:
+                if isinstance(error, httpx2.ProxyError) and str(error).startswith("407"):
+                    raise refused_by_proxy() from error
+                if last or _is_hopeless(error):
                     raise _unreachable(request, error) from error
                 seconds = None
             time.sleep(_backoff(attempt) if seconds is None else seconds)
@@ -117,11 +123,16 @@ def _refused(response: httpx2.Response) -> HubUnreachable:
     )
 
 
+def _is_hopeless(error: BaseException) -> bool:
+    """Return whether it is the certificate, which no further attempt will change."""
+    return "CERTIFICATE" in str(error).upper()
+
+
 def _unreachable(request: httpx2.Request, error: httpx2.TransportError) -> HubUnreachable:
     reason = str(error) or type(error).__name__
     hint = "check the network, the proxy variables and --endpoint"
-    if "CERTIFICATE" in reason.upper():
-        hint = "if your site has its own certificate authority, set SSL_CERT_FILE to its file"
+    if _is_hopeless(error):
+        hint = certificates.HINT
     return HubUnreachable(f"{_origin(request)} does not answer: {reason}", hint=hint)
 
 

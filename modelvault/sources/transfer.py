@@ -8,11 +8,13 @@ flusher, also when the range as a whole fails or the user interrupts.
 import time
 
 from modelvault.errors import DownloadFailed, HubUnreachable, ModelVaultError
+from modelvault.sources.filling import Segment
 from modelvault.sources.flush import Flusher
+from modelvault.sources.pace import Pace
 from modelvault.sources.policy import Limits, Patience
 from modelvault.sources.remote import label_of
 from modelvault.sources.route import RangesIgnored, Stale, Stream
-from modelvault.sources.task import Segment, Task
+from modelvault.sources.task import Task
 from modelvault.sources.transport import CHUNK, Trouble
 from modelvault.sources.watch import Watch
 
@@ -28,11 +30,12 @@ _AGAIN = "run the same command again: what came is kept"
 class Transfer:
     """Fetches ranges of tasks; one serves all workers."""
 
-    def __init__(self, *, limits: Limits, flusher: Flusher, watch: Watch) -> None:
+    def __init__(self, *, limits: Limits, flusher: Flusher, watch: Watch, pace: Pace) -> None:
         """Use these."""
         self._limits = limits
         self._flusher = flusher
         self._watch = watch
+        self._pace = pace
 
     def fetch(self, task: Task, segment: Segment) -> None:
         """Bring one segment; nothing when another one has failed for good.
@@ -86,7 +89,9 @@ class Transfer:
                 while offset < stream.end and not task.failed:
                     if task.whole and not whole:
                         raise RangesIgnored
-                    data = stream.body.read(min(CHUNK, stream.end - offset))
+                    most = self._pace.take(min(CHUNK, stream.end - offset), self._watch.rest)
+                    data = stream.body.read(most)
+                    self._pace.give_back(most - len(data))
                     if not data:
                         raise Trouble("the answer ends early")
                     new = task.write(offset, data)  # also when stopping: it has come

@@ -12,6 +12,7 @@ rate as ``http.client`` does, and it knows proxies, CONNECT and TLS inside TLS.
 """
 
 import contextlib
+import re
 import ssl
 import threading
 import time
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException
+from pathlib import Path
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
@@ -30,13 +32,14 @@ from urllib3.exceptions import (
     NameResolutionError,
     ProxyError,
     ReadTimeoutError,
-    SSLError,
 )
 
 from modelvault import __version__
 from modelvault.errors import HubError, HubUnreachable
+from modelvault.sources import certificates
+from modelvault.sources.certificates import tls_context
 from modelvault.sources.policy import Limits, wait_hint
-from modelvault.sources.pools import Pools
+from modelvault.sources.pools import Pools, refused_by_proxy
 from modelvault.sources.remote import label_of, origin_of
 from modelvault.sources.watch import Watch
 from modelvault.sources.wire import Wire
@@ -46,7 +49,13 @@ CHUNK: Final = 512 * 1024
 
 _SMALL = 64 * 1024
 _SWEEP = 0.5
+_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: 407\b")  # http.client says so
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_UNREACHABLE: Final = {
+    ProxyError: "the proxy does not let the connection through",
+    NameResolutionError: "the host name does not resolve",
+    ConnectTimeoutError: "no connection can be made",
+}
 
 
 class Trouble(Exception):
@@ -159,6 +168,7 @@ class Transport:
         connections: int,
         limits: Limits,
         watch: Watch,
+        ca_bundle: Path | None = None,
     ) -> None:
         """Read the proxy and certificate settings of the environment.
 
@@ -167,6 +177,7 @@ class Transport:
             connections: How many threads will use this at once.
             limits: Times and numbers.
             watch: Cuts requests that stall, and everything when the work is stopped.
+            ca_bundle: Certificates to believe; see ``certificates.tls_context``.
 
         Raises:
             BadConfiguration: A proxy variable or certificate file cannot be used.
@@ -175,7 +186,7 @@ class Transport:
         self._limits = limits
         self._watch = watch
         self._timeout = urllib3.Timeout(connect=limits.connect_timeout, read=limits.read_timeout)
-        self._pools = Pools(connections)
+        self._pools = Pools(connections, tls_context(ca_bundle))
         self._closed_until: dict[str, float] = {}
         self._mutex = threading.Lock()
 
@@ -227,6 +238,9 @@ class Transport:
             wire = Wire()
             response = self._send(wire, method, url, headers, show_token=origin == home)
             body = Body(response, wire, decode=response.status == 200)
+            if response.status == 407:
+                body.close()
+                raise refused_by_proxy()
             if origin == home:
                 seen.append(response.headers)
             try:
@@ -309,20 +323,29 @@ def translated(url: str) -> Iterator[None]:
 
 
 def _translate(error: HTTPError, url: str) -> Trouble | HubUnreachable:
-    if isinstance(error, SSLError) and isinstance(_cause(error), ssl.SSLCertVerificationError):
-        return HubUnreachable(
-            f"{label_of(url)}: the server's certificate is not trusted",
-            hint="point SSL_CERT_FILE to the certificates of your proxy or mirror",
-        )
-    if isinstance(error, ProxyError):
-        return Trouble("the proxy does not let the connection through", unreachable=True)
-    if isinstance(error, NameResolutionError):
-        return Trouble("the host name does not resolve", unreachable=True)
-    if isinstance(error, ConnectTimeoutError):
-        return Trouble("no connection can be made", unreachable=True)
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return HubUnreachable(
+                f"{label_of(url)}: the server's certificate is not trusted"
+                f" ({cause.verify_message})",
+                hint=certificates.HINT,
+            )
+        if _TUNNEL_REFUSED.match(str(cause)):
+            return refused_by_proxy()
+    for kind, reason in _UNREACHABLE.items():
+        if isinstance(error, kind):
+            return Trouble(reason, unreachable=True)
     if isinstance(error, ReadTimeoutError):
         return Trouble("the connection fell silent")
     return Trouble(f"the connection broke ({type(_cause(error)).__name__})")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it wraps; at most four deep, for chains may be circular."""
+    for _ in range(4):
+        yield error
+        error = _cause(error)
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -30,7 +30,9 @@ TOKEN = "hf_very_secret"
 
 
 @pytest.fixture(autouse=True)
-def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -226,13 +228,12 @@ def test_attack_dripping_headers_are_cut(store: Store) -> None:
             time.sleep(0.1)
 
     limits = {"stall_window": 0.5, "stall_bytes": 1000}
-    began = time.monotonic()
     with Server(answer) as hub:
         digest = downloader(store, segment=1 << 20, connections=1, limits=limits).fetch(
             described(f"{hub.url}/m")
         )
     assert content_of(store, digest) == MODEL
-    assert time.monotonic() - began < 4
+    assert len(calls) > 1
 
 
 # -- proxies
@@ -392,13 +393,24 @@ def test_attack_downgrade_from_tls_is_refused(
     assert plain.seen == []
 
 
-def test_missing_certificate_file_is_bad_configuration(
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"])
+def test_certificates_that_cannot_be_read_are_bad_configuration(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Said at once, with the variable's name, not at the first connection."""
+    monkeypatch.setenv(name, str(tmp_path / "missing.pem"))
+    with pytest.raises(BadConfiguration, match=f"{name}.*missing.pem"):
+        downloader(store).fetch(described("https://hub.invalid/m"))
+
+
+def test_system_without_certificates_is_bad_configuration(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Said at once, not at the first connection."""
+    """The hint says how to name some."""
     monkeypatch.setattr(ssl, "create_default_context", _fail)
-    with pytest.raises(BadConfiguration, match="certificates"):
+    with pytest.raises(BadConfiguration, match="certificates") as caught:
         downloader(store).fetch(described("https://hub.invalid/m"))
+    assert "--ca-bundle" in caught.value.hint
 
 
 def _fail(*_: object) -> ssl.SSLContext:

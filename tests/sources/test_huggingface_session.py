@@ -66,10 +66,13 @@ def test_compressed_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "hint"), [("refused", "proxy"), ("CERTIFICATE_VERIFY_FAILED", "SSL_CERT_FILE")]
+    ("message", "hint", "attempts"),
+    [("refused", "proxy", session.ATTEMPTS), ("CERTIFICATE_VERIFY_FAILED", "--ca-bundle", 1)],
 )
-def test_network_failure_says_what_to_check(message: str, hint: str, waits: list[float]) -> None:
-    """After the attempts, and with the cause of each in its hint."""
+def test_network_failure_says_what_to_check(
+    message: str, hint: str, attempts: int, waits: list[float]
+) -> None:
+    """After the attempts that make sense, and with the cause of each in its hint."""
 
     def serve(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.ConnectError(message)
@@ -77,11 +80,26 @@ def test_network_failure_says_what_to_check(message: str, hint: str, waits: list
     with pytest.raises(HubUnreachable, match=message) as error:
         get(serve)
     assert hint in error.value.hint
-    assert len(waits) == session.ATTEMPTS - 1
+    assert len(waits) == attempts - 1
     assert waits == sorted(waits)
 
 
 def test_refusals_that_are_answers_are_not_repeated(waits: list[float]) -> None:
     """A 404 is an answer."""
     assert get(lambda _: httpx2.Response(404)).status_code == 404
+    assert waits == []
+
+
+@pytest.mark.parametrize("tunnel", [True, False])
+def test_proxy_that_wants_a_password_is_told_at_once(tunnel: bool, waits: list[float]) -> None:
+    """407 comes as an error from a tunnel, as an answer without one; neither is repeated."""
+
+    def serve(_: httpx2.Request) -> httpx2.Response:
+        if tunnel:
+            raise httpx2.ProxyError("407 Proxy Authentication Required")
+        return httpx2.Response(407)
+
+    with pytest.raises(HubUnreachable, match="407") as error:
+        get(serve)
+    assert "USER:PASSWORD" in error.value.hint
     assert waits == []
