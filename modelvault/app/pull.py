@@ -1,24 +1,30 @@
 """``pull``: bring a model into the vault, from the Hub or from a folder."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modelvault import fsio
+from modelvault.app.filters import Filters
+from modelvault.app.supersede import contains, drop_records, find_siblings, supersede
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact, HubOrigin
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
-from modelvault.core.names import Reference
 from modelvault.core.progress import Progress
-from modelvault.errors import ArtifactNotFound
+from modelvault.core.repository import is_dataset
+from modelvault.sources.card import ADAPTER_LIMIT, read_adapter
+from modelvault.sources.held import find_held
+from modelvault.sources.quantizations import Quantization, group_quantizations
 from modelvault.sources.selection import Selection, select
-from modelvault.sources.source import Offer, OfferedFile, Source
+from modelvault.sources.source import Measurable, Offer, OfferedFile, Sample, Source
 from modelvault.store.blobs import Store
 from modelvault.store.layout import Layout
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _FORMATS = (("safetensors", (".safetensors",)), ("gguf", (".gguf",)), ("pytorch", _PICKLES))
+_ADAPTER_CONFIG = "adapter_config.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,19 +32,36 @@ class PullPlan:
     """What a pull would do."""
 
     offer: Offer
+    filters: Filters
     selection: Selection
     size: int
     """Bytes of all selected files."""
-    held: int
-    """Bytes of them that the vault already holds."""
+    held: Mapping[str, int] = dataclasses.field(hash=False)
+    """Path → bytes of those that the vault already holds."""
     free: int
     """Bytes free on the vault's file system."""
     warnings: tuple[str, ...]
 
     @property
+    def held_size(self) -> int:
+        """Bytes that the vault already holds."""
+        return sum(self.held.values())
+
+    @property
     def to_fetch(self) -> int:
         """Bytes still to be fetched."""
-        return self.size - self.held
+        return self.size - self.held_size
+
+    @property
+    def missing(self) -> tuple[OfferedFile, ...]:
+        """The selected files that the vault lacks."""
+        return tuple(file for file in self.selection.chosen if file.path not in self.held)
+
+    @property
+    def quantizations(self) -> tuple[Quantization, ...]:
+        """The quantisations that are offered, where there are several."""
+        groups = group_quantizations(self.offer.files)
+        return groups if len(groups) > 1 else ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +70,14 @@ class Pulled:
 
     plan: PullPlan
     artifact: Artifact
+    manifest: Manifest
+    """Of ``artifact``, which may hold more files than were asked for."""
     new: bool
     """Whether the catalogue did not know the artefact before."""
+    replaced: tuple[Artifact, ...]
+    """Smaller selections of the same revision whose place it took."""
+    notes: tuple[str, ...]
+    """What the user should know, one sentence each."""
 
 
 def plan_pull(
@@ -57,30 +86,62 @@ def plan_pull(
     """Return what a pull would do; the vault need not exist yet.
 
     Raises:
+        BadOption: A pattern is empty, or there are too many.
         NotFound: No such repository, revision or folder, or nothing selected.
         FetchError: The source cannot be reached or refuses.
         BadPath: The repository holds paths that are unsafe.
     """
+    filters = Filters(include=tuple(include), exclude=tuple(exclude))
     offer = source.offer()
-    selection = select(offer.files, include=include, exclude=exclude)
-    store = Store(layout)
-    held = sum(
-        file.size
-        for file in selection.chosen
-        if file.sha256 is not None and store.has(file.sha256, file.size)
-    )
+    selection = select(offer.files, include=filters.include, exclude=filters.exclude)
+    return plan_selection(offer, selection, layout, filters)
+
+
+def plan_selection(
+    offer: Offer, selection: Selection, layout: Layout, filters: Filters
+) -> PullPlan:
+    """Return the plan of a pull whose files are chosen already."""
     return PullPlan(
         offer=offer,
+        filters=filters,
         selection=selection,
         size=sum(file.size for file in selection.chosen),
-        held=held,
+        held=_held(selection.chosen, Store(layout)),
         free=fsio.free_bytes(layout.root),
         warnings=(*offer.notes, *selection.notes, *_warnings(selection.chosen)),
     )
 
 
+def _held(files: Sequence[OfferedFile], store: Store) -> dict[str, int]:
+    """Return path → bytes of the files whose content is in the store."""
+    if not store.layout.blobs.is_dir():
+        return {}
+    known = find_held(files, store)
+    return {
+        file.path: file.size
+        for file in files
+        if file.path in known or (file.sha256 is not None and store.has(file.sha256, file.size))
+    }
+
+
+def measure(source: Source, plan: PullPlan) -> Sample | None:
+    """Return how fast the source's bytes come; None where nothing is missing, or on disk.
+
+    A few megabytes of the largest missing file are fetched by one connection and dropped.
+
+    Raises:
+        FetchError: The source cannot be reached or refuses.
+    """
+    if not plan.missing or not isinstance(source, Measurable):
+        return None
+    return source.measure(plan.missing)
+
+
 def pull(vault: Vault, source: Source, plan: PullPlan, progress: Progress) -> Pulled:
     """Fetch what the plan selects and record it.
+
+    A smaller selection of the same revision gives way to it; where the vault holds a larger
+    one, that stays and is returned.
 
     Raises:
         FetchError: A file could not be fetched; what came is kept for the next run.
@@ -90,37 +151,79 @@ def pull(vault: Vault, source: Source, plan: PullPlan, progress: Progress) -> Pu
     store = vault.store
     with store.writing():
         digests = source.deliver(plan.selection.chosen, store, progress)
-        manifest = Manifest.of(
-            FileEntry(path=file.path, digest=digests[file.path], size=file.size)
-            for file in plan.selection.chosen
-        )
-        artifact = _known(vault, manifest, describe(plan.offer, manifest))
-        vault.keep(artifact, manifest)
-        new = vault.catalog.add_artifact(artifact, manifest, event=_event(plan, artifact))
-    return Pulled(plan=plan, artifact=artifact, new=new)
+        done = record(vault, plan, digests)
+    drop_records(vault, done.replaced)
+    return done
 
 
-def _known(vault: Vault, manifest: Manifest, artifact: Artifact) -> Artifact:
-    """Return the artefact this content is known as, from another endpoint or branch, say."""
-    reference = Reference(model=artifact.model, revision=artifact.revision)
-    try:
-        known = vault.catalog.find(reference).artifact
-    except ArtifactNotFound:
-        return artifact
-    return known if known.manifest == manifest.digest else artifact
+def record(vault: Vault, plan: PullPlan, digests: Mapping[str, Digest]) -> Pulled:
+    """Catalogue the files that a plan selected, which are in the store.
+
+    The caller keeps ``gc`` away.
+
+    Args:
+        vault: The vault.
+        plan: What was pulled.
+        digests: Path → digest of each selected file.
+    """
+    manifest = Manifest.of(
+        FileEntry(path=file.path, digest=digests[file.path], size=file.size)
+        for file in plan.selection.chosen
+    )
+    notes: list[str] = []
+    described = describe(plan.offer, manifest, _adapter_fields(vault.store, manifest, notes))
+    artifact, manifest = _known(vault, described, manifest, notes)
+    vault.keep(artifact, manifest)
+    origin = plan.offer.origin
+    new = vault.catalog.add_artifact(
+        artifact,
+        manifest,
+        event=_event(plan, artifact),
+        requested=origin.requested if isinstance(origin, HubOrigin) else None,
+    )
+    gone = supersede(vault, artifact, manifest)
+    return Pulled(
+        plan=plan,
+        artifact=artifact,
+        manifest=manifest,
+        new=new,
+        replaced=gone.removed,
+        notes=(*notes, *gone.notes),
+    )
 
 
-def describe(offer: Offer, manifest: Manifest) -> Artifact:
-    """Return the artefact that an offer's selected files make up."""
+def _known(
+    vault: Vault, artifact: Artifact, manifest: Manifest, notes: list[str]
+) -> tuple[Artifact, Manifest]:
+    """Return the artefact that this content is known as, or is a part of."""
+    for sibling in reversed(find_siblings(vault, artifact)):
+        if contains(sibling.manifest, manifest):
+            if sibling.manifest != manifest:
+                more = len(sibling.manifest.files) - len(manifest.files)
+                notes.append(f"the vault's artefact of this revision holds {more} more files")
+            return sibling.artifact, sibling.manifest
+    return artifact, manifest
+
+
+def describe(
+    offer: Offer, manifest: Manifest, adapter: Mapping[str, str] | None = None
+) -> Artifact:
+    """Return the artefact that an offer's selected files make up.
+
+    Args:
+        offer: Where they come from.
+        manifest: The files.
+        adapter: Card fields that an adapter's own configuration adds.
+    """
     return Artifact(
         model=offer.model,
         revision=offer.revision or folder_revision(manifest.digest),
         variant=None,
-        format=_format(manifest),
+        format="dataset" if is_dataset(offer.model) else _format(manifest),
         quantization=None,
         manifest=manifest.digest,
         license=offer.license,
-        card=offer.card,
+        card={**(adapter or {}), **offer.card},
         origin=offer.origin,
     )
 
@@ -131,10 +234,40 @@ def folder_revision(manifest: Digest) -> str:
 
 
 def _format(manifest: Manifest) -> str:
+    if _is_adapter(manifest):
+        return "adapter"
     for name, suffixes in _FORMATS:
         if any(entry.path.endswith(suffixes) for entry in manifest.files):
             return name
     return "other"
+
+
+def _is_adapter(manifest: Manifest) -> bool:
+    """Return whether the only weights at the top are an adapter's, such as LoRA's."""
+    weights = [
+        entry.path
+        for entry in manifest.files
+        if "/" not in entry.path and entry.path.endswith((".safetensors", *_PICKLES))
+    ]
+    return (
+        manifest.find(_ADAPTER_CONFIG) is not None
+        and any(path.startswith("adapter_model.") for path in weights)
+        and not any(path.startswith(("model", "pytorch_model")) for path in weights)
+    )
+
+
+def _adapter_fields(store: Store, manifest: Manifest, notes: list[str]) -> Mapping[str, str]:
+    """Return what an adapter's configuration says of the model it belongs to."""
+    entry = manifest.find(_ADAPTER_CONFIG)
+    if entry is None or not _is_adapter(manifest):
+        return {}
+    with store.open_blob(entry.digest) as file:
+        data = file.read(ADAPTER_LIMIT + 1)
+    try:
+        return read_adapter(data)
+    except ValueError as error:
+        notes.append(f"{_ADAPTER_CONFIG}: {error}; the base model is not recorded")
+        return {}
 
 
 def _warnings(files: Sequence[OfferedFile]) -> list[str]:
@@ -150,14 +283,15 @@ def _warnings(files: Sequence[OfferedFile]) -> list[str]:
 
 
 def _event(plan: PullPlan, artifact: Artifact) -> Event:
-    origin = artifact.origin
     details = {
         "artifact": str(artifact.digest),
         "revision": artifact.revision,
         "files": str(len(plan.selection.chosen)),
         "bytes": str(plan.size),
         "left_out": str(len(plan.selection.left_out)),
+        **plan.filters.details(),
     }
+    origin = plan.offer.origin
     if isinstance(origin, HubOrigin):
         details |= {"endpoint": origin.endpoint, "requested": origin.requested}
     return Event(verb="pull", subject=artifact.label, details=details)

@@ -1,13 +1,16 @@
 """Which source a ``pull`` reads from: the Hub or a folder."""
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault import fsio
 from modelvault.core.names import ModelName, Reference, is_revision
+from modelvault.core.repository import dataset_name
 from modelvault.errors import BadOption, NotFound
 from modelvault.sources.source import Source
 
+_DATASETS = "datasets/"
 _LONGEST_TOKEN = 4096
 _DEFAULT_CONNECTIONS = 8
 
@@ -18,6 +21,8 @@ class SourceOptions:
 
     name: str | None = None
     """``--as``: the model's name, for folders."""
+    dataset: bool = False
+    """``--dataset``: the name is one of the Hub's datasets."""
     revision: str | None = None
     endpoint: str | None = None
     token_file: Path | None = None
@@ -47,8 +52,8 @@ def _folder(text: str, options: SourceOptions) -> Source:
 
     if options.name is None:
         raise BadOption(f"{text} is a folder", hint=f"name the model: pull {text} --as ORG/NAME")
-    if options.revision or options.token_file:
-        raise BadOption("--revision and --token-file do not go with a folder")
+    if options.revision or options.token_file or options.dataset:
+        raise BadOption("--revision, --dataset and --token-file do not go with a folder")
     folder = Path(text).expanduser()
     if not folder.is_dir():
         raise NotFound(f"{folder}: no such folder")
@@ -59,7 +64,7 @@ def _hub(text: str, options: SourceOptions) -> Source:
     from modelvault.sources.huggingface import HubSource
     from modelvault.sources.pace import parse_rate
 
-    reference = Reference.parse(text)
+    reference = parse_hub_reference(text, dataset=options.dataset)
     if reference.variant:
         raise BadOption(
             f"{text}: the Hub has no variants",
@@ -79,6 +84,21 @@ def _hub(text: str, options: SourceOptions) -> Source:
         limit_rate=parse_rate(options.limit_rate) if options.limit_rate else None,
         ca_bundle=options.ca_bundle,
     )
+
+
+def parse_hub_reference(text: str, *, dataset: bool = False) -> Reference:
+    """Return what a user names at the Hub, by the name it has in a vault.
+
+    ``datasets/ORG/NAME`` is a dataset, as the Hub's own pages have it.
+
+    Raises:
+        BadReference: Not ``[datasets/]ORG/NAME[@REVISION]``.
+    """
+    bare = text.removeprefix(_DATASETS)
+    reference = Reference.parse(bare)
+    if dataset or bare != text:
+        return dataclasses.replace(reference, model=dataset_name(reference.model))
+    return reference
 
 
 def _read_token(path: Path) -> str:

@@ -31,8 +31,21 @@ _BATCH = 5_000
 """Files inserted at once, so that a manifest of 200,000 does not double in memory."""
 
 
-def add(session: Session, artifact: Artifact, manifest: Manifest, now: dt.datetime) -> bool:
+def add(
+    session: Session,
+    artifact: Artifact,
+    manifest: Manifest,
+    now: dt.datetime,
+    requested: str | None = None,
+) -> bool:
     """Add an artefact, or only move its label if it is known; return whether it is new.
+
+    Args:
+        session: A write transaction.
+        artifact: What to add.
+        manifest: Its manifest.
+        now: The time.
+        requested: What it was asked for by this time; None for what its record says.
 
     Raises:
         MalformedRecord: The manifest is not the artefact's.
@@ -43,21 +56,21 @@ def add(session: Session, artifact: Artifact, manifest: Manifest, now: dt.dateti
         revision = insert_artifact(session, artifact, manifest, now)
     else:
         revision = session.get_one(RevisionRow, known.revision_id)
-    label = label_of(artifact)
+    label = label_of(artifact, requested)
     if label is not None:
         move_label(session, revision, label, now)
     session.flush()
     return known is None
 
 
-def label_of(artifact: Artifact) -> str | None:
+def label_of(artifact: Artifact, requested: str | None = None) -> str | None:
     """Return the branch or tag under which an artefact was requested, if it was one.
 
     What looks like a commit is no label: it must never stand for another commit.
     """
     if not isinstance(artifact.origin, HubOrigin):
         return None
-    label = artifact.origin.requested
+    label = requested or artifact.origin.requested
     if not is_revision(label) or is_commit(label) or label == artifact.revision:
         return None
     return label

@@ -118,17 +118,31 @@ class Catalog:
             events.append(session, event, self._actor, now)
             yield session, now
 
-    def add_artifact(self, artifact: Artifact, manifest: Manifest, *, event: Event) -> bool:
+    def add_artifact(
+        self,
+        artifact: Artifact,
+        manifest: Manifest,
+        *,
+        event: Event,
+        requested: str | None = None,
+    ) -> bool:
         """Add an artefact; return whether it is new.
 
         A known artefact is left alone, but the branch or tag it was requested under points
         to its revision from now on.
 
+        Args:
+            artifact: What to add.
+            manifest: Its manifest.
+            event: What to log.
+            requested: The branch or tag of this request, where the content is known by a
+                record that names another; None for the record's own.
+
         Raises:
             MalformedRecord: The manifest is not the artefact's.
         """
         with self._changing(event) as (session, now):
-            return artifacts.add(session, artifact, manifest, now)
+            return artifacts.add(session, artifact, manifest, now, requested)
 
     def add_artifacts(
         self,

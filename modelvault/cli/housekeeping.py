@@ -137,12 +137,13 @@ def _show_lines(shown: "Shown") -> list[str]:
 
 def _origin_facts(artifact: "Artifact") -> list[tuple[str, str]]:
     from modelvault.core.artifact import ConversionOrigin, FolderOrigin, HubOrigin
+    from modelvault.core.repository import repository_of
 
     match artifact.origin:
         case HubOrigin() as hub:
             flags = [word for word, on in (("gated", hub.gated), ("private", hub.private)) if on]
             return [
-                ("pulled from", f"{hub.endpoint}/{artifact.model}"),
+                ("pulled from", f"{hub.endpoint}/{repository_of(artifact.model).path}"),
                 ("commit", f"{hub.commit} (asked for: {hub.requested})"),
                 *([("access", ", ".join(flags))] if flags else []),
             ]

@@ -1,15 +1,18 @@
 """``modelvault pull``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelvault.cli import text
+from modelvault.cli.pull_plan import left_out_lines, license_text, plan_document, plan_lines
 from modelvault.cli.session import Session, command
+from modelvault.errors import FetchError
 
 if TYPE_CHECKING:
-    from modelvault.app.pull import PullPlan
+    from modelvault.app.pull import Pulled, PullPlan
+    from modelvault.sources.source import Sample, Source
 
 
 def register(app: typer.Typer) -> None:
@@ -24,6 +27,9 @@ def _pull(
     name: Annotated[
         str | None, typer.Option("--as", help="ORG/NAME for a model from a folder.")
     ] = None,
+    dataset: Annotated[
+        bool, typer.Option("--dataset", help="ORG/NAME is a dataset, not a model.")
+    ] = False,
     revision: Annotated[
         str | None, typer.Option("--revision", help="Branch, tag or commit; default: main.")
     ] = None,
@@ -64,6 +70,7 @@ def _pull(
         model,
         SourceOptions(
             name=name,
+            dataset=dataset,
             revision=revision,
             endpoint=endpoint or config.endpoint,
             token_file=token_file,
@@ -76,17 +83,36 @@ def _pull(
     for warning in plan.warnings:
         session.warn(warning)
     if dry_run:
-        session.result(_plan_document(plan), _plan_lines(plan))
+        sample = _measure(session, source, plan)
+        session.result(plan_document(plan, sample), plan_lines(plan, sample))
         return
-    for line in _left_out_lines(plan):
+    for line in left_out_lines(plan):
         session.note(line)
     with session.open_vault(create=True) as vault, session.progress() as progress:
         done = pull(vault, source, plan, progress)
-    artifact = done.artifact
-    document = _plan_document(plan) | {
+    _report(session, done)
+
+
+def _measure(session: Session, source: "Source", plan: "PullPlan") -> "Sample | None":
+    """Return how fast the missing files would come, as far as that can be found out."""
+    from modelvault.app.pull import measure
+
+    try:
+        return measure(source, plan)
+    except FetchError as error:
+        session.warn(f"the rate could not be measured: {error.message}")
+        return None
+
+
+def _report(session: Session, done: "Pulled") -> None:
+    plan, artifact = done.plan, done.artifact
+    for note in done.notes:
+        session.warn(note)
+    document = plan_document(plan) | {
         "artifact": str(artifact.digest),
         "manifest": str(artifact.manifest),
         "new": done.new,
+        "replaced": [str(old.digest) for old in done.replaced],
     }
     state = "pulled and verified" if done.new else "already here, verified"
     session.result(
@@ -97,68 +123,8 @@ def _pull(
                 f"{text.size(plan.size)}"
             ),
             f"  revision  {artifact.revision}",
-            f"  licence   {_license(plan)}",
+            f"  licence   {license_text(plan)}",
             f"  artefact  {artifact.digest}",
+            *(f"  in place of {old.digest}, with fewer files" for old in done.replaced),
         ],
     )
-
-
-def _license(plan: "PullPlan") -> str:
-    license_ = plan.offer.license
-    if license_ is None:
-        return "not declared"
-    return " ".join(part for part in (license_.name or license_.id, license_.link) if part)
-
-
-def _left_out_lines(plan: "PullPlan") -> list[str]:
-    left_out = plan.selection.left_out
-    if not left_out:
-        return []
-    total = text.size(sum(item.size for item in left_out))
-    lines = [f"left out: {text.count(len(left_out), 'file')}, {total} (--include takes them)"]
-    return lines + [f"  {item.path}: {item.reason}" for item in left_out]
-
-
-def _plan_lines(plan: "PullPlan") -> list[str]:
-    offer = plan.offer
-    rows = [("SIZE", "FILE", "")]
-    rows += [(text.size(file.size), file.path, file.scan) for file in plan.selection.chosen]
-    return [
-        f"{offer.model} at {offer.revision or 'a revision named after its content'}",
-        f"licence: {_license(plan)}",
-        *text.columns(rows, right=frozenset({0})),
-        *_left_out_lines(plan),
-        (
-            f"{text.size(plan.size)} in {text.count(len(plan.selection.chosen), 'file')}; "
-            f"{text.size(plan.held)} already in the vault, {text.size(plan.to_fetch)} to fetch, "
-            f"{text.size(plan.free)} free"
-        ),
-    ]
-
-
-def _plan_document(plan: "PullPlan") -> dict[str, Any]:
-    offer = plan.offer
-    return {
-        "model": str(offer.model),
-        "revision": offer.revision,
-        "license": offer.license.id if offer.license else None,
-        "card": dict(offer.card),
-        "files": [
-            {
-                "path": file.path,
-                "size": file.size,
-                "sha256": file.sha256.hex if file.sha256 else None,
-                "scan": file.scan,
-            }
-            for file in plan.selection.chosen
-        ],
-        "left_out": [
-            {"path": item.path, "size": item.size, "reason": item.reason}
-            for item in plan.selection.left_out
-        ],
-        "size": plan.size,
-        "held": plan.held,
-        "to_fetch": plan.to_fetch,
-        "free": plan.free,
-        "warnings": list(plan.warnings),
-    }

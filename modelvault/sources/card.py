@@ -6,6 +6,7 @@ length and number, and anything that is neither text nor a list of texts is left
 Source: https://huggingface.co/docs/hub/model-cards#model-card-metadata
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 
@@ -15,6 +16,9 @@ from modelvault.core.artifact import License
 
 CARD_LIMIT = 4 * 1024 * 1024
 """Bytes of a README within which its front matter has to end."""
+
+ADAPTER_LIMIT = 1024 * 1024
+"""Largest ``adapter_config.json`` that is read, in bytes."""
 
 _FIELDS = (
     "base_model",
@@ -95,6 +99,27 @@ def _wanted_lines(lines: Sequence[str]) -> str:
         if keep:
             kept.append(line)
     return "\n".join(kept)
+
+
+def read_adapter(config: bytes) -> dict[str, str]:
+    """Return the card fields that an ``adapter_config.json`` stands for.
+
+    Args:
+        config: The file's bytes; at most ``ADAPTER_LIMIT`` are parsed.
+
+    Raises:
+        ValueError: Too long, or not JSON.
+
+    Source: https://huggingface.co/docs/peft (``PeftConfig``).
+    """
+    if len(config) > ADAPTER_LIMIT:
+        raise ValueError(f"it is longer than {ADAPTER_LIMIT} bytes")
+    try:
+        fields = json.loads(config)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    base = _text(fields.get("base_model_name_or_path")) if isinstance(fields, dict) else ""
+    return {"base_model": base, "base_model_relation": "adapter"} if base else {}
 
 
 def clean(text: str, *, longest: int = _LONGEST_TEXT) -> str:

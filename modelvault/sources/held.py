@@ -32,12 +32,13 @@ def find_held(files: Sequence[OfferedFile], store: Store) -> Mapping[str, Digest
         return held
     for blob in store.blobs():
         if blob.size in wanted:
-            found = _git_blob_id(blob.digest, blob.size, store)
+            found = git_blob_id(blob.digest, blob.size, store)
             held.update(dict.fromkeys(wanted[blob.size].get(found, ()), blob.digest))
     return held
 
 
-def _git_blob_id(digest: Digest, size: int, store: Store) -> str:
+def git_blob_id(digest: Digest, size: int, store: Store) -> str:
+    """Return git's id of a blob of ``size`` bytes that the store holds."""
     hasher = git_blob_hasher(size)
     with store.open_blob(digest) as file, fsio.storage_errors(store.path(digest)):
         while chunk := file.read(fsio.CHUNK):

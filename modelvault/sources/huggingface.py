@@ -37,7 +37,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import ModelInfo, RepoFile
+from huggingface_hub.hf_api import DatasetInfo, ModelInfo, RepoFile
 from huggingface_hub.utils import logging as hub_logging
 
 from modelvault import __version__
@@ -46,6 +46,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.manifest import MOST_FILES
 from modelvault.core.names import ModelName, is_commit
 from modelvault.core.progress import Progress
+from modelvault.core.repository import HubRepository, dataset_name, repository_of
 from modelvault.errors import (
     AccessDenied,
     BadConfiguration,
@@ -64,8 +65,10 @@ from modelvault.sources.download import CONNECTIONS, Downloader
 from modelvault.sources.endpoint import REAL_HUB, check_token, parse_endpoint
 from modelvault.sources.held import find_held
 from modelvault.sources.remote import RemoteFile
+from modelvault.sources.sample import take_sample
+from modelvault.sources.scan import read_scan
 from modelvault.sources.session import PatientClient
-from modelvault.sources.source import Offer, OfferedFile, check_paths
+from modelvault.sources.source import Offer, OfferedFile, Sample, check_paths
 from modelvault.store.blobs import Store
 
 LARGEST_FILE = 2**53 - 1
@@ -94,7 +97,7 @@ class HubSource:
         """Name what to pull; nothing is asked yet.
 
         Args:
-            model: The repository.
+            model: The repository; a dataset by its name in the vault (``dataset_name``).
             revision: Branch, tag or commit; None for the default branch.
             endpoint: Base URL of the Hub or mirror; None for ``HF_ENDPOINT`` or the real one.
             token: Access token; None for ``HF_TOKEN``, ``HUGGING_FACE_HUB_TOKEN`` or the file
@@ -117,7 +120,7 @@ class HubSource:
         self._limit_rate = limit_rate
         self._ca_bundle = ca_bundle
         self._offer: Offer | None = None
-        self._repository = model
+        self._repository = repository_of(model)
 
     def offer(self) -> Offer:
         """Return what the repository holds at the revision, pinned to its commit.
@@ -132,28 +135,67 @@ class HubSource:
             HubError: The answer cannot be used.
             BadPath: The repository holds paths that are unsafe.
         """
-        _prepare_library(self._ca_bundle)
-        if self._token is None:
-            self._token = _find_token()
-        api = HfApi(
-            endpoint=self._endpoint,
-            token=self._token if self._token is not None else False,
-            library_name="modelvault",
-            library_version=__version__,
-        )
-        with self._translated():
-            info = api.model_info(str(self._model), revision=self._revision)
-        commit = self._check_commit(info)
+        api = self._api()
+        info, commit = self._ask(api)
         with self._translated():
             if info.gated:
                 self._check_access(api)
             scanned = len(info.siblings or ()) <= _MOST_SCANNED
             tree = api.list_repo_tree(
-                str(self._model), recursive=True, expand=scanned, revision=commit
+                self._repository.id,
+                recursive=True,
+                expand=scanned,
+                revision=commit,
+                repo_type=self._repository.kind,
             )
             entries = list(islice(tree, MOST_FILES + 1))
         self._offer = self._describe(info, commit, entries)
         return self._offer
+
+    def find_commit(self) -> str:
+        """Return the commit that the revision stands for now; asks one question.
+
+        Raises:
+            NotFound: No such repository or revision.
+            FetchError: As ``offer``.
+        """
+        return self._ask(self._api())[1]
+
+    def measure(self, files: Sequence[OfferedFile]) -> Sample | None:
+        """Fetch the beginning of the largest file and drop it; None where all are empty.
+
+        Raises:
+            FetchError: The file cannot be had.
+        """
+        offer = self._offer or self.offer()
+        largest = max(files, key=lambda file: file.size, default=None)
+        if largest is None or not largest.size:
+            return None
+        return take_sample(
+            self._locate(largest, offer.revision), token=self._token, ca_bundle=self._ca_bundle
+        )
+
+    def _api(self) -> HfApi:
+        _prepare_library(self._ca_bundle)
+        if self._token is None:
+            self._token = _find_token()
+        return HfApi(
+            endpoint=self._endpoint,
+            token=self._token if self._token is not None else False,
+            library_name="modelvault",
+            library_version=__version__,
+        )
+
+    def _ask(self, api: HfApi) -> tuple[ModelInfo | DatasetInfo, str]:
+        info: ModelInfo | DatasetInfo
+        with self._translated():
+            if self._repository.kind == "dataset":
+                info = api.dataset_info(self._repository.id, revision=self._revision)
+            else:
+                info = api.model_info(
+                    self._repository.id, revision=self._revision, securityStatus=True
+                )
+        return info, self._check_commit(info)
 
     def deliver(
         self, files: Sequence[OfferedFile], store: Store, progress: Progress
@@ -187,13 +229,13 @@ class HubSource:
         return RemoteFile(
             path=file.path,
             size=file.size,
-            url=f"{self._endpoint}/{self._repository}/resolve/{commit}/{quote(file.path)}",
+            url=f"{self._endpoint}/{self._repository.path}/resolve/{commit}/{quote(file.path)}",
             sha256=file.sha256,
             git_sha1=file.git_sha1,
             commit=commit,
         )
 
-    def _check_commit(self, info: ModelInfo) -> str:
+    def _check_commit(self, info: ModelInfo | DatasetInfo) -> str:
         commit = info.sha
         if not isinstance(commit, str) or not is_commit(commit):
             raise self._unusable("no commit id")
@@ -204,25 +246,31 @@ class HubSource:
     def _check_access(self, api: HfApi) -> None:
         """Ask now whether gated files may be read, instead of at the first download."""
         try:
-            api.auth_check(str(self._model))
+            api.auth_check(self._repository.id, repo_type=self._repository.kind)
         except (GatedRepoError, RepositoryNotFoundError):
             raise
         except HfHubHTTPError as error:
             if error.response.status_code != 404:  # mirrors lack this call
                 raise
 
-    def _describe(self, info: ModelInfo, commit: str, entries: Sequence[object]) -> Offer:
+    def _describe(
+        self, info: ModelInfo | DatasetInfo, commit: str, entries: Sequence[object]
+    ) -> Offer:
         if len(entries) > MOST_FILES:
             raise self._unusable(f"more than {MOST_FILES} files")
-        files = [self._read_file(entry) for entry in entries if isinstance(entry, RepoFile)]
+        scan = read_scan(getattr(info, "security_repo_status", None))
+        files = [
+            self._read_file(entry, scan.files) for entry in entries if isinstance(entry, RepoFile)
+        ]
         check_paths([file.path for file in files], where=str(self._model))
         with self._translated():
             card: dict[str, object] = info.card_data.to_dict() if info.card_data else {}  # type: ignore[no-untyped-call]
         notes: tuple[str, ...] = ()
-        renamed = _parse_name(info.id)
-        if renamed is not None and renamed != self._model:
+        known = self._repository
+        renamed = _parse_name(info.id, known)
+        if renamed is not None and renamed != known:
             self._repository = renamed
-            notes = (f"{self._model} is now called {renamed} on the Hub",)
+            notes = (f"{known.path} is now called {renamed.path} on the Hub",)
         return Offer(
             model=self._model,
             revision=commit,
@@ -237,14 +285,16 @@ class HubSource:
                 private=bool(info.private),
             ),
             notes=notes,
+            scan=scan.summary,
         )
 
-    def _read_file(self, entry: Any) -> OfferedFile:
+    def _read_file(self, entry: Any, found: Mapping[str, str]) -> OfferedFile:
         path, size, blob = entry.path, entry.size, entry.blob_id
         if not isinstance(path, str) or type(size) is not int or not 0 <= size <= LARGEST_FILE:
             raise self._unusable(f"file {path!r:.200} of size {size!r:.50}")
         scan = entry.security.status if entry.security else ""
         scan = clean(scan, longest=32) if isinstance(scan, str) else ""
+        scan = scan or found.get(path, "")
         if entry.lfs is not None:
             if entry.lfs.size != size:
                 raise self._unusable(f"two sizes of {path}: {size} and {entry.lfs.size!r:.50}")
@@ -292,7 +342,7 @@ class HubSource:
 
     def _translate(self, error: HfHubHTTPError) -> ModelVaultError:
         status = error.response.status_code
-        page = f"{self._endpoint}/{self._model}"
+        page = f"{self._endpoint}/{self._repository.path}"
         if isinstance(error, GatedRepoError):
             asked = f"ask for access at {page}"
             if self._token is None:
@@ -304,7 +354,9 @@ class HubSource:
             hint = f"check the spelling; for a private repository, {_LOG_IN}"
             if self._token is not None:
                 hint = "check the spelling, and that this token may read the repository"
-            return RepositoryNotFound(f"{self._endpoint} has no model {self._model}", hint=hint)
+            return RepositoryNotFound(
+                f"{self._endpoint} has no {self._repository.kind} {self._repository.id}", hint=hint
+            )
         if isinstance(error, RevisionNotFoundError):
             return RevisionNotFound(
                 f"{self._model} has no revision '{self._requested}'",
@@ -337,11 +389,14 @@ def _find_token() -> str | None:
     return check_token(token) if token else None
 
 
-def _parse_name(text: object) -> ModelName | None:
+def _parse_name(text: object, known: HubRepository) -> HubRepository | None:
     try:
-        return ModelName.parse(text) if isinstance(text, str) else None
+        name = ModelName.parse(text) if isinstance(text, str) else None
     except BadReference:
         return None  # a mirror's own idea of a name; the asked one goes on being used
+    if name is None:
+        return None
+    return repository_of(dataset_name(name) if known.kind == "dataset" else name)
 
 
 def _prepare_library(ca_bundle: Path | None) -> None:

@@ -24,6 +24,7 @@ from fnmatch import fnmatchcase
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.errors import BadOption, BadPath, NothingSelected
+from modelvault.sources.quantizations import group_quantizations
 from modelvault.sources.source import OfferedFile
 
 _SAFETENSORS = (".safetensors",)
@@ -38,10 +39,6 @@ _TRAINING = re.compile(
 _PRECISION = r"(?:fp|bf|float|int)(?:4|8|16|32)(?:_[a-z0-9]+)?|[48]bit|ema|non_ema"
 _VARIANT = re.compile(rf"\.({_PRECISION})(?=[.-])")
 _LAYOUT = re.compile(r"(?:model|pytorch_model)(?:[.-][^/]*)?\.(?:safetensors|bin)")
-_QUANTIZATION = re.compile(
-    r"(?<![A-Za-z0-9])(I?Q[1-8]_[A-Z0-9]+(?:_[A-Z]{1,2})?|TQ[12]_0|MXFP4|BF16|F16|F32)(?![A-Za-z0-9])",
-    re.IGNORECASE,
-)
 _ANY_DIGEST = Digest("0" * 64)
 _EXAMPLES = 5
 
@@ -101,7 +98,7 @@ def select(
             for file in offered
             if file.path in reasons
         ),
-        notes=(*_unmatched(offered, include, exclude), *_quantizations(chosen, include)),
+        notes=(*_unmatched(offered, include, exclude), *_suggest_one(chosen, include)),
     )
 
 
@@ -240,22 +237,12 @@ def _unmatched(
     ]
 
 
-def _quantizations(chosen: Sequence[OfferedFile], include: Sequence[str]) -> list[str]:
+def _suggest_one(chosen: Sequence[OfferedFile], include: Sequence[str]) -> list[str]:
     """Suggest an include where a repository offers one model many times over."""
-    if include:
+    groups = group_quantizations(chosen)
+    if include or len(groups) < 2:
         return []
-    found: dict[str, str] = {}
-    for file in chosen:
-        labels = _QUANTIZATION.findall(_name(file.path))
-        if (
-            labels
-            and file.path.lower().endswith(_GGUF)
-            and not _name(file.path).startswith("mmproj")
-        ):
-            found[labels[-1].upper()] = labels[-1]
-    if len(found) < 2:
-        return []
-    spelled = found.get("Q4_K_M") or found[min(found)]
-    listed = ", ".join(sorted(found))
-    note = f"{len(found)} quantisations of one model are chosen ({listed})"
-    return [f"{note}: --include '*{spelled}*' takes one"]
+    one = next((group for group in groups if group.label == "Q4_K_M"), groups[0])
+    listed = ", ".join(sorted(group.label for group in groups))
+    note = f"{len(groups)} quantisations of one model are chosen ({listed})"
+    return [f"{note}: --include '{one.include}' takes one"]

@@ -7,7 +7,7 @@ byte it delivers has escaped a hash.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from modelvault.core.artifact import License, Origin
 from modelvault.core.digest import Digest
@@ -49,6 +49,23 @@ class Offer:
     origin: Origin
     notes: tuple[str, ...] = ()
     """What the user should know before pulling, one sentence each."""
+    scan: str = ""
+    """What the Hub's scanner says of the whole repository, in words; empty where unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """How fast bytes came for a moment."""
+
+    size: int
+    """Bytes that came; none of them is kept."""
+    seconds: float
+    """Time they took, from the answer's beginning on."""
+
+    @property
+    def rate(self) -> float:
+        """Bytes a second."""
+        return self.size / self.seconds
 
 
 class Source(Protocol):
@@ -74,6 +91,18 @@ class Source(Protocol):
             FetchError: A file could not be fetched; everything that came is kept.
             Corruption: Bytes do not match the declared digest, even after a second fetch.
             StorageError: The disk is full or refuses.
+        """
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """A source whose bytes come over a network, as fast as that happens to be."""
+
+    def measure(self, files: Sequence[OfferedFile]) -> Sample | None:
+        """Fetch the beginning of one file and drop it; None where there are no bytes.
+
+        Raises:
+            FetchError: The source cannot be reached or refuses.
         """
 
 

@@ -21,7 +21,7 @@ def model_info(
         tags.append(f"license:{card['license']}")
     info: dict[str, Any] = {
         "_id": "0" * 24,
-        "id": repository.name,
+        "id": repository.name.removeprefix("datasets/"),
         "modelId": repository.name,
         "author": repository.name.partition("/")[0],
         "sha": commit.id,

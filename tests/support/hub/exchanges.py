@@ -20,6 +20,10 @@ class HubExchange(Exchange):
         parts, query = self.split()
         if parts[:2] == ["api", "resolve-cache"] and len(parts) > 6:
             self._resolve("/".join(parts[3:5]), parts[5], "/".join(parts[6:]), cached=True)
+        elif parts[:2] == ["api", "datasets"] and len(parts) >= 4:
+            self._call("/".join(parts[1:4]), parts[4:], parse_qs(query))
+        elif parts[:1] == ["datasets"] and len(parts) > 5 and parts[3] == "resolve":
+            self._resolve("/".join(parts[:3]), parts[4], "/".join(parts[5:]))
         elif parts[:2] == ["api", "models"] and len(parts) >= 4:
             self._call("/".join(parts[2:4]), parts[4:], parse_qs(query))
         elif len(parts) > 4 and parts[2] == "resolve":

@@ -54,7 +54,7 @@ class HubState:
         """Publish a repository with one commit on ``main``.
 
         Args:
-            name: ``ORG/NAME``.
+            name: ``ORG/NAME``; ``datasets/ORG/NAME`` for a dataset.
             files: Path → bytes, or a file on disk.
             card: Front matter; makes a ``README.md`` of it.
             options: Fields of ``Repository``: ``gated``, ``private``, ``lfs``, ``scans``.

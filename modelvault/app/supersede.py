@@ -1,0 +1,107 @@
+"""Selections of one revision that contain each other: one of them stays.
+
+Pulling a revision again with more files would leave two artefacts under one reference, the
+smaller hidden behind the larger. The smaller goes, unless something depends on it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from modelvault.app.vault import Vault
+from modelvault.catalog.values import Event
+from modelvault.core.artifact import Artifact
+from modelvault.core.digest import Digest
+from modelvault.core.manifest import Manifest
+from modelvault.errors import ArtifactNotFound, VaultBusy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sibling:
+    """Another artefact of the same revision, as pulled."""
+
+    artifact: Artifact
+    manifest: Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Superseded:
+    """What became of the artefacts that a pull went beyond."""
+
+    removed: tuple[Artifact, ...]
+    """Forgotten: every file of theirs is in the new artefact."""
+    notes: tuple[str, ...]
+    """What stays, and why, one sentence each."""
+
+
+def find_siblings(vault: Vault, artifact: Artifact) -> tuple[Sibling, ...]:
+    """Return what the vault holds under the artefact's reference, oldest first."""
+    rows = [row for row in vault.catalog.listing() if row.reference == artifact.reference]
+    found = [vault.catalog.artifact(Digest.parse(row.digest)).artifact for row in rows]
+    return tuple(Sibling(artifact=item, manifest=vault.manifest(item)) for item in found)
+
+
+def contains(larger: Manifest, smaller: Manifest) -> bool:
+    """Return whether every file of ``smaller`` is also in ``larger``."""
+    return set(smaller.files) <= set(larger.files)
+
+
+def supersede(vault: Vault, artifact: Artifact, manifest: Manifest) -> Superseded:
+    """Forget the artefacts whose files are all in a new one of the same reference.
+
+    The caller keeps ``gc`` away; ``drop_records`` follows when it no longer does.
+
+    Args:
+        vault: The vault.
+        artifact: The new artefact, catalogued.
+        manifest: Its manifest.
+    """
+    removed: list[Artifact] = []
+    notes: list[str] = []
+    for sibling in find_siblings(vault, artifact):
+        old = sibling.artifact
+        if old.digest == artifact.digest:
+            continue
+        if not contains(manifest, sibling.manifest):
+            notes.append(_hidden(old))
+        elif needs := list(_dependents(vault, old)):
+            notes.append(f"{old.digest.short}, with fewer files, is kept: {', '.join(needs)}")
+        else:
+            details = {"artifact": str(old.digest), "superseded_by": str(artifact.digest)}
+            event = Event(verb="supersede", subject=old.label, details=details)
+            vault.catalog.remove_artifact(old.digest, event=event)
+            removed.append(old)
+    return Superseded(removed=tuple(removed), notes=tuple(notes))
+
+
+def _hidden(old: Artifact) -> str:
+    return (
+        f"{old.digest.short} holds other files of this revision and is now hidden behind this "
+        "one: pull both selections at once to have one artefact"
+    )
+
+
+def _dependents(vault: Vault, artifact: Artifact) -> Iterator[str]:
+    for install in vault.catalog.installs(artifact=artifact.digest):
+        yield f"installed in {install.install.target} as {install.install.name}"
+    for child in vault.catalog.children(artifact.digest):
+        yield f"{child.artifact.label} was converted from it"
+
+
+def drop_records(vault: Vault, removed: tuple[Artifact, ...]) -> None:
+    """Remove the records of forgotten artefacts, so that no rebuild brings them back.
+
+    Where another process is writing they stay for ``gc``: it may be recording one of them
+    again this very moment.
+    """
+    if not removed:
+        return
+    try:
+        with vault.store.alone(wait=0.0):
+            for artifact in removed:
+                try:
+                    vault.catalog.artifact(artifact.digest)
+                except ArtifactNotFound:
+                    if vault.store.has(artifact.digest):
+                        vault.store.remove(artifact.digest)
+    except VaultBusy:
+        return

@@ -1,0 +1,148 @@
+"""How the plan of a pull reads: lines for people, a document for programs."""
+
+from typing import TYPE_CHECKING, Any
+
+from modelvault.cli import text
+
+if TYPE_CHECKING:
+    from modelvault.app.pull import PullPlan
+    from modelvault.sources.source import Sample
+
+
+def plan_lines(plan: "PullPlan", sample: "Sample | None") -> list[str]:
+    """Return what would be pulled, why, and what it would take.
+
+    Args:
+        plan: The plan.
+        sample: How fast bytes come; None where that was not measured.
+    """
+    offer = plan.offer
+    rows = [("SIZE", "FILE", "SCAN", "")]
+    rows += [
+        (
+            text.size(file.size),
+            file.path,
+            file.scan,
+            "in the vault" if file.path in plan.held else "",
+        )
+        for file in plan.selection.chosen
+    ]
+    return [
+        f"{offer.model} at {offer.revision or 'a revision named after its content'}",
+        f"licence: {license_text(plan)}",
+        *_access_lines(plan),
+        *text.columns(rows, right=frozenset({0})),
+        *left_out_lines(plan),
+        *_quantization_lines(plan),
+        (
+            f"{text.size(plan.size)} in {text.count(len(plan.selection.chosen), 'file')}; "
+            f"{text.size(plan.held_size)} already in the vault, "
+            f"{text.size(plan.to_fetch)} to fetch, {text.size(plan.free)} free"
+        ),
+        *([_time_line(plan, sample)] if sample is not None else []),
+    ]
+
+
+def _access_lines(plan: "PullPlan") -> list[str]:
+    from modelvault.core.artifact import HubOrigin
+
+    origin = plan.offer.origin
+    if not isinstance(origin, HubOrigin):
+        return []
+    access = [word for word, on in (("gated", origin.gated), ("private", origin.private)) if on]
+    words = ", ".join(access)
+    return [
+        f"access: {words + ' (this token may read it)' if words else 'open to everybody'}",
+        f"the Hub's scan: {plan.offer.scan or 'no verdict'}",
+    ]
+
+
+def _quantization_lines(plan: "PullPlan") -> list[str]:
+    groups = plan.quantizations
+    if not groups:
+        return []
+    rows = [("SIZE", "QUANTISATION", "FILES", "TAKE IT ALONE")]
+    rows += [
+        (text.size(group.size), group.label, str(len(group.files)), f"--include '{group.include}'")
+        for group in groups
+    ]
+    return [
+        f"{len(groups)} quantisations of one model:",
+        *text.columns(rows, right=frozenset({0, 2})),
+    ]
+
+
+def _time_line(plan: "PullPlan", sample: "Sample") -> str:
+    seconds = seconds_left(plan, sample)
+    return f"about {text.duration(seconds)} at {text.size(sample.rate)}/s, measured just now"
+
+
+def seconds_left(plan: "PullPlan", sample: "Sample") -> float:
+    """Return how long the missing bytes take at the measured rate, in seconds."""
+    return plan.to_fetch / sample.rate
+
+
+def license_text(plan: "PullPlan") -> str:
+    """Return the licence as one line."""
+    license_ = plan.offer.license
+    if license_ is None:
+        return "not declared"
+    return " ".join(part for part in (license_.name or license_.id, license_.link) if part)
+
+
+def left_out_lines(plan: "PullPlan") -> list[str]:
+    """Return what is not pulled, with the reason for each file."""
+    left_out = plan.selection.left_out
+    if not left_out:
+        return []
+    total = text.size(sum(item.size for item in left_out))
+    lines = [f"left out: {text.count(len(left_out), 'file')}, {total} (--include takes them)"]
+    return lines + [f"  {text.size(item.size)} {item.path}: {item.reason}" for item in left_out]
+
+
+def plan_document(plan: "PullPlan", sample: "Sample | None" = None) -> dict[str, Any]:
+    """Return the plan for programs; sizes in bytes, times in seconds."""
+    from modelvault.core.artifact import HubOrigin
+
+    offer = plan.offer
+    origin = offer.origin
+    hub = origin if isinstance(origin, HubOrigin) else None
+    return {
+        "model": str(offer.model),
+        "revision": offer.revision,
+        "license": offer.license.id if offer.license else None,
+        "card": dict(offer.card),
+        "gated": hub.gated if hub else False,
+        "private": hub.private if hub else False,
+        "scan": offer.scan,
+        "files": [
+            {
+                "path": file.path,
+                "size": file.size,
+                "sha256": file.sha256.hex if file.sha256 else None,
+                "scan": file.scan,
+                "held": file.path in plan.held,
+            }
+            for file in plan.selection.chosen
+        ],
+        "left_out": [
+            {"path": item.path, "size": item.size, "reason": item.reason}
+            for item in plan.selection.left_out
+        ],
+        "quantizations": [
+            {
+                "label": group.label,
+                "include": group.include,
+                "files": list(group.files),
+                "size": group.size,
+            }
+            for group in plan.quantizations
+        ],
+        "size": plan.size,
+        "held": plan.held_size,
+        "to_fetch": plan.to_fetch,
+        "free": plan.free,
+        "rate": None if sample is None else sample.rate,
+        "seconds": None if sample is None else seconds_left(plan, sample),
+        "warnings": list(plan.warnings),
+    }

@@ -1,0 +1,72 @@
+"""One model in many quantisations: which files belong to which, as GGUF repositories name them.
+
+Example:
+    >>> [group.label for group in group_quantizations(offer.files)]  # doctest: +SKIP
+    ['Q4_K_M', 'Q8_0']
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from modelvault.sources.source import OfferedFile
+
+_LABEL = re.compile(
+    r"(?<![A-Za-z0-9])(I?Q[1-8]_[A-Z0-9]+(?:_[A-Z]{1,2})?|TQ[12]_0|MXFP4|BF16|F16|F32)(?![A-Za-z0-9])",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """The files of one quantisation."""
+
+    label: str
+    """As the field spells it: ``Q4_K_M``."""
+    include: str
+    """Pattern that chooses these files and no other quantisation's."""
+    files: tuple[str, ...]
+    """Paths, sorted."""
+    size: int
+    """Bytes of all of them."""
+
+
+def group_quantizations(files: Iterable[OfferedFile]) -> tuple[Quantization, ...]:
+    """Return the quantisations that GGUF files are named after, smallest first.
+
+    Projectors (``mmproj-…``) belong to all of them and are in none.
+    """
+    found: dict[str, list[tuple[OfferedFile, str]]] = {}
+    for file in files:
+        name = file.path.rpartition("/")[2]
+        labels = _LABEL.findall(name)
+        if labels and name.lower().endswith(".gguf") and not name.startswith("mmproj"):
+            found.setdefault(labels[-1].upper(), []).append((file, labels[-1]))
+    spelled = {label: _spelling(members) for label, members in found.items()}
+    groups = [
+        Quantization(
+            label=label,
+            include=_pattern(spelled[label], spelled.values()),
+            files=tuple(sorted(file.path for file, _ in members)),
+            size=sum(file.size for file, _ in members),
+        )
+        for label, members in found.items()
+    ]
+    return tuple(sorted(groups, key=lambda group: (group.size, group.label)))
+
+
+def _spelling(members: Iterable[tuple[OfferedFile, str]]) -> str:
+    """Return the label as all files spell it; ``?`` where they differ in case."""
+    first, *others = (text for _, text in members)
+    return "".join(
+        letter if all(text[place] == letter for text in others) else "?"
+        for place, letter in enumerate(first)
+    )
+
+
+def _pattern(text: str, spelled: Iterable[str]) -> str:
+    """Return a pattern for a label: ``F16`` must not take ``BF16``, nor ``Q4_K`` ``Q4_K_M``."""
+    longer = [other for other in spelled if other != text and text in other]
+    before = any(not other.startswith(text) for other in longer)
+    after = any(other.startswith(text) for other in longer)
+    return f"*{'[!A-Za-z0-9]' if before else ''}{text}{'[.-]' if after else ''}*"

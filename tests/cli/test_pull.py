@@ -1,0 +1,97 @@
+"""``pull`` as a user types it: what it says before, while and after."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.command import Site
+from tests.support.hub.hub import LoopbackHub
+
+MIB = 1024 * 1024
+FILES = {
+    "config.json": b"{}",
+    "model.safetensors": os.urandom(2 * MIB),
+    "pytorch_model.bin": b"pickle",
+}
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopbackHub]:
+    """Return a running hub with a model, its quantisations and a dataset."""
+    with LoopbackHub() as hub:
+        hub.add("acme/tiny", FILES, card={"license": "mit"}, scans={"model.safetensors": "safe"})
+        quantized = {f"tiny.{label}.gguf": label.encode() * 99 for label in ("Q4_K_M", "Q8_0")}
+        hub.add("acme/tiny-GGUF", quantized)
+        hub.add("datasets/acme/tiny", {"train.parquet": b"rows"})
+        yield hub
+
+
+@pytest.fixture
+def site(tmp_path: Path, hub: LoopbackHub) -> Site:
+    """Return a site whose hub is the loopback hub."""
+    return Site(tmp_path / "site", HF_ENDPOINT=hub.endpoint)
+
+
+def test_dry_run_shows_everything_an_operator_decides_on(site: Site) -> None:
+    """Files, sizes, scans, what stays out, licence, gating, space and time; nothing is made."""
+    plan = site.run("pull", "acme/tiny", "--dry-run", "--json").ok().document
+    assert plan["license"] == "mit"
+    assert plan["gated"] is False
+    assert plan["scan"] == "no findings"
+    assert {file["path"]: file["scan"] for file in plan["files"]} == {
+        "README.md": "safe",
+        "config.json": "safe",
+        "model.safetensors": "safe",
+    }
+    assert [item["path"] for item in plan["left_out"]] == ["pytorch_model.bin"]
+    assert plan["held"] + plan["to_fetch"] == plan["size"]
+    assert plan["rate"] > 0
+    assert plan["seconds"] == pytest.approx(plan["to_fetch"] / plan["rate"])
+    assert not site.vault.exists()
+    shown = site.run("pull", "acme/tiny", "--dry-run").ok().stdout
+    for words in ("licence: mit", "open to everybody", "no findings", "free", "measured just now"):
+        assert words in shown
+
+
+def test_dry_run_after_a_pull_has_nothing_left_to_do(site: Site) -> None:
+    """What the vault holds is marked, and no rate is asked for."""
+    site.run("pull", "acme/tiny").ok()
+    plan = site.run("pull", "acme/tiny", "--dry-run", "--json").ok().document
+    assert plan["to_fetch"] == 0
+    assert all(file["held"] for file in plan["files"])
+    assert plan["seconds"] is None
+    assert "in the vault" in site.run("pull", "acme/tiny", "--dry-run").ok().stdout
+
+
+def test_dry_run_groups_quantisations_with_the_filter_for_each(site: Site) -> None:
+    """The shown pattern takes exactly its own files."""
+    done = site.run("pull", "acme/tiny-GGUF", "--dry-run", "--json").ok()
+    groups = done.document["quantizations"]
+    assert [group["label"] for group in groups] == ["Q8_0", "Q4_K_M"]
+    for group in groups:
+        arguments = ("pull", "acme/tiny-GGUF", "--include", group["include"], "--dry-run")
+        plan = site.run(*arguments, "--json").ok().document
+        assert [file["path"] for file in plan["files"]] == group["files"]
+    shown = site.run("pull", "acme/tiny-GGUF", "--dry-run").ok().stdout
+    assert "--include '*Q4_K_M*'" in shown
+
+
+def test_larger_selection_replaces_the_smaller_in_the_list(site: Site) -> None:
+    """One line in the list; the command says what it took the place of."""
+    site.run("pull", "acme/tiny", "--include", "*.json").ok()
+    done = site.run("pull", "acme/tiny").ok()
+    assert "in place of sha256:" in done.stdout
+    assert len(site.run("list", "--json").ok().document) == 1
+
+
+def test_dataset_is_pulled_by_option_and_listed_by_its_own_name(site: Site) -> None:
+    """No collision with the model of the same name."""
+    site.run("pull", "acme/tiny").ok()
+    site.run("pull", "--dataset", "acme/tiny").ok()
+    rows = site.run("list", "--json").ok().document
+    named = {row["reference"].partition("@")[0]: row["format"] for row in rows}
+    assert named == {"acme/tiny": "safetensors", "datasets.acme/tiny": "dataset"}
+    shown = site.run("show", "datasets.acme/tiny").ok().stdout
+    assert "/datasets/acme/tiny" in shown
