@@ -27,6 +27,8 @@ from modelvault.core.digest import Digest
 from modelvault.core.progress import Progress, Silence
 from modelvault.errors import BadOption, HubError
 from modelvault.sources.crew import Crew, Plan
+from modelvault.sources.engines.delivery import Delivery
+from modelvault.sources.engines.port import Engine
 from modelvault.sources.policy import MIB, Limits
 from modelvault.sources.remote import RemoteFile
 from modelvault.store.blobs import Store
@@ -54,6 +56,7 @@ class Downloader:
         limits: Limits | None = None,
         segment: int = _SEGMENT,
         patience: float = _DAY,
+        engine: Engine | None = None,
     ) -> None:
         """Set up; nothing is sent yet.
 
@@ -68,6 +71,7 @@ class Downloader:
             segment: Bytes that one request asks for at most; also about what a kill costs on
                 each connection.
             patience: Seconds to wait for another process that fetches the same file.
+            engine: Asked first for the files that suit it.
 
         Raises:
             BadOption: A number is out of range.
@@ -89,6 +93,7 @@ class Downloader:
             segment=segment,
             patience=patience,
         )
+        self._engine = engine
 
     def fetch(self, file: RemoteFile) -> Digest:
         """Fetch one file; see ``fetch_all``."""
@@ -124,9 +129,21 @@ class Downloader:
                 missing.append(file)
         self._require_space(missing)
         if missing:
-            digests |= Crew(self._plan, missing).run()
+            digests |= self._bring(missing)
         self._report_shared(files, missing)
         return {file.path: digests[file.key] for file in files}
+
+    def _bring(self, files: Sequence[RemoteFile]) -> dict[str, Digest]:
+        """Fetch files that are missing, no two with the same content."""
+        if self._engine is None:
+            return Crew(self._plan, files).run()
+        delivery = Delivery(
+            self._engine,
+            lambda rest: Crew(self._plan, rest).run(),
+            store=self._plan.store,
+            progress=self._progress,
+        )
+        return delivery.run(files)
 
     def _distinct(self, files: Sequence[RemoteFile]) -> dict[str, RemoteFile]:
         """Return one file for each content."""

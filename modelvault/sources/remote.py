@@ -13,6 +13,7 @@ from modelvault.core.digest import Digest
 from modelvault.errors import HubError
 
 _GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
+_XET_HASH = re.compile(r"[0-9a-f]{64}")
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -32,18 +33,22 @@ class RemoteFile:
     """Declared git blob id of the content; only looked at without ``sha256``."""
     commit: str
     """Full commit id that was pinned."""
+    xet_hash: str | None = None
+    """Name of the content in the Hub's Xet storage, where it is there."""
 
     def __post_init__(self) -> None:
         """Refuse what could not be checked on arrival.
 
         Raises:
-            HubError: No usable checksum, a negative size, or a URL that is not HTTP.
+            HubError: No usable checksum or Xet hash, a negative size, or a URL that is not HTTP.
         """
         if self.sha256 is None and not _GIT_SHA1.fullmatch(self.git_sha1 or ""):
             raise HubError(
                 f"{self.path}: the Hub declares no checksum, so its bytes could not be verified",
                 hint="pull from an endpoint that lists sha256 or git blob ids",
             )
+        if self.xet_hash is not None and not _XET_HASH.fullmatch(self.xet_hash):
+            raise HubError(f"{self.path}: the Hub names {self.xet_hash!r:.80} as its Xet hash")
         if self.size < 0:
             raise HubError(f"{self.path}: the Hub declares a size of {self.size} bytes")
         origin_of(self.url)
