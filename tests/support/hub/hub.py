@@ -10,6 +10,7 @@ Example:
     True
 """
 
+import ssl
 from types import TracebackType
 from typing import Self
 
@@ -21,14 +22,18 @@ from tests.support.hub.transport import Exchange, Origin
 class LoopbackHub(HubState):
     """The two servers and what they serve; use it in a ``with`` block."""
 
-    def __init__(self, *, port: int = 0, cdn_port: int = 0) -> None:
+    def __init__(
+        self, *, port: int = 0, cdn_port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Listen; nothing is served before the block is entered.
 
         Args:
             port: Port of the hub; 0 takes a free one.
             cdn_port: Port of the CDN.
+            tls: Speak https, both of them, with this certificate; None for http.
         """
         super().__init__()
+        self._tls = tls
         self._origins = [
             self._listen(HubExchange, "hub", port),
             self._listen(CdnExchange, "cdn", cdn_port),
@@ -37,7 +42,14 @@ class LoopbackHub(HubState):
 
     def _listen(self, kind: type[Exchange], name: str, port: int) -> Origin:
         handler = type(kind.__name__, (kind,), {"hub": self})
-        return Origin(handler, name=name, port=port, faults=self.faults, journal=self.journal)
+        return Origin(
+            handler,
+            name=name,
+            port=port,
+            faults=self.faults,
+            journal=self.journal,
+            tls=self._tls,
+        )
 
     def __enter__(self) -> Self:
         """Start both servers."""

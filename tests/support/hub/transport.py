@@ -9,6 +9,7 @@ import json
 import os
 import re
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -44,12 +45,14 @@ class Origin(ThreadingHTTPServer):
         port: int,
         faults: Faults,
         journal: Journal,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Listen on a loopback port; 0 takes a free one."""
         super().__init__(("127.0.0.1", port), handler)
         self.name = name
         self.faults = faults
         self.journal = journal
+        self.tls = tls
         self.closing = threading.Event()
         self._open: set[socket.socket] = set()
         self._mutex = threading.Lock()
@@ -58,7 +61,7 @@ class Origin(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         """Base URL."""
-        return f"http://127.0.0.1:{self.server_address[1]}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self.server_address[1]}"
 
     def start(self) -> None:
         """Serve in a thread."""
@@ -72,8 +75,17 @@ class Origin(ThreadingHTTPServer):
         with self._mutex:
             for connection in self._open:
                 with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)  # below any TLS
         self.server_close()
+
+    def get_request(self) -> tuple[Any, Any]:
+        """Return the next connection; TLS shakes hands in the connection's own thread."""
+        connection, address = super().get_request()
+        if self.tls:
+            connection = self.tls.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            )
+        return connection, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Remember the connection, then serve it in a thread."""
@@ -278,7 +290,8 @@ class Exchange(BaseHTTPRequestHandler):
 
     def _send_piece(self, body: Body, descriptor: int, position: int, count: int) -> int:
         flip = -1 if body.flip is None else body.start + body.flip
-        if descriptor >= 0 and not position <= flip < position + count:
+        plain = not isinstance(self.connection, ssl.SSLSocket)
+        if plain and descriptor >= 0 and not position <= flip < position + count:
             return os.sendfile(self.connection.fileno(), descriptor, position, count)
         content = body.file.content
         if isinstance(content, bytes):
