@@ -43,6 +43,13 @@ class Config:
         """Return whether ``key`` is there and not null."""
         return self._values.get(key) is not None
 
+    def has_items(self, key: str) -> bool:
+        """Return whether ``key`` is a list with something in it."""
+        value = self._values.get(key)
+        if value is not None and not isinstance(value, list):
+            self.fault(f"'{key}' is not a list")
+        return bool(value)
+
     def integer(self, *keys: str, default: int | None = None, least: int = 1) -> int:
         """Return the first of ``keys`` that is set, from ``least`` to ``LARGEST``."""
         for key in keys:
@@ -70,6 +77,26 @@ class Config:
             return 1.0
         return float(value)
 
+    def numbers(self, key: str, *, count: int) -> tuple[float, ...]:
+        """Return ``key`` as ``count`` finite numbers."""
+        value = self._values.get(key)
+        if not isinstance(value, list) or len(value) != count:
+            self.issues.append(f"{self._where}: '{key}' is no list of {count} numbers")
+            return (1.0,) * count
+        items = Config({str(at): item for at, item in enumerate(value)}, where=self._at(key))
+        items.issues = self.issues
+        return tuple(items.number(str(at)) for at in range(count))
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """Return ``key`` as a list of texts; empty when it is missing."""
+        value = self._values.get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.issues.append(f"{self._where}: '{key}' is no list of texts")
+            return ()
+        return tuple(value)
+
     def text(self, key: str, *, default: str = "") -> str:
         """Return ``key`` as text."""
         value = self._values.get(key)
@@ -96,7 +123,7 @@ class Config:
         if value is not None and not isinstance(value, dict):
             self.issues.append(f"{self._where}: '{key}' is not an object")
             value = None
-        section = Config(value or {}, where=f"{self._where}: {key}")
+        section = Config(value or {}, where=self._at(key))
         section.issues = self.issues
         return section
 
@@ -116,6 +143,9 @@ class Config:
                 hint="compare the file with the one on the Hub",
                 issues=self.issues,
             )
+
+    def _at(self, key: str) -> str:
+        return f"{self._where}: {key}"
 
     def _fault(self, message: str, stand_in: int) -> int:
         self.fault(message)

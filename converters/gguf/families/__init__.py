@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from converters.gguf.families import llama
+from converters.gguf.families import gemma, llama, phi3, qwen, qwen_moe
 from converters.gguf.tensors import Blueprint, Shapes
 from modelvault.errors import UnsupportedArchitecture, UnsupportedSource
 
@@ -16,6 +16,10 @@ Describe = Callable[[Mapping[str, Any], Shapes], Blueprint]
 
 _MODULES = (
     llama,
+    qwen,
+    qwen_moe,
+    gemma,
+    phi3,
 )  # fmt: skip
 
 FAMILIES: dict[str, Describe] = {

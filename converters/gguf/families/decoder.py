@@ -30,6 +30,8 @@ class Decoder:
     kv_heads: int
     head: int
     """Width of one head."""
+    head_is_stated: bool
+    """Whether the width is a number of its own, not ``hidden / heads``."""
     vocabulary: int
     tied: bool
     """Whether the output shares the embedding's weights."""
@@ -94,6 +96,7 @@ def read_decoder(
     architecture: str,
     *,
     tied: bool = False,
+    head: int = 0,
     prefix: str = "model.",
 ) -> Decoder:
     """Return the dimensions that a configuration gives.
@@ -102,6 +105,7 @@ def read_decoder(
         values: The configuration.
         architecture: ``general.architecture``.
         tied: What ``tie_word_embeddings`` means where it is not said.
+        head: Width of a head where it is not said; 0 for ``hidden / heads``.
         prefix: What stands before ``layers.0`` in the names of the source.
 
     Raises:
@@ -109,7 +113,8 @@ def read_decoder(
     """
     hidden = values.integer("hidden_size")
     heads = values.integer("num_attention_heads")
-    if not values.has("head_dim") and hidden % heads:
+    stated = values.has("head_dim") or head > 0
+    if not stated and hidden % heads:
         values.fault(f"{hidden} columns do not divide into {heads} heads")
     decoder = Decoder(
         architecture=architecture,
@@ -118,7 +123,8 @@ def read_decoder(
         intermediate=values.integer("intermediate_size"),
         heads=heads,
         kv_heads=values.integer("num_key_value_heads", default=heads),
-        head=values.integer("head_dim", default=max(hidden // heads, 1)),
+        head=values.integer("head_dim", default=head or max(hidden // heads, 1)),
+        head_is_stated=stated,
         vocabulary=values.integer("vocab_size"),
         tied=values.flag("tie_word_embeddings", default=tied),
         prefix=prefix,
@@ -159,7 +165,7 @@ def dimension_entries(
     yield decoder.real(
         "attention.layer_norm_rms_epsilon", values.number("rms_norm_eps", default=epsilon)
     )
-    if values.has("head_dim"):
+    if decoder.head_is_stated:
         yield decoder.number("attention.key_length", decoder.head)
         yield decoder.number("attention.value_length", decoder.head)
 
@@ -277,6 +283,13 @@ def norms(
     for role, source in names.items():
         at = f"{decoder.source(layer)}{source}.weight"
         yield same(f"blk.{layer}.{role}.weight", at, decoder.hidden, add=add)
+
+
+def head_norms(decoder: Decoder, layer: int, *, add: float = 0.0) -> Iterator[Tensor]:
+    """Yield the norms of queries and keys that are as wide as one head."""
+    for letter in "qk":
+        source = f"{decoder.source(layer)}self_attn.{letter}_norm.weight"
+        yield same(f"blk.{layer}.attn_{letter}_norm.weight", source, decoder.head, add=add)
 
 
 PRE_NORMS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}

@@ -149,6 +149,8 @@ def _build(
 
 def _space_prefix(settings: dict[str, Any], *, default: bool) -> bool | None:
     """Return what to write: nothing where it is the runtime's own default."""
+    if str(settings.get("tokenizer_class", "")).startswith("Gemma"):
+        return False  # transformers' class never adds one, whatever the model file says
     value = settings.get("add_prefix_space")
     if isinstance(value, bool):
         return value
