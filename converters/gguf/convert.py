@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from converters.gguf.plan import Plan, PlannedTarget, make_plan
-from converters.gguf.quantize import PACKAGE
+from converters.gguf.quantize import quantizer_versions
 from converters.gguf.stream import write_targets
 from modelvault.core.protocol import Advanced, Event, Planned, Produced, Request, Warned
 
@@ -53,14 +53,14 @@ def convert(request: Request, stack: ExitStack) -> Generator[Event, None, None]:
 def _produced(plan: Plan, item: PlannedTarget) -> Produced:
     target = item.target
     types = {placed.type for placed in item.container.tensors}
-    tools = {"numpy": version("numpy")}
-    if any(type_.is_quantized for type_ in types):
-        tools[PACKAGE] = version(PACKAGE)
+    tools = {"numpy": version("numpy"), **quantizer_versions(types)}
+    blocks = any(type_.is_quantized for type_ in types)
+    importance = plan.importance.parameters if plan.importance and blocks else {}
     return Produced(
         target=target.name,
         files=(item.file,),
         format="gguf",
         quantization=target.name,
         tools=tools,
-        parameters={"type": target.name, **plan.parameters},
+        parameters={"type": target.name, **plan.parameters, **importance},
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from converters.gguf import families
 from converters.gguf.container import Container, lay_out
+from converters.gguf.imatrix import Importance, open_importance
 from converters.gguf.metadata import file_entries, general_entries
 from converters.gguf.mix import choose_types
 from converters.gguf.safetensors import READABLE, Stored
@@ -26,7 +27,7 @@ from modelvault.errors import (
     UnsupportedTarget,
 )
 
-_OPTIONS = ("pre_tokenizer",)
+_OPTIONS = ("pre_tokenizer", "imatrix")
 _COMPARED = 4 * 1024 * 1024
 _SHOWN = 100
 """Most findings that one report lists."""
@@ -49,6 +50,8 @@ class Plan:
     tensors: tuple[Tensor, ...]
     stored: Mapping[str, Stored]
     targets: tuple[PlannedTarget, ...]
+    importance: Importance | None
+    """How much each column matters; None for all alike."""
     parameters: Mapping[str, str]
     """What shaped the result beyond the source, as text."""
     warnings: tuple[str, ...]
@@ -63,7 +66,7 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     """Return the plan of a conversion; the weight files stay open as long as ``stack``.
 
     Raises:
-        UnsupportedTarget: A type is unknown or asked for twice.
+        UnsupportedTarget: A type is unknown, asked for twice, or lacks its importance matrix.
         BadOption: An option is unknown or its value is.
         UnsupportedArchitecture: No family knows the model.
         UnsupportedTokenizer: The tokenizer cannot be expressed.
@@ -93,10 +96,17 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
         *blueprint.entries,
         *tokenizer.entries(),
     )
+    importance = open_importance(request, stack)
+    planned = tuple(
+        _lay_out(request, target, blueprint, tensors, entries, weighted=importance is not None)
+        for target in targets
+    )
+    notes += _check_importance(importance, planned)
     return Plan(
         tensors=tensors,
         stored=stored,
-        targets=tuple(_lay_out(request, target, blueprint, tensors, entries) for target in targets),
+        targets=planned,
+        importance=importance,
         parameters=_parameters(request, tokenizer),
         warnings=(*blueprint.warnings, *tokenizer.warnings, *notes),
     )
@@ -129,14 +139,49 @@ def _lay_out(
     blueprint: Blueprint,
     tensors: tuple[Tensor, ...],
     entries: Sequence[Entry],
+    *,
+    weighted: bool,
 ) -> PlannedTarget:
-    types = choose_types(target, blueprint, tensors)
+    types = choose_types(target, blueprint, tensors, weighted=weighted)
     name = request.model.rpartition("/")[2]
     return PlannedTarget(
         target=target,
         file=f"{name}-{target.name}.gguf",
         container=lay_out((*entries, *file_entries(target.file_type)), tensors, types),
     )
+
+
+def _check_importance(
+    importance: Importance | None, planned: Sequence[PlannedTarget]
+) -> tuple[str, ...]:
+    """Return warnings about what an importance matrix leaves out.
+
+    Raises:
+        UnsupportedTarget: A type that demands one would be garbage.
+        BadOption: The matrix was made for another model.
+    """
+    blocks = {
+        placed.tensor.name: placed.tensor
+        for item in planned
+        for placed in item.container.tensors
+        if placed.type.is_quantized
+    }
+    missing = importance.check(blocks.values()) if importance else tuple(blocks)
+    for item in planned:
+        if item.target.needs_importance and missing:
+            lost = "" if importance is None else f" (nothing is known of '{missing[0]}')"
+            raise UnsupportedTarget(
+                f"{item.target.name} is garbage without an importance matrix{lost}",
+                hint="give one with --imatrix FILE, or choose a larger type",
+            )
+    if importance is None or not missing:
+        return ()
+    more = " …" if len(missing) > 3 else ""
+    gap = (
+        f"the importance matrix says nothing of {len(missing)} tensors, which are quantised "
+        f"without it: {', '.join(missing[:3])}{more}"
+    )
+    return (gap,)
 
 
 def _parameters(request: Request, tokenizer: Tokenizer) -> dict[str, str]:

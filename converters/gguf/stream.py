@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from converters.gguf.container import Placed
 from converters.gguf.plan import Plan, PlannedTarget
-from converters.gguf.quantize import encode, quantizer
+from converters.gguf.quantize import encode, prepare
 from converters.gguf.safetensors import Stored, to_floats
 from converters.gguf.tensors import Floats, Part, Tensor
 from converters.gguf.types import GgmlType
@@ -121,9 +121,7 @@ def write_targets(plan: Plan, folder: Path, *, threads: int) -> Iterator[Progres
 
 def _prepare(plan: Plan, folder: Path) -> None:
     """Check what can be checked before the first byte: the quantiser and the disk."""
-    types = {placed.type for item in plan.targets for placed in item.container.tensors}
-    if any(type_.is_quantized for type_ in types):
-        quantizer()
+    prepare({placed.type for item in plan.targets for placed in item.container.tensors})
     needed = sum(item.container.size for item in plan.targets)
     status = os.statvfs(folder)
     free = status.f_bavail * status.f_frsize
@@ -188,7 +186,7 @@ def _carry(plan: Plan, piece: _Slice, outputs: Sequence[_Output]) -> list[int]:
     for output in outputs:
         placed = output.planned.container.tensors[piece.number]
         if placed.type not in made:
-            made[placed.type] = encode(values, placed.type, tensor.name)
+            made[placed.type] = _encode(plan, tensor, placed.type, values, piece.row)
         data = _bytes(made[placed.type])
         output.write(data, placed.offset + _offset(tensor, placed, piece))
         written.append(len(data))
@@ -203,6 +201,25 @@ def _arranged(bits: npt.NDArray[Any], part: Part) -> npt.NDArray[Any]:
     group = len(part.permutation)
     heads = bits.reshape(-1, group, bits.shape[1])
     return np.take(heads, part.permutation, axis=1).reshape(bits.shape)
+
+
+def _encode(
+    plan: Plan, tensor: Tensor, type_: GgmlType, values: Floats, row: int
+) -> npt.NDArray[Any]:
+    """Return the bytes of rows that begin at ``row`` of the result, weighted where known."""
+    if plan.importance is None or not type_.is_quantized:
+        return encode(values, type_, tensor.name)
+    # Every expert has an importance matrix of its own; a slice may reach over several.
+    matrix_rows = tensor.shape[-2]
+    parts = []
+    start = 0
+    while start < len(values):
+        matrix, inside = divmod(row + start, matrix_rows)
+        stop = min(start + matrix_rows - inside, len(values))
+        weights = plan.importance.weights(tensor, matrix)
+        parts.append(encode(values[start:stop], type_, tensor.name, weights))
+        start = stop
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _offset(tensor: Tensor, placed: Placed, piece: _Slice) -> int:

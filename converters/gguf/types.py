@@ -27,6 +27,7 @@ class GgmlType(Enum):
     F16 = _Layout(1, 1, 2)
     BF16 = _Layout(30, 1, 2)
     Q4_0 = _Layout(2, 32, 18)
+    Q4_1 = _Layout(3, 32, 20)
     Q5_0 = _Layout(6, 32, 22)
     Q5_1 = _Layout(7, 32, 24)
     Q8_0 = _Layout(8, 32, 34)
@@ -35,6 +36,8 @@ class GgmlType(Enum):
     Q4_K = _Layout(12, 256, 144)
     Q5_K = _Layout(13, 256, 176)
     Q6_K = _Layout(14, 256, 210)
+    IQ4_NL = _Layout(20, 32, 18)
+    IQ4_XS = _Layout(23, 256, 136)
 
     @property
     def number(self) -> int:
@@ -66,6 +69,8 @@ class Target:
     """Type of every tensor that no rule raises or lowers."""
     file_type: int
     """``general.file_type``."""
+    needs_importance: bool = False
+    """Whether the result is garbage without an importance matrix."""
 
 
 TARGETS = {
@@ -82,8 +87,13 @@ TARGETS = {
         Target(name="Q4_K_M", base=GgmlType.Q4_K, file_type=15),
         Target(name="Q4_K_S", base=GgmlType.Q4_K, file_type=14),
         Target(name="Q4_0", base=GgmlType.Q4_0, file_type=2),
+        Target(name="IQ4_NL", base=GgmlType.IQ4_NL, file_type=25),
+        Target(name="IQ4_XS", base=GgmlType.IQ4_XS, file_type=30),
+        Target(name="Q3_K_L", base=GgmlType.Q3_K, file_type=13),
         Target(name="Q3_K_M", base=GgmlType.Q3_K, file_type=12),
+        Target(name="Q3_K_S", base=GgmlType.Q3_K, file_type=11),
         Target(name="Q2_K", base=GgmlType.Q2_K, file_type=10),
+        Target(name="Q2_K_S", base=GgmlType.Q2_K, file_type=21, needs_importance=True),
     )
 }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelvault import fsio
+from modelvault.app.quality import quality_warnings
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
 from modelvault.conversion import find_converter, run_converter
@@ -17,7 +18,13 @@ from modelvault.core.progress import Progress
 from modelvault.core.protocol import Advanced, Planned, Produced, Request, SourceFile, Warned
 from modelvault.errors import ArtifactNotFound, BadOption, BadPath, ConverterCrashed
 
+_FLOATS = ("F32", "F16", "BF16")
+"""Types that no importance matrix changes."""
+
 _CARRIED = ("license", "licence", "notice", "readme.md", "use_policy", "copying")
+
+_SINGLE = ("awq", "fp8")
+"""Converters with a single type, which bears their name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,18 +33,19 @@ class Target:
 
     converter: str
     type: str
-    """Empty for converters with a single output."""
+    """As the field spells it; also the variant's name."""
 
     @classmethod
     def parse(cls, text: str) -> "Target":
-        """Return the target written ``gguf:Q4_K_M``.
+        """Return the target written ``gguf:Q4_K_M``, or ``awq`` where there is one type.
 
         Raises:
             BadOption: The text is not ``CONVERTER:TYPE``.
         """
+        text = f"{text}:{text}" if text.lower() in _SINGLE else text
         converter, _, type_ = text.partition(":")
         if not is_variant(converter) or not is_variant(type_):
-            raise BadOption(f"--to {text}: not a target", hint="write --to gguf:Q4_K_M")
+            raise BadOption(f"--to {text}: not a target", hint="write --to gguf:Q4_K_M, or --to fp8")
         return cls(converter=converter.lower(), type=type_.upper())
 
 
@@ -49,6 +57,16 @@ class ConvertOptions:
     """Worker threads; 0 for one per core."""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Converter options, such as ``pre_tokenizer``."""
+    imatrix: Path | None = None
+    """Importance matrix as llama.cpp writes it."""
+
+    def encode(self) -> dict[str, str]:
+        """Return the options as the converter reads them.
+
+        Raises:
+            BadOption: A file that is named is not there.
+        """
+        return {**self.parameters, **_file_option("imatrix", self.imatrix)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +78,14 @@ class Converted:
     skipped: tuple[Artifact, ...]
     """Variants that the vault already holds."""
     warnings: tuple[str, ...]
+
+
+def _file_option(name: str, path: Path | None) -> dict[str, str]:
+    if path is None:
+        return {}
+    if not path.is_file():
+        raise BadOption(f"--{name.replace('_', '-')} {path}: there is no such file")
+    return {name: str(path.absolute())}
 
 
 def plan_conversion(
@@ -91,6 +117,7 @@ def convert(
     """Convert an artefact and record each result with its lineage.
 
     A target that the vault already holds, made from the same parent, is not made again.
+    With another importance matrix it is made anew.
     Results are recorded one by one: what is finished when a later target fails stays.
 
     Raises:
@@ -99,10 +126,12 @@ def convert(
         StorageError: The disk is full or refuses.
     """
     parent = vault.catalog.find(reference).artifact
-    held = {item.type: found for item in targets if (found := _existing(vault, parent, item))}
+    weights = _digest(options.imatrix)
+    found = {item.type: _existing(vault, parent, item, weights) for item in targets}
+    held = {type_: artifact for type_, artifact in found.items() if artifact}
     wanted = [target for target in targets if target.type not in held]
     made: list[Artifact] = []
-    warnings: list[str] = []
+    warnings = quality_warnings(parent, [target.type for target in wanted])
     with vault.store.writing():
         for converter, types in _by_converter(wanted).items():
             command = find_converter(converter)
@@ -123,14 +152,26 @@ def _by_converter(targets: Sequence[Target]) -> dict[str, tuple[str, ...]]:
     return {converter: tuple(types) for converter, types in grouped.items()}
 
 
-def _existing(vault: Vault, parent: Artifact, target: Target) -> Artifact | None:
+def _digest(imatrix: Path | None) -> str:
+    """Return what the lineage says of a run with this importance matrix."""
+    if imatrix is None or not imatrix.is_file():
+        return ""
+    with open(imatrix, "rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _existing(vault: Vault, parent: Artifact, target: Target, weights: str) -> Artifact | None:
+    """Return the variant that a conversion would make again, if the vault holds it."""
     reference = Reference(model=parent.model, revision=parent.revision, variant=target.type)
     try:
         found = vault.catalog.find(reference).artifact
     except ArtifactNotFound:
         return None
     origin = found.origin
-    same = isinstance(origin, ConversionOrigin) and origin.parent == parent.digest
+    if not isinstance(origin, ConversionOrigin) or origin.parent != parent.digest:
+        return None
+    weighted = target.type not in _FLOATS
+    same = not weighted or origin.parameters.get("imatrix", "") == weights
     return found if same else None
 
 
@@ -172,7 +213,7 @@ def _request(
         output=str(folder),
         plan_only=plan_only,
         threads=options.threads,
-        options=options.parameters,
+        options=options.encode(),
     )
 
 

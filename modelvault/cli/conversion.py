@@ -1,5 +1,6 @@
 """``modelvault convert``."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,10 @@ def _convert(
         str | None,
         typer.Option("--pre-tokenizer", help="Name for the runtime, where none is recognised."),
     ] = None,
+    imatrix: Annotated[
+        Path | None,
+        typer.Option("--imatrix", help="Importance matrix (GGUF) that guides the quantisation."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Plan everything, write nothing.")
     ] = False,
@@ -38,7 +43,7 @@ def _convert(
 
     targets = [Target.parse(item) for item in to]
     parameters = {"pre_tokenizer": pre_tokenizer} if pre_tokenizer else {}
-    options = ConvertOptions(threads=threads, parameters=parameters)
+    options = ConvertOptions(threads=threads, parameters=parameters, imatrix=imatrix)
     if dry_run:
         with session.open_vault() as vault:
             plans = plan_conversion(vault, Reference.parse(reference), targets, options)

@@ -1,0 +1,192 @@
+"""Importance matrices: what they do to the bytes, and what is refused about them."""
+
+import ctypes
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from converters.gguf.quantize import quantizer
+from converters.gguf.types import GgmlType
+from modelvault.core.protocol import Produced
+from modelvault.errors import BadOption, MalformedWeights, UnsupportedTarget
+from tests.gguf.running import convert, make_request, plan, run, warnings
+from tests.support import tinygguf
+from tests.support.imatrix import Entries, Floats, measured, write_imatrix
+from tests.support.tinymodel import Kind
+
+TYPES = ("Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_L", "Q3_K_S", "Q2_K", "Q2_K_S")
+BLOCKS_OF_32 = ("IQ4_XS", "IQ4_NL", "Q4_0", "Q5_0", "Q8_0")
+
+
+def read(path: Path) -> dict[str, gguf.gguf_reader.ReaderTensor]:
+    """Return the tensors of a file by name."""
+    return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+
+
+@pytest.fixture(scope="module")
+def source(tiny: Callable[[Kind], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the tiny model in full precision."""
+    return convert(tiny("bpe"), "F32", tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture
+def entries(source: Path) -> Entries:
+    """Return an entry for every block weight of the tiny model."""
+    return measured(
+        {
+            name: (1, int(tensor.shape[0]))
+            for name, tensor in read(source).items()
+            if name.startswith("blk.") and len(tensor.shape) == 2
+        }
+    )
+
+
+def referee(rows: Floats, type_: GgmlType, weights: Floats | None) -> bytes:
+    """Return what ggml's own quantiser makes of rows."""
+    library = quantizer()._quantize
+    result = np.empty(len(rows) * type_.row_bytes(rows.shape[1]), dtype=np.uint8)
+    rows = np.ascontiguousarray(rows)
+    pointer = None if weights is None else weights.ctypes.data_as(ctypes.c_void_p)
+    library(type_.number, rows.ctypes.data, result.ctypes.data, 0, *rows.shape, pointer)
+    return result.tobytes()
+
+
+@pytest.mark.parametrize("target", [*TYPES, *BLOCKS_OF_32])
+def test_weighted_bytes_are_those_of_ggml(
+    tiny: Callable[[Kind], Path], source: Path, entries: Entries, tmp_path: Path, target: str
+) -> None:
+    """Each tensor is quantised with the mean of its squared inputs, as llama.cpp does."""
+    imatrix = write_imatrix(tmp_path / "imatrix.gguf", entries)
+    made = read(convert(tiny("bpe"), target, tmp_path / "out", imatrix=str(imatrix)))
+    for name, tensor in read(source).items():
+        type_ = GgmlType[made[name].tensor_type.name]
+        if not type_.is_quantized:
+            continue
+        weights = None
+        if name in entries:
+            sums, counts = entries[name]
+            weights = (sums / counts[:, None])[0]
+        expected = referee(tensor.data.astype(np.float32), type_, weights)
+        assert made[name].data.tobytes() == expected, name
+
+
+def test_matrix_changes_the_result(
+    tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path
+) -> None:
+    """Negative control: the same type without the matrix gives other bytes."""
+    imatrix = write_imatrix(tmp_path / "imatrix.gguf", entries)
+    plain = read(convert(tiny("bpe"), "Q4_K_M", tmp_path / "plain"))
+    weighted = read(convert(tiny("bpe"), "Q4_K_M", tmp_path / "weighted", imatrix=str(imatrix)))
+    name = "blk.0.ffn_up.weight"
+    assert plain[name].data.tobytes() != weighted[name].data.tobytes()
+    assert plain["output.weight"].data.tobytes() == weighted["output.weight"].data.tobytes()
+
+
+def test_lineage_names_the_matrix_where_it_was_used(
+    tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path
+) -> None:
+    """Digest and chunks stand in the parameters of quantised types, and of no others."""
+    imatrix = write_imatrix(tmp_path / "imatrix.gguf", entries, chunks=42)
+    request = make_request(
+        tiny("bpe"), ["F16", "Q4_K_M"], tmp_path / "out", options={"imatrix": str(imatrix)}
+    )
+    full, four = [event for event in run(request) if isinstance(event, Produced)]
+    digest = hashlib.sha256(imatrix.read_bytes()).hexdigest()
+    assert four.parameters["imatrix"] == f"sha256:{digest}"
+    assert four.parameters["imatrix_chunks"] == "42"
+    assert "imatrix" not in full.parameters
+
+
+def test_missing_tensors_are_reported(
+    tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path
+) -> None:
+    """A gap does not stop the conversion, but nobody has to guess about it."""
+    del entries["blk.1.ffn_up.weight"]
+    imatrix = write_imatrix(tmp_path / "imatrix.gguf", entries)
+    (warning,) = warnings(plan(tiny("bpe"), "Q4_K_M", imatrix=str(imatrix)))
+    assert "nothing of 1 tensors" in warning
+    assert "blk.1.ffn_up.weight" in warning
+
+
+def test_type_that_demands_a_matrix_is_refused_without(
+    tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path
+) -> None:
+    """Q2_K_S without a matrix, or with one that has gaps, would be garbage."""
+    with pytest.raises(UnsupportedTarget, match="importance matrix") as caught:
+        plan(tiny("bpe"), "Q2_K_S")
+    assert "--imatrix" in caught.value.hint
+    del entries["blk.0.attn_q.weight"]
+    imatrix = write_imatrix(tmp_path / "imatrix.gguf", entries)
+    with pytest.raises(UnsupportedTarget, match=r"blk\.0\.attn_q"):
+        plan(tiny("bpe"), "Q2_K_S", imatrix=str(imatrix))
+
+
+def test_matrix_of_another_model_is_refused(
+    tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path
+) -> None:
+    """A different width shows before a byte is written."""
+    entries |= measured({"blk.0.attn_q.weight": (1, 512)})
+    imatrix = write_imatrix(tmp_path / "imatrix.gguf", entries)
+    with pytest.raises(BadOption, match="of another model"):
+        plan(tiny("bpe"), "Q4_K_M", imatrix=str(imatrix))
+
+
+def test_matrix_of_experts_is_refused_for_a_dense_model(
+    tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path
+) -> None:
+    """The number of matrices counts, too."""
+    entries |= measured({"blk.0.ffn_up.weight": (8, 256)})
+    imatrix = write_imatrix(tmp_path / "imatrix.gguf", entries)
+    with pytest.raises(BadOption, match="8 x 256"):
+        plan(tiny("bpe"), "Q4_K_M", imatrix=str(imatrix))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0])
+def test_attack_with_impossible_sums_is_refused(
+    tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path, value: float
+) -> None:
+    """NaN, infinity and negative squares never reach the search for scales."""
+    entries["blk.0.ffn_up.weight"][0][0, 3] = value
+    imatrix = write_imatrix(tmp_path / "imatrix.gguf", entries)
+    with pytest.raises(MalformedWeights, match=r"blk\.0\.ffn_up"):
+        plan(tiny("bpe"), "Q4_K_M", imatrix=str(imatrix))
+
+
+def test_old_format_is_refused_with_the_way_out(
+    tiny: Callable[[Kind], Path], tmp_path: Path
+) -> None:
+    """The binary format before GGUF is named, and how to turn it into the new one."""
+    old = tmp_path / "imatrix.dat"
+    old.write_bytes(b"\x0e\0\0\0\x13\0\0\0blk.0.ffn_up.weight\x07\0\0\0")
+    with pytest.raises(BadOption, match=r"\.dat") as caught:
+        plan(tiny("bpe"), "Q4_K_M", imatrix=str(old))
+    assert "llama-imatrix" in caught.value.hint
+
+
+def test_model_instead_of_a_matrix_is_refused(tiny: Callable[[Kind], Path], source: Path) -> None:
+    """A GGUF that is a model is told from an importance matrix."""
+    with pytest.raises(BadOption, match="'llama'"):
+        plan(tiny("bpe"), "Q4_K_M", imatrix=str(source))
+
+
+def test_sums_without_counts_are_refused(tiny: Callable[[Kind], Path], tmp_path: Path) -> None:
+    """Half an entry is no entry."""
+    path = tmp_path / "half.gguf"
+    tensors = [tinygguf.tensor("blk.0.ffn_up.weight.in_sum2", [64], 0, 0)]
+    path.write_bytes(tinygguf.gguf([], tensors, data=bytes(256)))
+    with pytest.raises(MalformedWeights, match="no matching counts"):
+        plan(tiny("bpe"), "Q4_K_M", imatrix=str(path))
+
+
+def test_attack_with_sums_beyond_the_file_is_refused(
+    tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path
+) -> None:
+    """A truncated file is refused by its header, before a value is read."""
+    imatrix = write_imatrix(tmp_path / "imatrix.gguf", entries)
+    imatrix.write_bytes(imatrix.read_bytes()[:-64])
+    with pytest.raises(MalformedWeights, match="beyond the end"):
+        plan(tiny("bpe"), "Q4_K_M", imatrix=str(imatrix))
