@@ -1,9 +1,10 @@
 """Turn float32 rows into the bytes of a tensor type.
 
-F32, F16 and BF16 are numpy's work. Block types go through ``ggml_quantize_chunk`` of the
-shared library inside the xllamacpp package: the code that llama.cpp's own quantiser runs, so
-the bytes are the same. The export is not a documented interface: the symbols and the block
-layouts are probed when the library is opened, and a missing one is said clearly.
+F32, F16 and BF16 are numpy's work. K types and Q8_0 go through our own kernel where it was
+built; all other block types, and these where it was not, through ``ggml_quantize_chunk`` of the
+shared library inside the xllamacpp package: the code that llama.cpp's own quantiser runs. The
+bytes are the same either way. ggml's export is not a documented interface: the symbols and the
+block layouts are probed when the library is opened, and a missing one is said clearly.
 
 ctypes releases the interpreter's lock during a call; every call works on its own rows.
 """
@@ -11,6 +12,7 @@ ctypes releases the interpreter's lock during a call; every call works on its ow
 import ctypes
 import functools
 import importlib.util
+from collections.abc import Collection
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from converters.gguf import kernel
 from converters.gguf.tensors import Floats
 from converters.gguf.types import GgmlType
 from modelvault.errors import ConverterMissing, MalformedWeights, UnsupportedTarget
@@ -29,6 +32,13 @@ _LARGEST_F16 = 65504.0
 _LARGEST_BLOCK = 1e6
 """Largest weight of a block type. Scales are half precision, and the search for them multiplies
 weights four times over: far beyond this it overflows and leaves zeros without a word."""
+
+
+_SCALES = {
+    GgmlType.Q8_0: (0,), GgmlType.Q2_K: (80, 82), GgmlType.Q3_K: (108,), GgmlType.Q4_K: (0, 2),
+    GgmlType.Q5_K: (0, 2), GgmlType.Q6_K: (208,),
+}  # fmt: skip
+"""Where the half-precision scales of a block stand, in bytes: the kernel's types."""
 
 
 class Quantizer:
@@ -82,11 +92,9 @@ class Quantizer:
                 finite; None for all alike.
 
         Raises:
-            MalformedWeights: The weights are absurdly large for a block.
+            MalformedWeights: A scale does not fit its half-precision place.
             ConverterMissing: The library wrote something else than a tensor of this type.
         """
-        if max(rows.max(), -rows.min()) > _LARGEST_BLOCK:
-            raise _too_large(type_, name)
         count, columns = rows.shape
         result = np.empty(count * type_.row_bytes(columns), dtype=np.uint8)
         weights = None if importance is None else importance.ctypes.data
@@ -134,7 +142,42 @@ def encode(
             return to_bfloat16(rows, name)
         case GgmlType.F16:
             return _to_float16(rows, name)
-    return quantizer().encode(rows, type_, name, importance)
+    if max(rows.max(), -rows.min()) > _LARGEST_BLOCK:
+        raise _too_large(type_, name)
+    own = _own(type_)
+    if own is None:
+        return quantizer().encode(rows, type_, name, importance)
+    result = own.quantize(rows, "F32", type_.number, importance)
+    blocks = result.reshape(-1, type_.value.size)
+    for place in _SCALES[type_]:
+        if ((blocks[:, place + 1] & 0x7C) == 0x7C).any():  # an exponent of ones: no number
+            raise _too_large(type_, name)
+    return result
+
+
+def prepare(types: Collection[GgmlType]) -> None:
+    """Open what encodes ``types``, so that a missing library is told before the first byte.
+
+    Raises:
+        ConverterMissing: ggml's library is missing or unfit, and needed.
+    """
+    if any(type_.is_quantized and _own(type_) is None for type_ in types):
+        quantizer()
+
+
+def quantizer_versions(types: Collection[GgmlType]) -> dict[str, str]:
+    """Return the name and version of what quantises ``types``; empty where nothing has to."""
+    found = {}
+    for own in [_own(type_) for type_ in types if type_.is_quantized]:
+        if own is None:
+            found[PACKAGE] = version(PACKAGE)
+        else:
+            found[kernel.NAME] = own.label
+    return found
+
+
+def _own(type_: GgmlType) -> kernel.Kernel | None:
+    return kernel.find_kernel() if type_ in _SCALES else None
 
 
 @functools.cache

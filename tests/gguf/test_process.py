@@ -14,6 +14,8 @@ import pytest
 from converters.gguf.__main__ import serve
 from converters.gguf.convert import convert
 from converters.gguf.families import find_family
+from converters.gguf.quantize import quantizer_versions
+from converters.gguf.types import GgmlType
 from modelvault.core.protocol import Advanced, Event, Failed, Planned, Produced, parse_event
 from modelvault.errors import ConverterCrashed, NoSpace, PermissionRefused, StorageError
 from tests.gguf.running import edit_json, make_request, plan, run
@@ -49,7 +51,7 @@ def test_process_plans_advances_and_produces(tiny: Callable[[Kind], Path], tmp_p
     assert {event.target for event in events if isinstance(event, Advanced)} == {"Q8_0", "F16"}
     assert produced[0].format == "gguf"
     assert produced[0].quantization == "Q8_0"
-    assert set(produced[0].tools) == {"numpy", "xllamacpp"}
+    assert set(produced[0].tools) == {"numpy", *quantizer_versions({GgmlType.Q8_0})}
     assert set(produced[1].tools) == {"numpy"}
     assert produced[0].parameters["pre_tokenizer"] == "llama-bpe"
 

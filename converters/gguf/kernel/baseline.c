@@ -1,0 +1,4 @@
+/* For any processor: four lanes, which SSE2 and NEON have. */
+#define LANES 4
+#define QUANTIZE quantize_baseline
+#include "blocks.h"
