@@ -1,0 +1,119 @@
+"""What is known of a model before its first weight is read, checked."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from converters.awq.families import Family, find_family
+from converters.awq.source import Source, Stored, Weights
+from converters.awq.writer import write_file
+from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
+
+_MOST_LAYERS = 1024
+_WIDEST = 1 << 20
+_DROPPED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A checkpoint with its configuration."""
+
+    source: Source
+    weights: Weights
+    config: dict[str, Any]
+    family: Family
+    layers: int
+    hidden: int
+    """Width of the model."""
+
+    @classmethod
+    def open(cls, source: Source, weights: Weights, target: str) -> "Model":
+        """Return the model, checked for a target.
+
+        Args:
+            source: Its files.
+            weights: Its open weights.
+            target: ``AWQ`` or ``FP8``.
+
+        Raises:
+            UnsupportedArchitecture: No known family, or not for this target.
+            UnsupportedSource: Already quantised, or an unusable configuration.
+            SourceIncomplete: Linears are missing.
+            MalformedWeights: A linear is no matrix.
+        """
+        config = source.object("config.json")
+        if "quantization_config" in config or "compression_config" in config:
+            raise UnsupportedSource(
+                "the model is already quantised",
+                hint="convert the publisher's 16-bit model instead",
+            )
+        names = config.get("architectures")
+        architecture = names[0] if isinstance(names, list) and names else ""
+        model = cls(
+            source=source,
+            weights=weights,
+            config=config,
+            family=find_family(str(architecture), target),
+            layers=_dimension(config, "num_hidden_layers", _MOST_LAYERS),
+            hidden=_dimension(config, "hidden_size", _WIDEST),
+        )
+        model._check_linears()
+        return model
+
+    def linears(self) -> Iterator[str]:
+        """Yield the names of the weights to quantise, layer by layer."""
+        for layer in range(self.layers):
+            for linear in self.family.linears:
+                yield f"model.layers.{layer}.{linear}.weight"
+
+    def tensors(self) -> Iterator[Stored]:
+        """Yield the tensors that a checkpoint of this model holds, sorted by name."""
+        for name, stored in sorted(self.weights.tensors.items()):
+            if not _DROPPED.fullmatch(name):
+                yield stored
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+        return sum(stored.count for stored in self.tensors())
+
+    def _check_linears(self) -> None:
+        held = self.weights.tensors
+        missing = [name for name in self.linears() if name not in held]
+        if missing:
+            raise SourceIncomplete(
+                f"{len(missing)} weights are missing: {missing[0]} …",
+                hint="pull the whole model again; a fused layout is not supported",
+                issues=missing[:100],
+            )
+        for name in self.linears():
+            if len(held[name].shape) != 2 or not held[name].count:
+                raise MalformedWeights(f"{name}: a matrix is expected, not {held[name].shape}")
+
+
+def write_side_files(model: Model, folder: Path, changes: dict[str, Any]) -> tuple[str, ...]:
+    """Write ``config.json`` with ``changes``, and copy the tokenizer's and chat's files.
+
+    Returns:
+        Their names.
+    """
+    config = {**model.config, **changes}
+    write_file(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False).encode())
+    names = ["config.json"]
+    for file in model.source.side_files():
+        write_file(folder / file.path, model.source.read(file.path))
+        names.append(file.path)
+    return tuple(names)
+
+
+def _dimension(config: dict[str, Any], key: str, most: int) -> int:
+    value = config.get(key)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= most:
+        raise UnsupportedSource(
+            f"config.json: '{key}' is {value!r:.40}, not a number from 1 to {most}",
+            hint="compare the file with the one on the Hub",
+        )
+    return value

@@ -1,0 +1,242 @@
+"""The model to convert: small files with bounds, weights tensor by tensor or by rows.
+
+Weight files are mapped, so that reading a tensor costs no more memory than the tensor,
+and what was read is given back by the kernel when memory is short.
+
+Source: https://github.com/huggingface/safetensors#format
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from modelvault.core.protocol import SourceFile
+from modelvault.errors import (
+    MalformedRecord,
+    MalformedWeights,
+    SizeMismatch,
+    SourceIncomplete,
+    UnsupportedSource,
+)
+
+INDEX = "model.safetensors.index.json"
+_SINGLE = "model.safetensors"
+_MIB = 1024 * 1024
+_LIMIT = 16 * _MIB
+_LIMITS = {"tokenizer.json": 256 * _MIB, "tokenizer.model": 64 * _MIB, INDEX: 64 * _MIB}
+_BLOCK = 32 * _MIB
+"""Bytes of a tensor that are held at once where it is streamed."""
+
+DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
+"""Types of weights that are read."""
+
+_SIDE_FILES = re.compile(
+    r"tokenizer[\w.-]*\.(json|model)|vocab\.(json|txt)|merges\.txt|special_tokens_map\.json"
+    r"|added_tokens\.json|generation_config\.json|chat_template\.(json|jinja)|tekken\.json"
+    r"|spiece\.model|[\w.-]+\.tiktoken"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """One tensor of the source."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    path: str
+    """File that holds it."""
+
+    @property
+    def count(self) -> int:
+        """Number of weights."""
+        return prod(self.shape)
+
+
+class Source:
+    """The files of one model, by their path inside it."""
+
+    def __init__(self, files: tuple[SourceFile, ...]) -> None:
+        """Take the files of a request."""
+        self._files = {file.path: file for file in files}
+
+    def side_files(self) -> Iterator[SourceFile]:
+        """Yield what a server needs beside weights and ``config.json``."""
+        for path, file in sorted(self._files.items()):
+            if _SIDE_FILES.fullmatch(path):
+                yield file
+
+    def read(self, path: str) -> bytes:
+        """Return a small file's bytes.
+
+        Raises:
+            SourceIncomplete: The model has no such file.
+            SizeMismatch: Its length is not what the manifest promises.
+            UnsupportedSource: It is larger than any real file of its name.
+        """
+        file = self._file(path)
+        limit = _LIMITS.get(path, _LIMIT)
+        if file.size > limit:
+            raise UnsupportedSource(f"{path} takes {file.size} bytes, more than {limit}")
+        with open(file.location, "rb") as stream:
+            data = stream.read(file.size + 1)
+        if len(data) != file.size:
+            raise _wrong_size(file)
+        return data
+
+    def object(self, path: str) -> dict[str, Any]:
+        """Return the JSON object in a small file.
+
+        Raises:
+            MalformedRecord: Not a JSON object.
+            SourceIncomplete: The model has no such file.
+            SizeMismatch: Its length is not what the manifest promises.
+            UnsupportedSource: It is larger than any real file of its name.
+        """
+        try:
+            value = json.loads(self.read(path))
+        except (ValueError, RecursionError) as error:
+            raise MalformedRecord(f"{path} is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise MalformedRecord(f"{path} holds no JSON object")
+        return value
+
+    def weights(self, stack: ExitStack) -> "Weights":
+        """Return the weights, open until the stack is closed.
+
+        Raises:
+            SourceIncomplete: Files or tensors are missing.
+            MalformedWeights: A file is malformed, or a tensor is in two files.
+            UnsupportedSource: There are no safetensors weights, or of an unreadable type.
+        """
+        index = self._index()
+        paths = sorted(set(index.values())) if index else [_SINGLE]
+        missing = [path for path in paths if path not in self._files]
+        if missing == [_SINGLE] and not index:
+            raise UnsupportedSource(
+                f"the model has neither {_SINGLE} nor {INDEX}",
+                hint="pull a revision with safetensors files, without --exclude for them",
+            )
+        if missing:
+            raise SourceIncomplete(
+                f"{len(missing)} of {len(paths)} weight files are missing: {missing[0]} …",
+                hint="pull the model again without --exclude patterns for its weights",
+                issues=[f"{path} is missing" for path in missing[:100]],
+            )
+        weights = Weights([self._file(path) for path in paths], stack)
+        lost = [name for name, path in index.items() if not weights.is_in(name, path)]
+        if lost:
+            raise SourceIncomplete(
+                f"{INDEX} names {len(lost)} tensors that are not where it says: {lost[0]:.200}",
+                hint="pull the model again: index and shards are of different revisions",
+                issues=lost[:100],
+            )
+        return weights
+
+    def _file(self, path: str) -> SourceFile:
+        if path not in self._files:
+            raise SourceIncomplete(
+                f"the model has no {path}",
+                hint="pull the model again without patterns that leave it out",
+            )
+        return self._files[path]
+
+    def _index(self) -> Mapping[str, str]:
+        """Return tensor → file from the index; empty when there is none."""
+        if INDEX not in self._files:
+            return {}
+        places = self.object(INDEX).get("weight_map")
+        if not isinstance(places, dict) or not all(
+            isinstance(path, str) and path == os.path.basename(path) for path in places.values()
+        ):
+            raise MalformedWeights(f"{INDEX} holds no proper weight_map")
+        return places
+
+
+class Weights:
+    """Open weight files; tensors by their name."""
+
+    def __init__(self, files: list[SourceFile], stack: ExitStack) -> None:
+        """Open the files and read their headers; see ``Source.weights``."""
+        self._open: dict[str, Any] = {}
+        self.tensors: dict[str, Stored] = {}
+        for file in files:
+            if os.stat(file.location).st_size != file.size:
+                raise _wrong_size(file)
+            try:
+                opened = stack.enter_context(safe_open(file.location, framework="pt"))
+                self._open[file.path] = opened
+                for name in opened.keys():  # noqa: SIM118 (not a mapping)
+                    self._add(name, file.path, opened.get_slice(name))
+            except SafetensorError as error:
+                raise MalformedWeights(
+                    f"{file.path}: {error}",
+                    hint="run 'modelvault verify', then pull the model again",
+                ) from error
+        foreign = sorted({item.dtype for item in self.tensors.values()} - DTYPES.keys())
+        if foreign:
+            raise UnsupportedSource(
+                f"the weights are of type {', '.join(foreign)}: already quantised?",
+                hint="convert the publisher's 16-bit model instead",
+            )
+
+    def is_in(self, name: str, path: str) -> bool:
+        """Return whether the tensor ``name`` is held by the file ``path``."""
+        return name in self.tensors and self.tensors[name].path == path
+
+    def read(self, name: str) -> torch.Tensor:
+        """Return a whole tensor as stored.
+
+        Raises:
+            MalformedWeights: It holds NaN or infinity.
+        """
+        value: torch.Tensor = self._open[self.tensors[name].path].get_tensor(name)
+        return _finite(value, name)
+
+    def blocks(self, name: str) -> Iterator[torch.Tensor]:
+        """Yield a tensor in blocks of rows, as stored; their concatenation is the tensor.
+
+        Raises:
+            MalformedWeights: It holds NaN or infinity.
+        """
+        stored = self.tensors[name]
+        if len(stored.shape) < 2 or stored.count * 4 <= _BLOCK:
+            yield self.read(name)
+            return
+        part = self._open[stored.path].get_slice(name)
+        step = max(1, _BLOCK * stored.shape[0] // (stored.count * 4))
+        for start in range(0, stored.shape[0], step):
+            yield _finite(part[start : start + step], name)
+
+    def _add(self, name: str, path: str, part: Any) -> None:
+        if name in self.tensors:
+            raise MalformedWeights(
+                f"tensor '{name:.200}' is in {self.tensors[name].path} and in {path}"
+            )
+        self.tensors[name] = Stored(
+            name=name, dtype=str(part.get_dtype()), shape=tuple(part.get_shape()), path=path
+        )
+
+
+def _finite(value: torch.Tensor, name: str) -> torch.Tensor:
+    if not bool(torch.isfinite(value).all()):
+        raise MalformedWeights(
+            f"tensor '{name:.200}' holds NaN or infinity",
+            hint="the checkpoint itself is broken: ask its publisher, or use another revision",
+        )
+    return value
+
+
+def _wrong_size(file: SourceFile) -> SizeMismatch:
+    return SizeMismatch(
+        f"{file.path} is not {file.size} bytes long",
+        hint="run 'modelvault verify', then pull the model again",
+    )

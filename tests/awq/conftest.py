@@ -1,0 +1,24 @@
+"""Models trained once a session."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.trainedmodel import Family, train_model
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Family], Path]:
+    """Return the maker of trained models; a test copies what it changes."""
+    made: dict[Family, Path] = {}
+
+    def get(family: Family = "llama") -> Path:
+        if family not in made:
+            folder = tmp_path_factory.mktemp("trained") / family
+            steps = 120 if family in ("llama", "mistral", "qwen2", "qwen3") else 40
+            train_model(folder, family=family, steps=steps, tied=family == "gemma2")
+            made[family] = folder
+        return made[family]
+
+    return get
