@@ -8,6 +8,9 @@ from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact
 from modelvault.errors import BadOption, CatalogDamaged
 
+PART = "part"
+"""Detail of a pull's event that asked for a part of an artefact only."""
+
 _LONGEST = 3000
 """Characters of patterns that one event can hold."""
 
@@ -58,7 +61,8 @@ def recall_filters(vault: Vault, artifact: Artifact) -> Filters:
     """
     found: Mapping[str, str] = {}
     for event in vault.catalog.history(artifact.label):
-        if event.verb == "pull" and event.details.get("artifact") == str(artifact.digest):
+        its_own = event.details.get("artifact") == str(artifact.digest)
+        if event.verb == "pull" and its_own and PART not in event.details:
             found = event.details
     try:
         return Filters.parse(found)

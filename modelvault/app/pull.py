@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modelvault import fsio
-from modelvault.app.filters import Filters
+from modelvault.app.filters import PART, Filters
 from modelvault.app.supersede import contains, drop_records, find_siblings, supersede
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
@@ -178,7 +178,7 @@ def record(vault: Vault, plan: PullPlan, digests: Mapping[str, Digest]) -> Pulle
     new = vault.catalog.add_artifact(
         artifact,
         manifest,
-        event=_event(plan, artifact),
+        event=_event(plan, artifact, part=len(manifest.files) > len(plan.selection.chosen)),
         requested=origin.requested if isinstance(origin, HubOrigin) else None,
     )
     gone = supersede(vault, artifact, manifest)
@@ -282,7 +282,7 @@ def _warnings(files: Sequence[OfferedFile]) -> list[str]:
     return warnings
 
 
-def _event(plan: PullPlan, artifact: Artifact) -> Event:
+def _event(plan: PullPlan, artifact: Artifact, *, part: bool) -> Event:
     details = {
         "artifact": str(artifact.digest),
         "revision": artifact.revision,
@@ -290,6 +290,7 @@ def _event(plan: PullPlan, artifact: Artifact) -> Event:
         "bytes": str(plan.size),
         "left_out": str(len(plan.selection.left_out)),
         **plan.filters.details(),
+        **({PART: "yes"} if part else {}),
     }
     origin = plan.offer.origin
     if isinstance(origin, HubOrigin):

@@ -3,12 +3,16 @@
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelvault import fsio
 from modelvault.core.names import ModelName, Reference, is_revision
 from modelvault.core.repository import dataset_name
 from modelvault.errors import BadOption, NotFound
 from modelvault.sources.source import Source
+
+if TYPE_CHECKING:
+    from modelvault.sources.huggingface import HubSource
 
 _DATASETS = "datasets/"
 _LONGEST_TOKEN = 4096
@@ -61,9 +65,6 @@ def _folder(text: str, options: SourceOptions) -> Source:
 
 
 def _hub(text: str, options: SourceOptions) -> Source:
-    from modelvault.sources.huggingface import HubSource
-    from modelvault.sources.pace import parse_rate
-
     reference = parse_hub_reference(text, dataset=options.dataset)
     if reference.variant:
         raise BadOption(
@@ -75,10 +76,31 @@ def _hub(text: str, options: SourceOptions) -> Source:
     revision = options.revision or reference.revision
     if revision is not None and not is_revision(revision):
         raise BadOption(f"--revision {revision!r}: not a branch, tag or commit")
+    return hub_source(reference.model, revision, options.endpoint, options)
+
+
+def hub_source(
+    model: ModelName, revision: str | None, endpoint: str | None, options: SourceOptions
+) -> "HubSource":
+    """Return one repository of a Hub as a source.
+
+    Args:
+        model: Its name in a vault.
+        revision: Branch, tag or commit; None for the default branch.
+        endpoint: Base URL of the Hub or mirror; None for the environment's.
+        options: Token, connections, rate and certificates; the rest is not looked at.
+
+    Raises:
+        BadOption: The endpoint, the rate or the token file cannot be used.
+        BadConfiguration: The token cannot be sent.
+    """
+    from modelvault.sources.huggingface import HubSource
+    from modelvault.sources.pace import parse_rate
+
     return HubSource(
-        reference.model,
+        model,
         revision,
-        endpoint=options.endpoint,
+        endpoint=endpoint,
         token=_read_token(options.token_file) if options.token_file else None,
         connections=options.connections or _DEFAULT_CONNECTIONS,
         limit_rate=parse_rate(options.limit_rate) if options.limit_rate else None,

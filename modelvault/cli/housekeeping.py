@@ -11,10 +11,13 @@ from modelvault.cli.completion import (
     ReferencesArgument,
 )
 from modelvault.cli.session import Session, command
+from modelvault.cli.upstream import upstream_document, upstream_lines
 from modelvault.core.names import Reference
 
 if TYPE_CHECKING:
     from modelvault.app.housekeeping import Shown
+    from modelvault.app.upstream import Upstream
+    from modelvault.app.vault import Vault
     from modelvault.catalog.values import ListingRow, RecordedEvent
     from modelvault.core.artifact import Artifact
 
@@ -158,28 +161,49 @@ def _origin_facts(artifact: "Artifact") -> list[tuple[str, str]]:
             ]
 
 
-def _verify(session: Session, references: ReferencesArgument = None) -> None:
+def _verify(
+    session: Session,
+    references: ReferencesArgument = None,
+    *,
+    upstream: Annotated[
+        bool,
+        typer.Option("--upstream", help="Also compare with what the Hub offers now."),
+    ] = False,
+) -> None:
     """Re-hash everything the vault holds, or the artefacts named, and the event log."""
     from modelvault.app.verify import verify
 
     parsed = [Reference.parse(item) for item in references or ()]
-    with session.open_vault() as vault, session.progress() as progress:
-        found = verify(vault, parsed, progress)
+    with session.open_vault() as vault:
+        with session.progress() as progress:
+            found = verify(vault, parsed, progress)
+        compared = _compare(session, vault, parsed) if upstream else []
     log = "" if found.events is None else f"; {text.count(found.events, 'event')} in the log"
-    session.result(
-        {
-            "artifacts": [str(artifact.reference) for artifact in found.artifacts],
-            "blobs": found.blobs,
-            "size": found.size,
-            "events": found.events,
-        },
-        [
-            (
-                f"intact: {text.count(len(found.artifacts), 'artefact')}, "
-                f"{text.count(found.blobs, 'blob')}, {text.size(found.size)} re-hashed{log}"
-            )
-        ],
+    document = {
+        "artifacts": [str(artifact.reference) for artifact in found.artifacts],
+        "blobs": found.blobs,
+        "size": found.size,
+        "events": found.events,
+    }
+    if upstream:
+        document["upstream"] = [upstream_document(item) for item in compared]
+    intact = (
+        f"intact: {text.count(len(found.artifacts), 'artefact')}, "
+        f"{text.count(found.blobs, 'blob')}, {text.size(found.size)} re-hashed{log}"
     )
+    session.result(document, [intact, *upstream_lines(compared)])
+
+
+def _compare(session: Session, vault: "Vault", references: list[Reference]) -> "list[Upstream]":
+    from modelvault.app.sources import SourceOptions
+    from modelvault.app.upstream import State, compare_upstream
+
+    options = SourceOptions(ca_bundle=vault.config.ca_bundle)
+    compared = list(compare_upstream(vault, references, options))
+    for item in compared:
+        if item.state is State.UNKNOWN:
+            session.warn(f"{item.artifact.reference}: the Hub could not be asked: {item.reason}")
+    return compared
 
 
 def _remove(session: Session, reference: ReferenceArgument) -> None:

@@ -1,18 +1,15 @@
 """``modelvault pull``."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from modelvault.cli import text
-from modelvault.cli.pull_plan import left_out_lines, license_text, plan_document, plan_lines
+from modelvault.cli.pull_many import pull_update
+from modelvault.cli.pull_one import pull_one
 from modelvault.cli.session import Session, command
-from modelvault.errors import FetchError
-
-if TYPE_CHECKING:
-    from modelvault.app.pull import Pulled, PullPlan
-    from modelvault.sources.source import Sample, Source
+from modelvault.errors import BadOption
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +20,10 @@ def register(app: typer.Typer) -> None:
 def _pull(
     session: Session,
     *,
-    model: Annotated[str, typer.Argument(help="ORG/NAME on the Hub, or a FOLDER with --as.")],
+    model: Annotated[
+        str | None,
+        typer.Argument(help="ORG/NAME on the Hub, or a FOLDER with --as.", show_default=False),
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--as", help="ORG/NAME for a model from a folder.")
     ] = None,
@@ -60,71 +60,55 @@ def _pull(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be pulled, and stop.")
     ] = False,
+    update: Annotated[
+        bool,
+        typer.Option("--update", help="Follow the branch of REF, or of everything in the vault."),
+    ] = False,
 ) -> None:
-    """Bring a model into the vault, from the Hub or from a folder; resumes where it stopped."""
-    from modelvault.app.pull import plan_pull, pull
-    from modelvault.app.sources import SourceOptions, choose_source
+    """Bring models into the vault, from the Hub or from a folder; resumes where it stopped."""
+    from modelvault.app.sources import SourceOptions
 
-    layout, config = session.locate()
-    source = choose_source(
-        model,
-        SourceOptions(
-            name=name,
-            dataset=dataset,
-            revision=revision,
-            endpoint=endpoint or config.endpoint,
-            token_file=token_file,
-            connections=connections or config.connections,
-            limit_rate=limit_rate or config.limit_rate,
-            ca_bundle=ca_bundle or config.ca_bundle,
-        ),
+    _, config = session.locate()
+    options = SourceOptions(
+        name=name,
+        dataset=dataset,
+        revision=revision,
+        endpoint=endpoint or config.endpoint,
+        token_file=token_file,
+        connections=connections or config.connections,
+        limit_rate=limit_rate or config.limit_rate,
+        ca_bundle=ca_bundle or config.ca_bundle,
     )
-    plan = plan_pull(source, layout, include=include or (), exclude=exclude or ())
-    for warning in plan.warnings:
-        session.warn(warning)
-    if dry_run:
-        sample = _measure(session, source, plan)
-        session.result(plan_document(plan, sample), plan_lines(plan, sample))
-        return
-    for line in left_out_lines(plan):
-        session.note(line)
-    with session.open_vault(create=True) as vault, session.progress() as progress:
-        done = pull(vault, source, plan, progress)
-    _report(session, done)
-
-
-def _measure(session: Session, source: "Source", plan: "PullPlan") -> "Sample | None":
-    """Return how fast the missing files would come, as far as that can be found out."""
-    from modelvault.app.pull import measure
-
-    try:
-        return measure(source, plan)
-    except FetchError as error:
-        session.warn(f"the rate could not be measured: {error.message}")
-        return None
-
-
-def _report(session: Session, done: "Pulled") -> None:
-    plan, artifact = done.plan, done.artifact
-    for note in done.notes:
-        session.warn(note)
-    document = plan_document(plan) | {
-        "artifact": str(artifact.digest),
-        "manifest": str(artifact.manifest),
-        "new": done.new,
-        "replaced": [str(old.digest) for old in done.replaced],
+    single = {
+        "--as": name,
+        "--dataset": dataset,
+        "--revision": revision,
+        "--include": include,
+        "--exclude": exclude,
+        "--dry-run": dry_run,
     }
-    state = "pulled and verified" if done.new else "already here, verified"
-    session.result(
-        document,
-        [
-            (
-                f"{artifact.label} {state}: {text.count(len(plan.selection.chosen), 'file')}, "
-                f"{text.size(plan.size)}"
-            ),
-            f"  revision  {artifact.revision}",
-            f"  licence   {license_text(plan)}",
-            f"  artefact  {artifact.digest}",
-            *(f"  in place of {old.digest}, with fewer files" for old in done.replaced),
-        ],
-    )
+    if update:
+        _refuse("--update", {**single, "--endpoint": endpoint})
+        pull_update(session, model, options)
+    elif model is None:
+        raise BadOption("nothing to pull is named", hint="name ORG/NAME, or a FOLDER with --as")
+    else:
+        pull_one(
+            session,
+            model,
+            options,
+            include=include or (),
+            exclude=exclude or (),
+            dry_run=dry_run,
+        )
+
+
+def _refuse(mode: str, options: Mapping[str, object]) -> None:
+    """Refuse options that a mode would ignore.
+
+    Raises:
+        BadOption: One of them is given.
+    """
+    given = [option for option, value in options.items() if value]
+    if given:
+        raise BadOption(f"{mode} does not go with {', '.join(given)}")

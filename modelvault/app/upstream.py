@@ -1,0 +1,232 @@
+"""What the vault holds against what the Hub offers now, and following a branch.
+
+Each artefact that was pulled from a Hub is compared with the revision it was asked for, at
+the endpoint it came from, through the filters it was pulled with: what an update would
+change, and nothing else, counts as a difference.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from modelvault.app.filters import recall_filters
+from modelvault.app.outcomes import Failure, collecting
+from modelvault.app.pull import plan_pull, pull
+from modelvault.app.sources import SourceOptions, hub_source
+from modelvault.app.vault import Vault
+from modelvault.catalog.values import CatalogedArtifact
+from modelvault.core.artifact import Artifact, HubOrigin
+from modelvault.core.manifest import FileEntry, Manifest
+from modelvault.core.names import Reference, is_commit
+from modelvault.core.progress import Progress
+from modelvault.errors import AccessDenied, BadOption, FetchError, NotFound
+from modelvault.sources.held import LARGEST, git_blob_id
+from modelvault.sources.selection import select
+from modelvault.sources.source import OfferedFile
+from modelvault.store.blobs import Store
+
+
+class State(StrEnum):
+    """How an artefact stands to its origin."""
+
+    UNCHANGED = "unchanged"
+    """The revision that was asked for is still this commit."""
+    MOVED = "moved"
+    """The branch or tag is another commit now."""
+    GONE = "gone"
+    """The repository or revision is no longer there, or no longer open to this token."""
+    UNKNOWN = "unknown"
+    """The Hub could not be asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """What an update of one artefact would change; paths, sorted."""
+
+    changed: tuple[str, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upstream:
+    """One artefact and its origin."""
+
+    artifact: Artifact
+    origin: HubOrigin
+    state: State
+    commit: str = ""
+    """The commit at the Hub now; empty where it is not known."""
+    difference: Difference | None = None
+    """Which files differ, where the revision moved."""
+    reason: str = ""
+    """Why the state is ``gone`` or ``unknown``."""
+
+
+def compare_upstream(
+    vault: Vault, references: Sequence[Reference], options: SourceOptions
+) -> Iterator[Upstream]:
+    """Yield how artefacts stand to the Hub; with no reference, all that came from one.
+
+    Args:
+        vault: The vault.
+        references: Which artefacts; those that came from no Hub are passed over.
+        options: Token, certificates and connections; the endpoint is each artefact's own.
+
+    Raises:
+        ArtifactNotFound: A reference names nothing.
+    """
+    for item in _chosen(vault, references):
+        origin = item.artifact.origin
+        if isinstance(origin, HubOrigin):
+            yield _compare(vault, item.artifact, origin, options)
+
+
+def _chosen(vault: Vault, references: Sequence[Reference]) -> Iterator[CatalogedArtifact]:
+    if references:
+        yield from map(vault.catalog.find, references)
+    else:
+        yield from vault.catalog.artifacts()
+
+
+def _compare(
+    vault: Vault, artifact: Artifact, origin: HubOrigin, options: SourceOptions
+) -> Upstream:
+    source = hub_source(artifact.model, origin.requested, origin.endpoint, options)
+    try:
+        commit = source.find_commit()
+        if commit == artifact.revision:
+            state, difference = State.UNCHANGED, None
+        else:
+            state = State.MOVED
+            offer = source.offer()
+            commit = offer.revision
+            difference = _differ(vault, artifact, offer.files)
+    except (NotFound, AccessDenied) as error:
+        return Upstream(artifact=artifact, origin=origin, state=State.GONE, reason=error.message)
+    except FetchError as error:
+        return Upstream(artifact=artifact, origin=origin, state=State.UNKNOWN, reason=error.message)
+    return Upstream(
+        artifact=artifact, origin=origin, state=state, commit=commit, difference=difference
+    )
+
+
+def _differ(vault: Vault, artifact: Artifact, files: Sequence[OfferedFile]) -> Difference:
+    """Compare what an update would select with what the artefact holds.
+
+    Raises:
+        NothingSelected: The filters of the pull fit no file any more.
+    """
+    filters = recall_filters(vault, artifact)
+    selection = select(files, include=filters.include, exclude=filters.exclude)
+    manifest: Manifest = vault.manifest(artifact)
+    held = {entry.path: entry for entry in manifest.files}
+    offered = {file.path: file for file in selection.chosen}
+    return Difference(
+        changed=tuple(
+            path
+            for path in sorted(held.keys() & offered.keys())
+            if not same_content(vault.store, held[path], offered[path])
+        ),
+        added=tuple(sorted(offered.keys() - held.keys())),
+        removed=tuple(sorted(held.keys() - offered.keys())),
+    )
+
+
+def same_content(store: Store, entry: FileEntry, file: OfferedFile) -> bool:
+    """Return whether an offered file has the bytes of one that the vault holds.
+
+    Without a declared sha256 the held bytes are hashed as git does; where they are not there
+    or are too many, the files count as different.
+    """
+    if entry.size != file.size:
+        return False
+    if file.sha256 is not None:
+        return entry.digest == file.sha256
+    if entry.size > LARGEST or not store.has(entry.digest, entry.size):
+        return False
+    return git_blob_id(entry.digest, entry.size, store) == file.git_sha1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Followed:
+    """What following one branch did."""
+
+    before: Artifact
+    after: Artifact
+    """The same artefact where the branch did not move."""
+    fetched: int
+    """Bytes that the vault lacked."""
+
+
+def find_branches(vault: Vault, reference: Reference | None) -> tuple[Artifact, ...]:
+    """Return the artefacts whose branches or tags an update follows.
+
+    Args:
+        vault: The vault.
+        reference: One artefact; None for the current one of every branch in the vault.
+
+    Raises:
+        ArtifactNotFound: The reference names nothing.
+        BadOption: It is pinned to a commit, or did not come from a Hub.
+    """
+    if reference is None:
+        return tuple(
+            item.artifact
+            for item in vault.catalog.artifacts()
+            if isinstance(item.artifact.origin, HubOrigin)
+            and item.artifact.origin.requested in item.labels
+        )
+    artifact = vault.catalog.find(reference).artifact
+    if not isinstance(artifact.origin, HubOrigin):
+        raise BadOption(f"{reference} was not pulled from a Hub: there is nothing to follow")
+    if is_commit(artifact.origin.requested):
+        raise BadOption(
+            f"{reference} is pinned to commit {artifact.revision}",
+            hint=f"pull the branch instead: modelvault pull {artifact.model}",
+        )
+    return (artifact,)
+
+
+def follow(
+    vault: Vault, artifact: Artifact, options: SourceOptions, progress: Progress
+) -> Followed:
+    """Pull what the artefact's branch holds now, with the filters of its last pull.
+
+    Raises:
+        BadOption: The artefact did not come from a Hub.
+        NotFound: The repository or branch is gone, or the filters fit no file any more.
+        FetchError: The Hub cannot be reached or refuses; what came is kept.
+        Corruption: Bytes do not match what the Hub declares.
+        StorageError: The disk is full or refuses.
+    """
+    origin = artifact.origin
+    if not isinstance(origin, HubOrigin):
+        raise BadOption(f"{artifact.reference} was not pulled from a Hub")
+    source = hub_source(artifact.model, origin.requested, origin.endpoint, options)
+    if source.find_commit() == artifact.revision:
+        return Followed(before=artifact, after=artifact, fetched=0)
+    filters = recall_filters(vault, artifact)
+    plan = plan_pull(source, vault.store.layout, include=filters.include, exclude=filters.exclude)
+    done = pull(vault, source, plan, progress)
+    return Followed(before=artifact, after=done.artifact, fetched=plan.to_fetch)
+
+
+def update(
+    vault: Vault, reference: Reference | None, options: SourceOptions, progress: Progress
+) -> tuple[tuple[Followed, ...], tuple[Failure, ...]]:
+    """Follow one branch, or every branch in the vault; one that fails does not stop the rest.
+
+    Returns:
+        What was followed, and what failed.
+
+    Raises:
+        ArtifactNotFound: The reference names nothing.
+        BadOption: It cannot be followed.
+    """
+    done: list[Followed] = []
+    failures: list[Failure] = []
+    for artifact in find_branches(vault, reference):
+        with collecting(failures, str(artifact.reference)):
+            done.append(follow(vault, artifact, options, progress))
+    return tuple(done), tuple(failures)
