@@ -2,6 +2,9 @@
 # and what makes the demo's tiny model; .complete adds the test tools, torch and transformers (the referee of the
 # conversion tests) and the system packages.
 
+# A changed kernel is built again: the installed package uses the library beside its sources.
+LOCK += setup.py $(wildcard converters/gguf/kernel/*.[ch])
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade --constraint constraints.txt pip setuptools wheel
@@ -16,3 +19,8 @@ $(VENV)/.complete: $(VENV)/.runtime tests/system-packages
 	$(PIP) install --constraint constraints.txt torch==2.13.0
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
 	touch $@
+
+# The quantisation kernel under the address and undefined-behaviour sanitizers.
+.PHONY: sanitize
+sanitize: $(VENV)/.complete
+	$(BIN)/python -m pytest tests/gguf/test_kernel_sanitized.py
