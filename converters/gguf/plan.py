@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
-from converters.gguf import families
+from converters.gguf import families, fp8
 from converters.gguf.container import Container, lay_out
 from converters.gguf.imatrix import Importance, open_importance
 from converters.gguf.metadata import file_entries, general_entries
 from converters.gguf.mix import choose_types
+from converters.gguf.pooling import pooling_entries
 from converters.gguf.safetensors import READABLE, Stored
 from converters.gguf.source import Source
 from converters.gguf.tensors import Blueprint, Entry, Part, Tensor
@@ -80,7 +81,7 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     source = Source(request.files)
     config = source.object("config.json")
     describe = families.find_family(config)
-    stored = stack.enter_context(source.weights())
+    stored = fp8.scaled(stack.enter_context(source.weights()), fp8.read_blocks(config))
     blueprint = describe(config, {name: tensor.shape for name, tensor in stored.items()})
     tokenizer = read_tokenizer(
         source,
@@ -94,6 +95,7 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     entries = (
         *general_entries(request, source, blueprint),
         *blueprint.entries,
+        *pooling_entries(source, blueprint.architecture),
         *tokenizer.entries(),
     )
     importance = open_importance(request, stack)

@@ -15,7 +15,7 @@ import json
 import os
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -40,8 +40,19 @@ READABLE = ("BF16", "F16", "F32")
 """Types whose values this converter reads."""
 
 # Bits of the largest exponent: where they are all set the value is NaN or infinite.
-_MAGNITUDE = {"BF16": 0x7FFF, "F16": 0x7FFF, "F32": 0x7FFFFFFF}
-_NOT_FINITE = {"BF16": 0x7F80, "F16": 0x7C00, "F32": 0x7F800000}
+_MAGNITUDE = {"BF16": 0x7FFF, "F16": 0x7FFF, "F32": 0x7FFFFFFF, "F8_E4M3": 0x7F}
+_NOT_FINITE = {"BF16": 0x7F80, "F16": 0x7C00, "F32": 0x7F800000, "F8_E4M3": 0x7F}
+
+
+class Rows(Protocol):
+    """What gives a tensor's rows: a weight file, or a view that computes them."""
+
+    path: str
+    """Name of the file inside the model, for messages."""
+
+    def read_rows(self, tensor: "Stored", start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows ``[start, stop)`` as bits ``[rows, columns]``."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +66,7 @@ class Stored:
     """Bytes from the start of the file."""
     size: int
     """Bytes."""
-    file: "WeightFile"
+    file: "Rows"
 
     @property
     def columns(self) -> int:
@@ -92,7 +103,8 @@ class WeightFile:
     def read_rows(self, tensor: Stored, start: int, stop: int) -> npt.NDArray[Any]:
         """Return rows ``[start, stop)`` as stored: bits ``[rows, columns]``.
 
-        Rows are those of ``Stored.columns``. 2-byte types come as uint16, F32 as uint32.
+        Rows are those of ``Stored.columns``. Types of 1, 2 and 4 bytes come as
+        uint8, uint16 and uint32.
 
         Raises:
             MalformedWeights: The file ends early, or a value is NaN or infinite.

@@ -155,9 +155,9 @@ def test_unigram_model_is_refused(spm_model: Path) -> None:
         plan(spm_model)
 
 
-def test_word_piece_is_refused(model: Path) -> None:
+def test_another_algorithm_is_refused(model: Path) -> None:
     """A tokenizer.json of another algorithm is refused."""
-    edit_json(model / "tokenizer.json", lambda file: file["model"].update(type="WordPiece"))
+    edit_json(model / "tokenizer.json", lambda file: file["model"].update(type="WordLevel"))
     with pytest.raises(UnsupportedTokenizer, match="describes no BPE"):
         plan(model)
 

@@ -218,6 +218,14 @@ class _Context:
         library().llama_free(self._context)
 
     def decode(self, ids: Sequence[int], start: int, width: int) -> npt.NDArray[np.float32]:
+        self.run(ids, start)
+        rows = [
+            np.ctypeslib.as_array(library().llama_get_logits_ith(self._context, row), (width,))
+            for row in range(len(ids))
+        ]
+        return np.array(rows, dtype=np.float32)
+
+    def run(self, ids: Sequence[int], start: int = 0) -> None:
         count = len(ids)
         sequence = (ctypes.c_int32 * 1)(0)
         batch = _Batch(
@@ -234,8 +242,3 @@ class _Context:
         status = library().llama_decode(self._context, batch)
         if status != 0:
             raise RuntimeRefused(f"llama_decode: {status}\n{log()}")
-        rows = [
-            np.ctypeslib.as_array(library().llama_get_logits_ith(self._context, row), (width,))
-            for row in range(count)
-        ]
-        return np.array(rows, dtype=np.float32)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from converters.gguf.families import gemma, llama, phi3, qwen, qwen_moe
+from converters.gguf.families import bert, gemma, llama, phi3, qwen, qwen_moe
+from converters.gguf.fp8 import read_blocks
 from converters.gguf.tensors import Blueprint, Shapes
 from modelvault.errors import UnsupportedArchitecture, UnsupportedSource
 
@@ -20,6 +21,7 @@ _MODULES = (
     qwen_moe,
     gemma,
     phi3,
+    bert,
 )  # fmt: skip
 
 FAMILIES: dict[str, Describe] = {
@@ -62,7 +64,7 @@ def _architecture(config: Mapping[str, Any]) -> str:
 
 def _check_unquantized(config: Mapping[str, Any]) -> None:
     quantization = config.get("quantization_config")
-    if quantization is None:
+    if quantization is None or read_blocks(config):
         return
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
     raise UnsupportedSource(

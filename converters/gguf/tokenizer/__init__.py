@@ -1,8 +1,8 @@
 """Tokenizers: read a model's files, decide what the runtime must be told.
 
-Two kinds are known. A byte-level BPE (``tokenizer.json``) names its pre-tokenizer, decided by
+Three kinds are known. A byte-level BPE (``tokenizer.json``) names its pre-tokenizer, decided by
 structure; a SentencePiece BPE comes from ``tokenizer.model``, or from a ``tokenizer.json`` that
-was made of one.
+was made of one; a WordPiece comes from ``tokenizer.json`` or ``vocab.txt``.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 
 from converters.gguf.source import Source
 from converters.gguf.tensors import Entry, Kind, Value
-from converters.gguf.tokenizer import bpe, spm
+from converters.gguf.tokenizer import bpe, spm, wordpiece
 from converters.gguf.tokenizer.special import SpecialTokens
 from converters.gguf.tokenizer.vocabulary import Vocabulary
 from modelvault.errors import BadOption, SourceIncomplete
@@ -36,6 +36,8 @@ class Tokenizer:
         yield _entry("pre", "string", vocabulary.pre)
         if vocabulary.space_prefix is not None:
             yield _entry("add_space_prefix", "bool", vocabulary.space_prefix)
+        for name, value in vocabulary.normalizer.items():
+            yield _entry(f"normalizer.{name}", "bool", value)
         yield _entry("tokens", "strings", vocabulary.tokens)
         if vocabulary.scores:
             yield _entry("scores", "f32s", vocabulary.scores)
@@ -80,11 +82,15 @@ def _read_vocabulary(
         return bpe.read_vocabulary(file, pre_tokenizer=pre_tokenizer)
     if pre_tokenizer:
         raise BadOption("pre_tokenizer: only a byte-level tokenizer.json has one to name")
+    if file and wordpiece.is_wordpiece(file):
+        return wordpiece.read_vocabulary(file)
     if source.has("tokenizer.model"):
         added = spm.read_added(settings, source.optional_object("added_tokens.json"))
         return spm.read_vocabulary(source.read("tokenizer.model"), added, settings)
     if file:
         return spm.read_json_vocabulary(file, settings)
+    if source.has("vocab.txt"):
+        return wordpiece.read_text(source.read("vocab.txt"), settings)
     raise SourceIncomplete(
         "the model has neither tokenizer.json nor tokenizer.model",
         hint="pull the model again without patterns that leave its tokenizer out",

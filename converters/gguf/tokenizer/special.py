@@ -60,7 +60,8 @@ class SpecialTokens:
         """
         ids = _find_ids(vocabulary, settings, config)
         templates = _read_templates(source, settings)
-        warnings = [] if templates else ["the model has no chat template"]
+        talks = vocabulary.model != "bert"
+        warnings = [] if templates or not talks else ["the model has no chat template"]
         if "eos" not in ids:
             warnings.append("the model names no end-of-text token: generation stops at the limit")
         return cls(
@@ -93,7 +94,30 @@ def _find_ids(
             number = _first_id(config.get(f"{name}_token_id"))
         if 0 <= number < len(vocabulary.tokens):
             ids[key] = number
+    if vocabulary.model == "bert":
+        _add_bert_ends(settings, numbers, ids)
     return ids
+
+
+def _add_bert_ends(
+    settings: dict[str, Any],
+    numbers: Mapping[str, int],
+    ids: dict[str, int],
+) -> None:
+    """Add what BERT's files often leave unsaid; the runtime knows its two ends as BOS and EOS."""
+    for name, key in (("unk", "unknown"), ("sep", "seperator"), ("pad", "padding"),
+                      ("mask", "mask")):  # fmt: skip
+        number = numbers.get(f"[{name.upper()}]", -1)
+        if key not in ids and number >= 0:
+            ids[key] = number
+    first = numbers.get(_content(settings.get("cls_token")) or "[CLS]", -1)
+    if first < 0 or "seperator" not in ids:
+        raise UnsupportedTokenizer(
+            "the tokenizer names no [CLS] or no [SEP], which go around every text of BERT",
+            hint="pull tokenizer_config.json and tokenizer.json with the model",
+        )
+    ids.setdefault("bos", first)
+    ids.setdefault("eos", ids["seperator"])
 
 
 def _content(token: object) -> str:
@@ -127,7 +151,9 @@ def _find_added(
         if isinstance(value, bool):
             added[name] = value
         added[name] = added[name] and name in ids
-    if vocabulary.model == "gpt2":
+    if vocabulary.model == "bert":  # the runtime puts both around a text, whatever a file says
+        added = {"bos": True, "eos": True}
+    if vocabulary.model in ("gpt2", "bert"):
         added["sep"] = False
     return added
 

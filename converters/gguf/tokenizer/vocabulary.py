@@ -1,6 +1,7 @@
 """A vocabulary as GGUF stores it: tokens by id, their types, and how text becomes them."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Literal
@@ -31,8 +32,8 @@ class TokenType(IntEnum):
 class Vocabulary:
     """Tokens by id, and how text becomes them."""
 
-    model: Literal["gpt2", "llama"]
-    """Algorithm: byte-level BPE by merges, or SentencePiece BPE by scores."""
+    model: Literal["gpt2", "llama", "bert"]
+    """Algorithm: byte-level BPE by merges, SentencePiece BPE by scores, or WordPiece."""
     pre: str
     """Name of the pre-tokenizer."""
     tokens: tuple[str, ...]
@@ -41,6 +42,8 @@ class Vocabulary:
     merges: tuple[str, ...] = ()
     space_prefix: bool | None = None
     """Whether a space goes before the text; None for the runtime's default."""
+    normalizer: Mapping[str, bool] = field(default_factory=dict, hash=False)
+    """What WordPiece does to a text first, where it is not the runtime's default."""
     warnings: tuple[str, ...] = field(default=())
 
     def padded(self, rows: int) -> "Vocabulary":

@@ -1,0 +1,147 @@
+"""BERT as an encoder of embeddings: MiniLM, BGE, E5, GTE and their likes.
+
+Every token sees every other, positions are rows of a table, and normalisation comes after each
+half of a block. The heads of training (pooler, masked words, next sentence) are left out:
+runtimes pool by the rule of ``<architecture>.pooling_type``.
+
+Source:
+    transformers ``BertModel``; llama.cpp ``LLM_ARCH_BERT``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from converters.gguf.config import Config
+from converters.gguf.tensors import Blueprint, Entry, Part, Shapes, Tensor
+
+ARCHITECTURES = ("BertModel", "BertForMaskedLM")
+ARCHITECTURE = "bert"
+
+_PREFIX = "bert."
+_HEADS = ("pooler.", "cls.")
+_POSITIONS = "embeddings.position_ids"
+_ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
+
+_BLOCK = (
+    ("attn_q", "attention.self.query", "square"),
+    ("attn_k", "attention.self.key", "square"),
+    ("attn_v", "attention.self.value", "square"),
+    ("attn_output", "attention.output.dense", "square"),
+    ("attn_output_norm", "attention.output.LayerNorm", "norm"),
+    ("ffn_up", "intermediate.dense", "up"),
+    ("ffn_down", "output.dense", "down"),
+    ("layer_output_norm", "output.LayerNorm", "norm"),
+)
+"""GGUF name, name in transformers, kind of shape: each with a weight and a bias."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Names:
+    """How this checkpoint spells names: with a prefix or not, norms the old way or the new."""
+
+    stored: Shapes
+
+    def find(self, name: str) -> str:
+        """Return the stored tensor that ``name`` means."""
+        older = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+        older = older.replace("LayerNorm.bias", "LayerNorm.beta")
+        for candidate in (name, _PREFIX + name, older, _PREFIX + older):
+            if candidate in self.stored:
+                return candidate
+        return name
+
+
+def describe(config: Mapping[str, Any], stored: Shapes) -> Blueprint:
+    """Return the blueprint of a BERT encoder.
+
+    Raises:
+        UnsupportedSource: The configuration cannot be used; all faults are listed.
+    """
+    values = Config(config)
+    layers, hidden = values.integer("num_hidden_layers"), values.integer("hidden_size")
+    heads, vocabulary = values.integer("num_attention_heads"), values.integer("vocab_size")
+    _check_features(values, layers=layers, hidden=hidden, heads=heads)
+    entries = tuple(_entries(values))
+    values.check()
+    names = _Names(stored=stored)
+    return Blueprint(
+        architecture=ARCHITECTURE,
+        entries=entries,
+        tensors=(*_embeddings(values, names), *_blocks(values, names)),
+        vocabulary=vocabulary,
+        layers=layers,
+        heads=heads,
+        kv_heads=heads,
+        ignored=frozenset(name for name in stored if _is_ignored(name)),
+        tied=True,  # there is no output: the mixes treat the embedding as one
+    )
+
+
+def _check_features(values: Config, *, layers: int, hidden: int, heads: int) -> None:
+    if hidden % heads or layers > 1024:
+        values.fault(f"{layers} layers of {hidden} columns in {heads} heads cannot be")
+    activation = values.text("hidden_act", default="gelu")
+    if activation not in _ACTIVATIONS:
+        values.fault(f"activation '{activation:.40}': llama.cpp computes gelu for BERT")
+    positions = values.text("position_embedding_type", default="absolute")
+    if positions != "absolute":
+        values.fault(f"positions of type '{positions:.40}': llama.cpp knows absolute ones for BERT")
+    if values.flag("is_decoder", default=False):
+        values.fault("'is_decoder' is true: llama.cpp runs BERT as an encoder only")
+
+
+def _entries(values: Config) -> Iterator[Entry]:
+    for key, names in (
+        ("block_count", ("num_hidden_layers",)),
+        ("context_length", ("max_position_embeddings",)),
+        ("embedding_length", ("hidden_size",)),
+        ("feed_forward_length", ("intermediate_size",)),
+        ("attention.head_count", ("num_attention_heads",)),
+    ):
+        yield Entry(key=f"{ARCHITECTURE}.{key}", kind="u32", value=values.integer(*names))
+    yield Entry(
+        key=f"{ARCHITECTURE}.attention.layer_norm_epsilon",
+        kind="f32",
+        value=values.number("layer_norm_eps", default=1e-12),
+    )
+    yield Entry(key=f"{ARCHITECTURE}.attention.causal", kind="bool", value=False)
+    types = values.integer("type_vocab_size", default=2)
+    yield Entry(key="tokenizer.ggml.token_type_count", kind="u32", value=types)
+
+
+def _embeddings(values: Config, names: _Names) -> Iterator[Tensor]:
+    hidden = values.integer("hidden_size")
+    for name, source, rows in (
+        ("token_embd", "word_embeddings", values.integer("vocab_size")),
+        ("position_embd", "position_embeddings", values.integer("max_position_embeddings")),
+        ("token_types", "token_type_embeddings", values.integer("type_vocab_size", default=2)),
+    ):
+        yield _tensor(f"{name}.weight", names.find(f"embeddings.{source}.weight"), rows, hidden)
+    for half in ("weight", "bias"):
+        source = names.find(f"embeddings.LayerNorm.{half}")
+        yield _tensor(f"token_embd_norm.{half}", source, hidden)
+
+
+def _blocks(values: Config, names: _Names) -> Iterator[Tensor]:
+    hidden, wide = values.integer("hidden_size"), values.integer("intermediate_size")
+    shapes = {
+        "square": (hidden, hidden),
+        "norm": (hidden,),
+        "up": (wide, hidden),
+        "down": (hidden, wide),
+    }
+    for layer in range(values.integer("num_hidden_layers")):
+        for name, source, kind in _BLOCK:
+            at, shape = f"encoder.layer.{layer}.{source}", shapes[kind]
+            yield _tensor(f"blk.{layer}.{name}.weight", names.find(f"{at}.weight"), *shape)
+            yield _tensor(f"blk.{layer}.{name}.bias", names.find(f"{at}.bias"), shape[0])
+
+
+def _tensor(name: str, source: str, *shape: int) -> Tensor:
+    return Tensor(name=name, shape=shape, parts=(Part(name=source, shape=shape),))
+
+
+def _is_ignored(name: str) -> bool:
+    bare = name.removeprefix(_PREFIX)
+    return bare == _POSITIONS or bare.startswith(_HEADS)

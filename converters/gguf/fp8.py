@@ -1,0 +1,182 @@
+"""FP8 weights with a scale a block, seen as float32: DeepSeek-V3's own way to store itself.
+
+A weight of 8 bits (``F8_E4M3``) comes with ``<name>_scale_inv``, which holds one factor for
+every block of rows and columns, 128 by 128 as a rule. A value is the weight times the factor of
+its block, in float32. The view below does that while rows are read: nothing is unpacked on
+disk, and memory holds the slice in hand only. For the rest of the converter such a tensor is
+one of float32.
+
+Source:
+    https://huggingface.co/deepseek-ai/DeepSeek-V3 (``inference/kernel.py``, ``README_WEIGHTS``);
+    https://arxiv.org/abs/2209.05433 for the numbers of E4M3.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from converters.gguf.safetensors import READABLE, Stored, to_floats
+from converters.gguf.tensors import Floats
+from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
+
+DTYPE = "F8_E4M3"
+SUFFIX = "_scale_inv"
+"""What a weight's name gets to name its factors."""
+
+_LARGEST_BLOCK = 1 << 16
+_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocks:
+    """How many rows and columns share one factor."""
+
+    rows: int
+    columns: int
+
+
+def read_blocks(config: Mapping[str, Any]) -> Blocks | None:
+    """Return the blocks that ``quantization_config`` of ``config.json`` announces.
+
+    Returns:
+        None when the model is not quantised, or in another way.
+
+    Raises:
+        UnsupportedSource: It announces FP8 with blocks that cannot be.
+    """
+    quantization = config.get("quantization_config")
+    if not isinstance(quantization, dict) or quantization.get("quant_method") != "fp8":
+        return None
+    size = quantization.get("weight_block_size")
+    if size is None:
+        return None  # a factor a tensor or a channel: other names, other rules
+    if not (isinstance(size, list) and len(size) == 2 and all(_is_size(item) for item in size)):
+        raise UnsupportedSource(
+            f"config.json: 'weight_block_size' is {size!r:.60}, not two sizes",
+            hint="compare the file with the one on the Hub",
+        )
+    if quantization.get("fmt", "e4m3") != "e4m3":
+        raise UnsupportedSource(
+            f"config.json: FP8 weights of format {quantization['fmt']!r:.40}, not e4m3",
+            hint="pull the 16-bit model that this one was made from and convert that",
+        )
+    return Blocks(rows=size[0], columns=size[1])
+
+
+class ScaledWeights:
+    """The rows of one FP8 tensor, multiplied by their factors as they are read."""
+
+    def __init__(self, weights: Stored, factors: Stored, blocks: Blocks) -> None:
+        """Take a weight and its factors, whose shapes have been compared."""
+        self.path = weights.file.path
+        self._weights, self._factors, self._blocks = weights, factors, blocks
+
+    def read_rows(self, tensor: Stored, start: int, stop: int) -> npt.NDArray[Any]:
+        """Return rows ``[start, stop)`` as the bits of float32, uint32 ``[rows, columns]``.
+
+        Raises:
+            MalformedWeights: The file ends early, or a value is NaN or infinite.
+        """
+        bits = self._weights.file.read_rows(self._weights, start, stop)
+        values: Floats = np.take(VALUES, bits)
+        height = self._blocks.rows
+        first = start // height
+        stored = self._factors
+        rows = stored.file.read_rows(stored, first, -(-stop // height))
+        factors = to_floats(rows, stored.dtype)
+        wide = np.repeat(factors, self._blocks.columns, axis=1)[:, : values.shape[1]]
+        with np.errstate(over="ignore"):  # infinity is looked for below
+            for number, row in enumerate(wide, start=first):
+                low, high = max(number * height - start, 0), (number + 1) * height - start
+                values[low:high] *= row
+        if not np.isfinite(values).all():
+            raise MalformedWeights(
+                f"{self.path}: tensor '{tensor.name}' is infinite once scaled "
+                f"(rows {start} to {stop - 1})",
+                hint="the checkpoint itself is broken: ask its publisher, or use another revision",
+            )
+        return values.view(np.uint32)
+
+
+def scaled(stored: Mapping[str, Stored], blocks: Blocks | None) -> Mapping[str, Stored]:
+    """Return the tensors of a model with every FP8 weight seen as float32.
+
+    Args:
+        stored: The tensors of the weight files, by name.
+        blocks: What shares a factor; None leaves ``stored`` as it is.
+
+    Raises:
+        SourceIncomplete: A weight has no factors.
+        UnsupportedSource: Factors do not fit their weight.
+    """
+    if blocks is None:
+        return stored
+    result, issues, missing = dict(stored), [], []
+    for name, weights in stored.items():
+        if weights.dtype != DTYPE:
+            continue
+        factors = result.pop(name + SUFFIX, None)
+        if factors is None:
+            missing.append(f"tensor '{name + SUFFIX:.200}' is missing")
+        elif issue := _compare(weights, factors, blocks):
+            issues.append(issue)
+        else:
+            result[name] = _view(weights, factors, blocks)
+    faults = missing + issues
+    if faults:
+        kind = SourceIncomplete if missing else UnsupportedSource
+        raise kind(
+            f"the FP8 weights and their factors do not fit: {faults[0]}",
+            hint="pull the model again, or pull and convert its 16-bit version",
+            issues=faults[:_SHOWN],
+        )
+    return result
+
+
+def _view(weights: Stored, factors: Stored, blocks: Blocks) -> Stored:
+    return Stored(
+        name=weights.name,
+        dtype="F32",
+        shape=weights.shape,
+        offset=weights.offset,
+        size=weights.size * 4,
+        file=ScaledWeights(weights, factors, blocks),
+    )
+
+
+def _compare(weights: Stored, factors: Stored, blocks: Blocks) -> str:
+    """Return what is wrong with a pair; empty when nothing is."""
+    if len(weights.shape) != 2:
+        return f"tensor '{weights.name:.200}' has shape {list(weights.shape)}, not a matrix's"
+    rows, columns = weights.shape
+    expected = (-(-rows // blocks.rows), -(-columns // blocks.columns))
+    if factors.shape != expected:
+        return f"tensor '{factors.name:.200}' has shape {list(factors.shape)}, not {list(expected)}"
+    if factors.dtype not in READABLE:
+        return f"tensor '{factors.name:.200}' is of type {factors.dtype:.20}"
+    return ""
+
+
+def _decoded() -> Floats:
+    """Return the value of each of the 256 bytes, float32 ``[256]``.
+
+    One sign, four bits of exponent with bias 7, three of fraction; no infinity, and NaN where
+    all bits but the sign are set.
+    """
+    codes = np.arange(256)
+    exponent, fraction = codes >> 3 & 15, (codes & 7) / 8
+    size = np.where(exponent == 0, fraction * 2.0**-6, (1 + fraction) * 2.0 ** (exponent - 7.0))
+    size[codes & 127 == 127] = np.nan
+    result: Floats = np.where(codes >> 7 == 1, -size, size).astype(np.float32)
+    return result
+
+
+VALUES = _decoded()
+"""Value of each byte of E4M3."""
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST_BLOCK

@@ -1,0 +1,162 @@
+"""FP8 weights with a factor a block convert as the float32 weights they stand for."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from converters.gguf import fp8
+from modelvault.errors import (
+    MalformedWeights,
+    ModelVaultError,
+    SourceIncomplete,
+    UnsupportedSource,
+)
+from tests.gguf.running import convert, edit_json, make_request, run
+from tests.support.tinymodel import make_tiny_llama
+
+BLOCK = 128
+
+
+def quantize_fp8(folder: Path, *, block: int = BLOCK) -> None:
+    """Turn every projection of a checkpoint into FP8 with factors; announce it."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, value in load_file(folder / "model.safetensors").items():
+        if "_proj" not in name or value.dim() != 2:
+            tensors[name] = value
+            continue
+        wide = value.float()
+        rows, columns = wide.shape
+        grid = -(-rows // block), -(-columns // block)
+        padded = torch.zeros(grid[0] * block, grid[1] * block)
+        padded[:rows, :columns] = wide
+        blocks = padded.view(grid[0], block, grid[1], block)
+        factors = blocks.abs().amax(dim=(1, 3)).clamp_min(1e-8) / 448
+        scaled = (blocks / factors[:, None, :, None]).view_as(padded)[:rows, :columns]
+        tensors[name] = scaled.to(torch.float8_e4m3fn).contiguous()
+        tensors[name + fp8.SUFFIX] = factors
+    save_file(tensors, folder / "model.safetensors")
+    announced = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [block, block]}
+    edit_json(folder / "config.json", lambda config: config.update(quantization_config=announced))
+
+
+def dequantize(folder: Path, *, block: int = BLOCK) -> None:
+    """Turn FP8 with factors into the float32 that it stands for, by torch."""
+    tensors = load_file(folder / "model.safetensors")
+    for name in [name for name in tensors if name.endswith(fp8.SUFFIX)]:
+        factors = tensors.pop(name)
+        weights = tensors[name.removesuffix(fp8.SUFFIX)]
+        rows, columns = weights.shape
+        wide = factors.repeat_interleave(block, 0).repeat_interleave(block, 1)
+        tensors[name.removesuffix(fp8.SUFFIX)] = weights.float() * wide[:rows, :columns]
+    save_file(tensors, folder / "model.safetensors")
+    edit_json(folder / "config.json", lambda config: config.pop("quantization_config"))
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Return a tiny FP8 model, whose widths are no multiple of the block everywhere."""
+    make_tiny_llama(tmp_path / "fp8", hidden=320, intermediate=352)
+    quantize_fp8(tmp_path / "fp8")
+    return tmp_path / "fp8"
+
+
+def test_every_byte_of_e4m3_has_the_value_torch_gives_it() -> None:
+    """All 256 codes, NaN and the signs of zero included."""
+    codes = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn).float().numpy()
+    assert np.array_equal(
+        codes.view(np.uint32) & 0x80000000, fp8.VALUES.view(np.uint32) & 0x80000000
+    )
+    assert np.array_equal(codes, fp8.VALUES, equal_nan=True)
+
+
+@pytest.mark.parametrize("target", ["F32", "BF16", "Q4_K_M"])
+def test_fp8_converts_as_the_weights_it_stands_for(
+    small: Path, tmp_path: Path, target: str
+) -> None:
+    """The file is, byte for byte, that of the model dequantised beforehand."""
+    wide = Path(shutil.copytree(small, tmp_path / "wide" / small.name))
+    dequantize(wide)
+    made = convert(small, target, tmp_path / "a")
+    assert made.read_bytes() == convert(wide, target, tmp_path / "b").read_bytes()
+
+
+def test_slices_that_begin_within_a_block_are_scaled_right(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However rows are cut for the threads, the bytes are the same."""
+    whole = convert(small, "F32", tmp_path / "whole").read_bytes()
+    monkeypatch.setattr("converters.gguf.stream.SLICE", 7 * 320)
+    assert convert(small, "F32", tmp_path / "cut").read_bytes() == whole
+
+
+def _change(
+    name: str, change: Callable[[torch.Tensor], torch.Tensor | None]
+) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        tensors = load_file(folder / "model.safetensors")
+        value = change(tensors.pop(name))
+        if value is not None:
+            tensors[name] = value
+        save_file(tensors, folder / "model.safetensors")
+
+    return apply
+
+
+def _announce(**changes: Any) -> Callable[[Path], None]:
+    return lambda folder: edit_json(
+        folder / "config.json", lambda config: config["quantization_config"].update(changes)
+    )
+
+
+def _poison(weights: torch.Tensor) -> torch.Tensor:
+    codes = weights.view(torch.uint8).clone()
+    codes[3, 5] = 0xFF
+    return codes.view(torch.float8_e4m3fn)
+
+
+WEIGHT = "model.layers.1.self_attn.o_proj.weight"
+FACTORS = WEIGHT + fp8.SUFFIX
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (_change(FACTORS, lambda _: None), SourceIncomplete, f"{FACTORS}' is missing"),
+        (_change(FACTORS, lambda value: value[:1]), UnsupportedSource, "has shape"),
+        (_change(FACTORS, lambda value: value.to(torch.int32)), UnsupportedSource, "type I32"),
+        (_change(FACTORS, lambda value: value * torch.nan), MalformedWeights, "NaN or infinity"),
+        (
+            _change(FACTORS, lambda value: torch.full_like(value, 3e38)),
+            MalformedWeights,
+            "infinite once scaled",
+        ),
+        (_change(WEIGHT, _poison), MalformedWeights, "row 3, column 5"),
+        (_change(WEIGHT, lambda value: value[None]), UnsupportedSource, "not a matrix's"),
+        (_announce(weight_block_size=[128]), UnsupportedSource, "not two sizes"),
+        (_announce(weight_block_size=[0, 128]), UnsupportedSource, "not two sizes"),
+        (_announce(weight_block_size=[128, 1 << 40]), UnsupportedSource, "not two sizes"),
+        (_announce(fmt="e5m2"), UnsupportedSource, "not e4m3"),
+        (_announce(weight_block_size=None), UnsupportedSource, "already quantised"),
+        (_announce(quant_method="gptq"), UnsupportedSource, "already quantised"),
+    ],
+)
+def test_fp8_that_does_not_add_up_is_refused(
+    small: Path,
+    tmp_path: Path,
+    change: Callable[[Path], None],
+    error: type[ModelVaultError],
+    message: str,
+) -> None:
+    """Missing, misshapen or poisoned factors and weights are named, and no file is left."""
+    change(small)
+    output = tmp_path / "out"
+    with pytest.raises(error) as caught:
+        run(make_request(small, ["F32"], output))
+    assert message in str([caught.value, *caught.value.issues])
+    assert list(output.iterdir()) == []
