@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import sentencepiece
 import torch
 import transformers
 
@@ -24,10 +25,17 @@ runtime rounds activations to the type of the weights, which is what differs her
 
 
 def reference(folder: Path, text: str) -> tuple[list[int], Floats]:
-    """Return ids and float32 logits by transformers."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    """Return ids and float32 logits by transformers; ids of a sentencepiece model by its library.
+
+    Without tokenizer.json transformers guesses by the family whether a space goes first.
+    """
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    ids = [int(number) for number in tokenizer(text).input_ids]
+    if (folder / "tokenizer.model").exists():
+        library = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+        ids = [library.bos_id(), *library.encode(text)]
+    else:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        ids = [int(number) for number in tokenizer(text).input_ids]
     with torch.no_grad():
         logits = model(torch.tensor([ids])).logits[0].numpy()
     return ids, logits
@@ -36,7 +44,12 @@ def reference(folder: Path, text: str) -> tuple[list[int], Floats]:
 def difference(folder: Path, target: str, output: Path) -> float:
     """Return how far a logit is from transformers' at most, in deviations of the logits."""
     ids, expected = reference(folder, MIXED_SCRIPT)
-    with Model.load(convert(folder, target, output)) as model:
+    return compared(convert(folder, target, output), ids, expected)
+
+
+def compared(path: Path, ids: list[int], expected: Floats) -> float:
+    """Return how far a logit of a file is from ``expected`` at most, in their deviations."""
+    with Model.load(path) as model:
         assert model.tokenize(MIXED_SCRIPT) == ids
         return float(np.abs(model.logits(ids) - expected).max() / expected.std())
 

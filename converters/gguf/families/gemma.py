@@ -149,8 +149,8 @@ def _warnings(values: Config, decoder: Decoder, shapes: Shapes) -> Iterator[str]
     )
     if kinds and kinds != expected:
         yield (
-            f"config.json: 'layer_types' is not the pattern that llama.cpp takes (every {period}th "
-            "block sees the whole context): answers differ beyond the sliding window"
+            "config.json: 'layer_types' is not the pattern that llama.cpp takes (one block of "
+            f"{period} sees the whole context): answers differ beyond the sliding window"
         )
 
 
