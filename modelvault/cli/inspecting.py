@@ -1,0 +1,129 @@
+"""``modelvault inspect``."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelvault.cli import text
+from modelvault.cli.session import Session, command
+from modelvault.core.names import Reference
+
+if TYPE_CHECKING:
+    from modelvault.app.inspect import Inspected
+
+_LONGEST = 80
+"""Characters of a metadata value that are shown."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "inspect", rich_help_panel="The vault")(_inspect)
+
+
+def _inspect(
+    session: Session,
+    *,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|REF", help="A GGUF or safetensors file, a folder, or ORG/NAME[:VARIANT]."
+        ),
+    ],
+    tensors: Annotated[
+        bool, typer.Option("--tensors", help="List every tensor; --json always does.")
+    ] = False,
+) -> None:
+    """Show what a GGUF or safetensors file holds; reads headers only, needs no vault."""
+    from modelvault.app.inspect import inspect_path, inspect_reference
+
+    path = Path(model)
+    if path.exists() or model.lower().endswith((".gguf", ".safetensors")):
+        found = inspect_path(path)
+    else:
+        reference = Reference.parse(model)
+        with session.open_vault() as vault:
+            found = inspect_reference(vault, reference)
+    session.result(_document(found), _lines(found, tensors=tensors))
+
+
+def _document(found: "Inspected") -> dict[str, Any]:
+    return {
+        "format": found.format,
+        "files": list(found.files),
+        "size": found.size,
+        "parameters": found.parameters,
+        "bits_per_weight": round(found.bits_per_weight, 4),
+        "metadata": {key: _plain(value) for key, value in found.metadata.items()},
+        "arrays": dict(found.arrays),
+        "types": [
+            {
+                "type": total.type,
+                "tensors": total.tensors,
+                "parameters": total.parameters,
+                "size": total.size,
+            }
+            for total in found.totals
+        ],
+        "tensors": [
+            {
+                "name": tensor.name,
+                "type": tensor.type,
+                "shape": list(tensor.shape),
+                "parameters": tensor.count,
+                "offset": tensor.offset,
+                "size": tensor.size,
+                "file": tensor.file,
+            }
+            for tensor in found.tensors
+        ],
+    }
+
+
+def _plain(value: object) -> object:
+    """Return a value that JSON can spell: NaN and infinity become text."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lines(found: "Inspected", *, tensors: bool) -> Iterator[str]:
+    yield f"{found.format}, {text.count(len(found.files), 'file')}, {text.size(found.size)}"
+    yield (
+        f"{text.count(len(found.tensors), 'tensor')}, {found.parameters:,} parameters, "
+        f"{found.bits_per_weight:.2f} bits per weight"
+    )
+    yield ""
+    rows = [("type", "tensors", "parameters", "size")]
+    rows += [
+        (_visible(total.type), str(total.tensors), f"{total.parameters:,}", text.size(total.size))
+        for total in found.totals
+    ]
+    yield from text.columns(rows, right=frozenset({1, 2, 3}))
+    if found.metadata or found.arrays:
+        yield ""
+        for key, value in found.metadata.items():
+            yield f"{_visible(key)} = {_visible(str(value))}"
+        for key, length in found.arrays.items():
+            yield f"{_visible(key)} = [{length} values]"
+    if tensors:
+        yield ""
+        listing = [("tensor", "type", "shape", "offset", "bytes", "file")]
+        listing += [
+            (
+                _visible(tensor.name),
+                _visible(tensor.type),
+                " x ".join(map(str, tensor.shape)),
+                str(tensor.offset),
+                "?" if tensor.size is None else str(tensor.size),
+                _visible(tensor.file),
+            )
+            for tensor in found.tensors
+        ]
+        yield from text.columns(listing, right=frozenset({3, 4}))
+
+
+def _visible(value: str) -> str:
+    """Return one line that cannot steer a terminal: a file's texts are anyone's."""
+    short = value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in short)
