@@ -14,6 +14,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.progress import Progress
 from modelvault.core.repository import is_dataset
+from modelvault.errors import UpstreamChanged
 from modelvault.sources.card import ADAPTER_LIMIT, read_adapter
 from modelvault.sources.held import find_held
 from modelvault.sources.quantizations import Quantization, group_quantizations
@@ -137,13 +138,28 @@ def measure(source: Source, plan: PullPlan) -> Sample | None:
     return source.measure(plan.missing)
 
 
-def pull(vault: Vault, source: Source, plan: PullPlan, progress: Progress) -> Pulled:
+def pull(
+    vault: Vault,
+    source: Source,
+    plan: PullPlan,
+    progress: Progress,
+    *,
+    expected: Manifest | None = None,
+) -> Pulled:
     """Fetch what the plan selects and record it.
 
     A smaller selection of the same revision gives way to it; where the vault holds a larger
     one, that stays and is returned.
 
+    Args:
+        vault: Where it goes.
+        source: What made the plan's offer.
+        plan: What to fetch.
+        progress: Told about each file.
+        expected: What the files have to be; None where nobody has pinned that.
+
     Raises:
+        UpstreamChanged: The bytes are not what was expected; nothing is recorded.
         FetchError: A file could not be fetched; what came is kept for the next run.
         Corruption: Bytes do not match what the source declares.
         StorageError: The disk is full or refuses.
@@ -151,12 +167,18 @@ def pull(vault: Vault, source: Source, plan: PullPlan, progress: Progress) -> Pu
     store = vault.store
     with store.writing():
         digests = source.deliver(plan.selection.chosen, store, progress)
-        done = record(vault, plan, digests)
+        manifest = Manifest.of(
+            FileEntry(path=file.path, digest=digests[file.path], size=file.size)
+            for file in plan.selection.chosen
+        )
+        if expected is not None and manifest != expected:
+            raise UpstreamChanged(f"{plan.offer.model}: other bytes than the lock file pins")
+        done = record(vault, plan, manifest)
     drop_records(vault, done.replaced)
     return done
 
 
-def record(vault: Vault, plan: PullPlan, digests: Mapping[str, Digest]) -> Pulled:
+def record(vault: Vault, plan: PullPlan, manifest: Manifest) -> Pulled:
     """Catalogue the files that a plan selected, which are in the store.
 
     The caller keeps ``gc`` away.
@@ -164,12 +186,8 @@ def record(vault: Vault, plan: PullPlan, digests: Mapping[str, Digest]) -> Pulle
     Args:
         vault: The vault.
         plan: What was pulled.
-        digests: Path → digest of each selected file.
+        manifest: The files, all of them in the store.
     """
-    manifest = Manifest.of(
-        FileEntry(path=file.path, digest=digests[file.path], size=file.size)
-        for file in plan.selection.chosen
-    )
     notes: list[str] = []
     described = describe(plan.offer, manifest, _adapter_fields(vault.store, manifest, notes))
     artifact, manifest = _known(vault, described, manifest, notes)
@@ -196,7 +214,7 @@ def _known(
     vault: Vault, artifact: Artifact, manifest: Manifest, notes: list[str]
 ) -> tuple[Artifact, Manifest]:
     """Return the artefact that this content is known as, or is a part of."""
-    for sibling in reversed(find_siblings(vault, artifact)):
+    for sibling in reversed(find_siblings(vault, artifact.reference)):
         if contains(sibling.manifest, manifest):
             if sibling.manifest != manifest:
                 more = len(sibling.manifest.files) - len(manifest.files)

@@ -1,20 +1,18 @@
 """Which source a ``pull`` reads from: the Hub or a folder."""
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelvault import fsio
-from modelvault.core.names import ModelName, Reference, is_revision
-from modelvault.core.repository import dataset_name
+from modelvault.core.names import ModelName, is_revision
+from modelvault.core.repository import parse_hub_reference
 from modelvault.errors import BadOption, NotFound
 from modelvault.sources.source import Source
 
 if TYPE_CHECKING:
     from modelvault.sources.huggingface import HubSource
 
-_DATASETS = "datasets/"
 _LONGEST_TOKEN = 4096
 _DEFAULT_CONNECTIONS = 8
 
@@ -106,21 +104,6 @@ def hub_source(
         limit_rate=parse_rate(options.limit_rate) if options.limit_rate else None,
         ca_bundle=options.ca_bundle,
     )
-
-
-def parse_hub_reference(text: str, *, dataset: bool = False) -> Reference:
-    """Return what a user names at the Hub, by the name it has in a vault.
-
-    ``datasets/ORG/NAME`` is a dataset, as the Hub's own pages have it.
-
-    Raises:
-        BadReference: Not ``[datasets/]ORG/NAME[@REVISION]``.
-    """
-    bare = text.removeprefix(_DATASETS)
-    reference = Reference.parse(bare)
-    if dataset or bare != text:
-        return dataclasses.replace(reference, model=dataset_name(reference.model))
-    return reference
 
 
 def _read_token(path: Path) -> str:

@@ -12,6 +12,7 @@ from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
+from modelvault.core.names import Reference
 from modelvault.errors import ArtifactNotFound, VaultBusy
 
 
@@ -33,9 +34,9 @@ class Superseded:
     """What stays, and why, one sentence each."""
 
 
-def find_siblings(vault: Vault, artifact: Artifact) -> tuple[Sibling, ...]:
-    """Return what the vault holds under the artefact's reference, oldest first."""
-    rows = [row for row in vault.catalog.listing() if row.reference == artifact.reference]
+def find_siblings(vault: Vault, reference: Reference) -> tuple[Sibling, ...]:
+    """Return what the vault holds under one full reference, oldest first."""
+    rows = [row for row in vault.catalog.listing() if row.reference == reference]
     found = [vault.catalog.artifact(Digest.parse(row.digest)).artifact for row in rows]
     return tuple(Sibling(artifact=item, manifest=vault.manifest(item)) for item in found)
 
@@ -57,7 +58,7 @@ def supersede(vault: Vault, artifact: Artifact, manifest: Manifest) -> Supersede
     """
     removed: list[Artifact] = []
     notes: list[str] = []
-    for sibling in find_siblings(vault, artifact):
+    for sibling in find_siblings(vault, artifact.reference):
         old = sibling.artifact
         if old.digest == artifact.digest:
             continue

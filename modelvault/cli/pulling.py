@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from modelvault.cli.pull_many import pull_update
+from modelvault.cli.pull_many import pull_from_file, pull_update
 from modelvault.cli.pull_one import pull_one
 from modelvault.cli.session import Session, command
 from modelvault.errors import BadOption
@@ -60,6 +60,13 @@ def _pull(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be pulled, and stop.")
     ] = False,
+    from_file: Annotated[
+        Path | None,
+        typer.Option("--from-file", help="Pull a list: one reference a line, or a lock file."),
+    ] = None,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Pull exactly what the list's lock file pins.")
+    ] = False,
     update: Annotated[
         bool,
         typer.Option("--update", help="Follow the branch of REF, or of everything in the vault."),
@@ -87,7 +94,12 @@ def _pull(
         "--exclude": exclude,
         "--dry-run": dry_run,
     }
-    if update:
+    if locked and from_file is None:
+        raise BadOption("--locked goes with --from-file only")
+    if from_file is not None:
+        _refuse("--from-file", {**single, "--update": update, "a reference": model})
+        pull_from_file(session, from_file, options, locked=locked)
+    elif update:
         _refuse("--update", {**single, "--endpoint": endpoint})
         pull_update(session, model, options)
     elif model is None:

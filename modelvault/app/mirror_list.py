@@ -1,0 +1,272 @@
+"""``pull --from-file``: a whole list, pinned by a lock file beside it.
+
+A list is resolved anew each time it is pulled, and its lock file says what it stood for; with
+``locked``, or when the lock file itself is pulled, the lock file decides and the Hub has to
+offer exactly that. What is pinned and held costs no request at all.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelvault import fsio
+from modelvault.app.filters import Filters
+from modelvault.app.outcomes import Failure, collecting
+from modelvault.app.pull import Pulled, plan_pull, plan_selection, pull
+from modelvault.app.sources import SourceOptions, hub_source
+from modelvault.app.supersede import contains, find_siblings
+from modelvault.app.vault import Vault
+from modelvault.core.artifact import HubOrigin
+from modelvault.core.lockfile import LOCK_LIMIT, LockEntry, encode_lock, parse_lock
+from modelvault.core.manifest import Manifest
+from modelvault.core.mirror_list import parse_list
+from modelvault.core.names import ModelName, Reference, is_commit
+from modelvault.core.progress import Progress
+from modelvault.errors import BadInput, MalformedRecord, UpstreamChanged
+from modelvault.sources.selection import LeftOut, Selection
+from modelvault.sources.source import Offer
+
+_MOST_ISSUES = 100
+
+Announce = Callable[[int, int, str], None]
+"""Told number, total and name of each entry before it is pulled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorEntry:
+    """One pull of a list."""
+
+    where: str
+    """``line 3``, or ``entry 3`` of a lock file."""
+    model: ModelName
+    requested: str
+    filters: Filters
+    pin: LockEntry | None
+    """What an earlier pull of this line stood for; None where there was none."""
+
+    @property
+    def subject(self) -> str:
+        """The entry as people know it."""
+        return f"{self.model}@{self.requested}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorList:
+    """A list that was read whole."""
+
+    entries: tuple[MirrorEntry, ...]
+    locked: bool
+    """Whether the pins decide."""
+    lock: Path | None
+    """Lock file to write; None where one is being followed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirrored:
+    """What became of one entry."""
+
+    entry: MirrorEntry
+    pin: LockEntry
+    pulled: Pulled | None
+    """None where everything was here already."""
+
+
+def read_mirror_list(path: Path, *, locked: bool) -> MirrorList:
+    """Return a list with its pins, or the pulls that a lock file stands for.
+
+    Args:
+        path: The list, or a lock file.
+        locked: Whether the lock file beside the list decides.
+
+    Raises:
+        BadInput: It cannot be read, lines are bad, or ``locked`` and lines are not pinned;
+            ``issues`` has each of them.
+        MalformedRecord: The lock file is damaged.
+    """
+    data = _read(path)
+    if data is None:
+        raise BadInput(f"{path}: no such file")
+    if data.startswith(b"{"):
+        pins = _parse_lock(path, data)
+        numbered = enumerate(pins.values(), start=1)
+        entries = [_of_pin(f"entry {number}", pin) for number, pin in numbered]
+        return MirrorList(entries=tuple(entries), locked=True, lock=None)
+    listed = parse_list(data, where=path.name)
+    lock = path.with_name(f"{path.name}.lock")
+    known = _read(lock)
+    if locked and known is None:
+        raise BadInput(f"{lock}: no such file", hint="pull once without --locked to make it")
+    pins = _parse_lock(lock, known) if known is not None else {}
+    entries = []
+    for item in listed:
+        pin = pins.get((str(item.reference.model), item.requested))
+        filters = Filters(include=item.include, exclude=item.exclude)
+        if pin is not None and (pin.include, pin.exclude) != (item.include, item.exclude):
+            pin = None  # another selection: what was pinned is not what is asked for
+        entries.append(
+            MirrorEntry(
+                where=f"line {item.line}",
+                model=item.reference.model,
+                requested=item.requested,
+                filters=filters,
+                pin=pin,
+            )
+        )
+    if locked:
+        _require_pins(lock, entries)
+    return MirrorList(entries=tuple(entries), locked=locked, lock=None if locked else lock)
+
+
+def _of_pin(where: str, pin: LockEntry) -> MirrorEntry:
+    filters = Filters(include=pin.include, exclude=pin.exclude)
+    return MirrorEntry(
+        where=where, model=pin.model, requested=pin.requested, filters=filters, pin=pin
+    )
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        with fsio.storage_errors(path), open(path, "rb") as file:
+            return file.read(LOCK_LIMIT + 1)
+    except FileNotFoundError:
+        return None
+
+
+def _parse_lock(path: Path, data: bytes) -> dict[tuple[str, str], LockEntry]:
+    try:
+        return {entry.key: entry for entry in parse_lock(data)}
+    except MalformedRecord as error:
+        raise MalformedRecord(
+            f"{path}: {error.message}", hint="restore it, or remove it and pull the list anew"
+        ) from error
+
+
+def _require_pins(lock: Path, entries: Sequence[MirrorEntry]) -> None:
+    issues = [f"{entry.where}: {entry.subject}" for entry in entries if entry.pin is None]
+    if issues:
+        raise BadInput(
+            f"{lock}: {len(issues)} of {len(entries)} lines are not pinned as they stand",
+            hint="pull once without --locked to pin them",
+            issues=issues[:_MOST_ISSUES],
+        )
+
+
+def pull_list(
+    vault: Vault,
+    mirror: MirrorList,
+    options: SourceOptions,
+    progress: Progress,
+    announce: Announce,
+) -> tuple[tuple[Mirrored, ...], tuple[Failure, ...]]:
+    """Pull every entry; one that fails does not stop the others.
+
+    The lock file is written after each entry that changed it, so that an interrupted run
+    leaves what is done on record.
+
+    Returns:
+        What was pulled or found, and what failed.
+
+    Raises:
+        StorageError: The lock file cannot be written.
+    """
+    done: dict[str, Mirrored] = {}
+    failures: list[Failure] = []
+    for number, entry in enumerate(mirror.entries, start=1):
+        announce(number, len(mirror.entries), entry.subject)
+        with collecting(failures, f"{entry.where}: {entry.subject}"):
+            done[entry.subject] = _pull_entry(vault, entry, options, progress, mirror.locked)
+            if mirror.lock is not None and done[entry.subject].pin != entry.pin:
+                _write_lock(mirror.lock, mirror.entries, done)
+    if mirror.lock is not None:
+        _write_lock(mirror.lock, mirror.entries, done)
+    return tuple(done.values()), tuple(failures)
+
+
+def _write_lock(path: Path, entries: Sequence[MirrorEntry], done: dict[str, Mirrored]) -> None:
+    """Pin what is done, and what is not done yet as it was pinned before."""
+    pins = [done[entry.subject].pin if entry.subject in done else entry.pin for entry in entries]
+    data = encode_lock([pin for pin in pins if pin is not None])
+    if _read(path) != data:
+        fsio.write_durably(path, data)
+
+
+def _pull_entry(
+    vault: Vault, entry: MirrorEntry, options: SourceOptions, progress: Progress, locked: bool
+) -> Mirrored:
+    pin = entry.pin
+    held = pin is not None and _is_held(vault, pin)
+    if pin is not None and held and (locked or is_commit(entry.requested)):
+        return Mirrored(entry=entry, pin=pin, pulled=None)
+    revision = pin.commit if pin is not None and locked else entry.requested
+    source = hub_source(entry.model, revision, options.endpoint, options)
+    layout = vault.store.layout
+    if pin is not None and locked:
+        plan = plan_selection(*_select_pinned(source.offer(), pin), layout, entry.filters)
+        done = pull(vault, source, plan, progress, expected=pin.manifest)
+        return Mirrored(entry=entry, pin=pin, pulled=done)
+    if pin is not None and held and source.find_commit() == pin.commit:
+        return Mirrored(entry=entry, pin=pin, pulled=None)
+    include, exclude = entry.filters.include, entry.filters.exclude
+    plan = plan_pull(source, layout, include=include, exclude=exclude)
+    done = pull(vault, source, plan, progress)
+    return Mirrored(entry=entry, pin=_pin(entry, done), pulled=done)
+
+
+def _pin(entry: MirrorEntry, done: Pulled) -> LockEntry:
+    """Return what an entry stands for: the files it selects, though the vault hold more."""
+    selected = {file.path for file in done.plan.selection.chosen}
+    return LockEntry(
+        model=entry.model,
+        requested=entry.requested,
+        commit=done.artifact.revision,
+        include=entry.filters.include,
+        exclude=entry.filters.exclude,
+        manifest=Manifest.of(file for file in done.manifest.files if file.path in selected),
+    )
+
+
+def _is_held(vault: Vault, pin: LockEntry) -> bool:
+    """Return whether the vault holds everything a pin names, catalogued and in the store."""
+    reference = Reference(model=pin.model, revision=pin.commit)
+    return any(
+        contains(sibling.manifest, pin.manifest) for sibling in find_siblings(vault, reference)
+    ) and all(vault.store.has(file.digest, file.size) for file in pin.manifest.files)
+
+
+def _select_pinned(offer: Offer, pin: LockEntry) -> tuple[Offer, Selection]:
+    """Return the offer under the name that was pinned, and exactly the pinned files of it.
+
+    Raises:
+        UpstreamChanged: The Hub offers something else; ``issues`` names each file.
+    """
+    offered = {file.path: file for file in offer.files}
+    issues: list[str] = []
+    for entry in pin.manifest.files:
+        file = offered.get(entry.path)
+        if file is None:
+            issues.append(f"{entry.path}: no longer there")
+        elif file.size != entry.size:
+            issues.append(f"{entry.path}: {file.size} bytes instead of {entry.size}")
+        elif file.sha256 not in (None, entry.digest):
+            issues.append(f"{entry.path}: {file.sha256} instead of {entry.digest}")
+    if issues:
+        raise UpstreamChanged(
+            f"{pin.model}: the Hub offers other files than are pinned: {issues[0]}",
+            hint="this endpoint does not serve what was locked: find out why before going on",
+            issues=issues[:_MOST_ISSUES],
+        )
+    paths = {entry.path for entry in pin.manifest.files}
+    selection = Selection(
+        chosen=tuple(file for file in offer.files if file.path in paths),
+        left_out=tuple(
+            LeftOut(path=file.path, size=file.size, reason="not in the lock file")
+            for file in offer.files
+            if file.path not in paths
+        ),
+        notes=(),
+    )
+    origin = offer.origin
+    if isinstance(origin, HubOrigin):  # so that the record is the one that was locked
+        origin = dataclasses.replace(origin, requested=pin.requested)
+    return dataclasses.replace(offer, origin=origin), selection
