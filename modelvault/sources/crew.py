@@ -76,6 +76,8 @@ class _Waiting:
     attempt: int = 1
     deadline: float
     not_before: float = 0.0
+    told: bool = False
+    """Whether the progress says that it is being waited for."""
 
 
 class Crew:
@@ -221,7 +223,9 @@ class Crew:
     def _open(self, waiting: _Waiting) -> None:
         task = None
         try:
-            if not self._already_held(waiting.file):
+            if self._already_held(waiting.file):
+                self._show_waiting(waiting, False)
+            else:
                 task = self._make_task(waiting)
         finally:
             with self._changed:
@@ -247,16 +251,29 @@ class Crew:
             task = Task(file, route, plan.store, plan.progress, segment=plan.segment)
         except VaultBusy:
             if time.monotonic() > waiting.deadline:
+                self._show_waiting(waiting, False)
                 raise
+            self._show_waiting(waiting, True)
             waiting.not_before = time.monotonic() + _TICK
             with self._changed:
                 self._files.append(waiting)
             return None
+        self._show_waiting(waiting, False)
         if self._already_held(file):  # another process was faster
             task.partial.discard()
             task.end(note="already in the vault")
             return None
         return task
+
+    def _show_waiting(self, waiting: _Waiting, waits: bool) -> None:
+        """Let the progress show, or no longer show, that another process is waited for."""
+        if waiting.told != waits:
+            waiting.told = waits
+            name = f"{waiting.file.path}: waiting for another process"
+            if waits:
+                self._plan.progress.begin(name, total=None)
+            else:
+                self._plan.progress.end(name, note="it has ended")
 
     def _fetch(self, task: Task, segment: Segment) -> None:
         try:

@@ -91,6 +91,10 @@ class Filling:
         """Report bytes that were not written through ``write``."""
         self._progress.advance(self.file.path, amount)
 
+    def retry(self, reason: str) -> None:
+        """Report that a part of the file is asked for again."""
+        self._progress.retry(self.file.path, reason)
+
     def publish(self) -> Digest:
         """Check every byte, and make the file a blob; return its digest.
 

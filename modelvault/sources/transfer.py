@@ -18,10 +18,10 @@ from modelvault.sources.task import Task
 from modelvault.sources.transport import CHUNK, Trouble
 from modelvault.sources.watch import Watch
 
-_PIECE = 8 * 1024 * 1024
+_PIECE = 1024 * 1024
 """Bytes after which the flusher is told; a kill costs about as much on each connection."""
 
-_OFTEN = 2.0
+_OFTEN = 0.05
 """Seconds after which it is told anyway, so that a kill costs little on slow lines, too."""
 
 _AGAIN = "run the same command again: what came is kept"
@@ -55,8 +55,10 @@ class Transfer:
             except Trouble as trouble:
                 if not patience.failed():
                     raise self._given_up(task, trouble) from trouble
+                task.retry(trouble.reason)
                 self._watch.rest(patience.wait(trouble.hint))
             except Stale as stale:
+                task.retry("its location has to be looked up again")
                 self._watch.rest(stale.wait)
 
     def fetch_whole(self, task: Task) -> None:
@@ -77,8 +79,10 @@ class Transfer:
             except Trouble as trouble:
                 if streams >= self._limits.streams or not patience.failed():
                     raise self._given_up(task, trouble) from trouble
+                task.retry(trouble.reason)
                 self._watch.rest(patience.wait(trouble.hint))
             except Stale as stale:
+                task.retry("its location has to be looked up again")
                 self._watch.rest(stale.wait)
 
     def _pump(self, task: Task, stream: Stream, patience: Patience, *, whole: bool) -> None:

@@ -48,7 +48,7 @@ CHUNK: Final = 512 * 1024
 """Bytes read from a connection at once."""
 
 _SMALL = 64 * 1024
-_SWEEP = 0.5
+_SWEEP = 0.05
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: 407\b")  # http.client says so
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _UNREACHABLE: Final = {
@@ -97,7 +97,7 @@ class Body:
     def read(self, limit: int = CHUNK) -> bytes:
         """Return the next bytes, at most ``limit``; empty at the end.
 
-        Small arrivals (TLS records are 16 KiB) are gathered for up to half a second, so
+        Small arrivals (TLS records are 16 KiB) are gathered for a twentieth of a second, so
         that a fast connection costs few calls and a slow one still shows progress.
 
         Raises:

@@ -1,6 +1,7 @@
 """The download engine against a hub that behaves, and what it does not have to do again."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from modelvault.errors import BadOption, DigestMismatch, HubError, NoSpace
 from modelvault.sources.remote import RemoteFile, label_of, origin_of
 from modelvault.store.blobs import Store
 from tests.support.downloads import KIB, content_of, downloader, publish
-from tests.support.hub.faults import Stage
+from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
 
 MODEL = bytes(range(256)) * 2000
@@ -38,6 +39,7 @@ class Recorder:
         self.totals: dict[str, int | None] = {}
         self.done: dict[str, int] = {}
         self.notes: dict[str, str] = {}
+        self.retries: list[tuple[str, str]] = []
         self._mutex = threading.Lock()
 
     def begin(self, task: str, *, total: int | None, done: int = 0) -> None:
@@ -50,6 +52,11 @@ class Recorder:
         """Add."""
         with self._mutex:
             self.done[task] += amount
+
+    def retry(self, task: str, reason: str) -> None:
+        """Keep the reason."""
+        with self._mutex:
+            self.retries.append((task, reason))
 
     def end(self, task: str, *, note: str = "") -> None:
         """Keep the note."""
@@ -134,13 +141,17 @@ def test_attack_planted_partial_is_quarantined_then_fetched(hub: LoopbackHub, st
 
 
 def test_second_puller_waits_for_the_first(hub: LoopbackHub, store: Store) -> None:
-    """Who finds a file in other hands waits, and then finds the blob."""
+    """Who finds a file in other hands waits, says so, and then finds the blob."""
+    recorder = Recorder()
     file = publish(hub, {"model.safetensors": MODEL})["model.safetensors"]
     results: list[Digest] = []
     with store.open_partial(file.key, file.size) as partial:
-        thread = threading.Thread(target=lambda: results.append(downloader(store).fetch(file)))
+        puller = downloader(store, progress=recorder)
+        thread = threading.Thread(target=lambda: results.append(puller.fetch(file)))
         thread.start()
-        thread.join(0.4)
+        while not recorder.totals and thread.is_alive():
+            time.sleep(0.01)
+        assert "waiting for another process" in next(iter(recorder.totals))
         assert thread.is_alive()
         partial.write(0, MODEL)
         partial.record(0, len(MODEL))
@@ -148,6 +159,19 @@ def test_second_puller_waits_for_the_first(hub: LoopbackHub, store: Store) -> No
     thread.join(10)
     assert results == [Digest.of(MODEL)]
     assert hub.journal.requests() == []
+    assert set(recorder.totals) == set(recorder.notes)  # whatever began has ended
+
+
+def test_retries_are_told(hub: LoopbackHub, store: Store) -> None:
+    """The progress hears of each new attempt, with its reason and without addresses."""
+    recorder = Recorder()
+    file = publish(hub, {"model.safetensors": MODEL})["model.safetensors"]
+    hub.faults.add(Fault(kind=Kind.STATUS, status=503), Fault(kind=Kind.STATUS, status=403, skip=1))
+    downloader(store, progress=recorder, connections=1).fetch(file)
+    assert len(recorder.retries) == 2
+    assert {task for task, _ in recorder.retries} == {"model.safetensors"}
+    assert "503" in recorder.retries[0][1]
+    assert not [reason for _, reason in recorder.retries if "Signature" in reason]
 
 
 def test_too_little_space_is_told_before_the_first_request(
