@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+from tests.support.hub.faults import Fault, Kind
 from tests.support.hub.hub import LoopbackHub
 from tests.support.hub.repository import read_folder
 
@@ -26,6 +27,7 @@ def main() -> int:
     parser.add_argument("--gated", action="store_true", help="ask for the token")
     parser.add_argument("--private", action="store_true", help="hide from all other tokens")
     parser.add_argument("--mirror", action="store_true", help="no redirects, like a cache")
+    parser.add_argument("--rate", type=int, default=0, help="bytes a second of each answer")
     options = parser.parse_args()
     if len(options.folder) != len(options.names):
         parser.error("give one --as for each --folder")
@@ -34,6 +36,8 @@ def main() -> int:
         signal.signal(number, lambda *_: ended.set())
     with LoopbackHub(port=options.port, cdn_port=options.cdn_port) as hub:
         hub.mirror = options.mirror
+        if options.rate:
+            hub.faults.add(Fault(kind=Kind.SLOW, rate=options.rate, times=None))
         for folder, name in zip(options.folder, options.names):
             gated = "manual" if options.gated else None
             repository = hub.add(name, read_folder(folder), gated=gated, private=options.private)
