@@ -1,7 +1,7 @@
 """Our quantiser against ggml's: the same bytes, whatever the weights and the processor."""
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from converters.gguf.kernel import BLOCKS, LEVELS, Kernel
 from converters.gguf.safetensors import to_floats
 from converters.gguf.tensors import Floats
 from converters.gguf.types import GgmlType
-from modelvault.errors import ConverterMissing, MalformedWeights
+from modelvault.errors import ConverterMissing, MalformedWeights, UnsupportedTarget
 from tests.support.needs import require
 from tests.support.weights import DISTRIBUTIONS, IMPORTANCES
 
@@ -46,6 +46,20 @@ def referee(rows: Floats, type_: GgmlType, importance: Floats | None = None) -> 
     )
     assert written == result.size
     return result.tobytes()
+
+
+@pytest.fixture
+def choose(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Return a function that sets the environment's choice for the rest of the test."""
+    kernel.find_kernel.cache_clear()
+
+    def set_choice(choice: str) -> None:
+        monkeypatch.setenv("MODELVAULT_KERNEL", choice)
+        kernel.find_kernel.cache_clear()
+
+    yield set_choice
+    monkeypatch.undo()
+    kernel.find_kernel.cache_clear()
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -123,6 +137,34 @@ def test_stored_halves_give_the_bytes_of_their_floats(name: str, level: str) -> 
         assert own.quantize(rows, stored, type_.number).tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_halves_equal_those_of_numpy(level: str) -> None:
+    """Normal, subnormal, at every tie and beyond the end: the bits of numpy's conversion."""
+    own = load(level)
+    # Every eighth of a step of half precision: all ties, and both sides of each.
+    steps = np.arange(0x32000000, 0x48000000, 1 << 10, dtype=np.uint32)
+    random = np.random.default_rng(9).integers(0, 0x7F800000, 100_003, dtype=np.uint32)
+    size = np.concatenate([steps, steps + 1, steps - 1, random, np.arange(9, dtype=np.uint32)])
+    rows = np.concatenate([size, size | np.uint32(0x80000000)]).view(np.float32)
+    with np.errstate(over="ignore", under="ignore"):
+        expected = rows.astype(np.float16)
+    assert own.halve(rows).tobytes() == expected.tobytes()
+    for count in (0, 1, 255, 256, 257):
+        assert own.halve(rows[:count].copy()).tobytes() == expected[:count].tobytes()
+
+
+def test_fallback_halves_the_same_and_refuses_the_same(choose: Callable[[str], None]) -> None:
+    """With the kernel off, numpy writes the same F16 and the same values are refused."""
+    rows = np.ldexp(np.ones((1, 64), dtype=np.float32), np.arange(-40, 24, dtype=np.int32) % 16)
+    made = []
+    for choice in ("", "off"):
+        choose(choice)
+        made.append(quantize.encode(rows, GgmlType.F16, "t").tobytes())
+        with pytest.raises(UnsupportedTarget, match="F16 ends at"):
+            quantize.encode(rows * np.float32(1e5), GgmlType.F16, "t")
+    assert made[0] == made[1]
+
+
 @pytest.mark.parametrize("name", TYPES)
 def test_threads_do_not_disturb_each_other(name: str) -> None:
     """Eight threads in the kernel at once write what one thread writes."""
@@ -135,20 +177,6 @@ def test_threads_do_not_disturb_each_other(name: str) -> None:
             range(0, 64, 4),
         )
         assert b"".join(parts) == whole
-
-
-@pytest.fixture
-def choose(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Return a function that sets the environment's choice for the rest of the test."""
-    kernel.find_kernel.cache_clear()
-
-    def set_choice(choice: str) -> None:
-        monkeypatch.setenv("MODELVAULT_KERNEL", choice)
-        kernel.find_kernel.cache_clear()
-
-    yield set_choice
-    monkeypatch.undo()
-    kernel.find_kernel.cache_clear()
 
 
 @pytest.mark.parametrize("name", TYPES)

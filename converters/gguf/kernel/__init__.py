@@ -65,6 +65,7 @@ class Kernel:
             found = loaded.modelvault_kernel_version()
             best = loaded.modelvault_best_level()
             self._quantize = loaded.modelvault_quantize
+            self._halve = loaded.modelvault_halve
         except AttributeError as error:
             raise OSError(f"{library}: {error}") from error
         if found != VERSION:
@@ -79,6 +80,10 @@ class Kernel:
         self._quantize.argtypes = [
             ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p,
             ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p,
+        ]  # fmt: skip
+        self._halve.restype = ctypes.c_int
+        self._halve.argtypes = [
+            ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_int64,
         ]  # fmt: skip
 
     def quantize(
@@ -127,6 +132,17 @@ class Kernel:
         )
         if status != 0:
             raise ValueError(f"the kernel refused type {type_} of {stored}")
+        return result
+
+    def halve(self, rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+        """Return C-contiguous finite floats rounded to half precision, half to even.
+
+        Beyond the end of half precision they become infinite.
+        """
+        result = np.empty(rows.shape, dtype=np.float16)
+        level = LEVELS.index(self.level)
+        if self._halve(level, rows.ctypes.data, 0, result.ctypes.data, rows.size) < 0:
+            raise ValueError("the kernel refused to halve")
         return result
 
     @property

@@ -5,5 +5,6 @@
 #pragma GCC target("avx2")
 #define LANES 8
 #define QUANTIZE quantize_avx2
+#define HALVE halve_avx2
 #include "blocks.h"
 #endif

@@ -1,4 +1,5 @@
-/* One instruction set's quantiser; the including file sets LANES and QUANTIZE, its name. */
+/* One instruction set's functions; the including file sets LANES and their names, QUANTIZE and
+ * HALVE. */
 #include "even.h"
 #include "ranged.h"
 
@@ -32,7 +33,35 @@ static void quantize_q8(uint8_t *to, const float *x, int blocks)
     }
 }
 
-/* ---- the entry ---- */
+/* ---- the entries ---- */
+
+/* Round to half precision; returns the largest magnitude's bits, so that infinity is seen. */
+int HALVE(const void *weights, int format, uint16_t *to, int64_t count)
+{
+    const source from = {weights, format, NULL, 1};
+    int32_t most = 0;
+    for (int64_t start = 0; start < count; start += SUPER) {
+        const int length = count - start < SUPER ? (int)(count - start) : SUPER;
+        float wide[SUPER] = {0};
+        int32_t bits[SUPER], small[SUPER];
+        uint16_t half[SUPER];
+        widen(wide, &from, start, length);
+        memcpy(bits, wide, sizeof bits);
+        for (int i = 0; i < SUPER; i++)
+            wide[i] = __builtin_fabsf(wide[i]) + 0.5f; /* rounds what becomes subnormal */
+        memcpy(small, wide, sizeof small);
+        for (int i = 0; i < SUPER; i++) {
+            const int32_t size = bits[i] & 0x7fffffff;
+            int32_t result = (size - 0x37fff001 + (size >> 13 & 1)) >> 13;
+            result = size < 0x38800000 ? small[i] - 0x3f000000 : result;
+            result = size < 0x47800000 ? result : 0x7c00;
+            most = result > most ? result : most;
+            half[i] = (uint16_t)(result | (bits[i] >> 16 & 0x8000));
+        }
+        memcpy(to + start, half, (size_t)length * 2);
+    }
+    return most;
+}
 
 static const struct {
     int type, size;

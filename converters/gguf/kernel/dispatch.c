@@ -1,4 +1,4 @@
-/* The library's functions: which version it is, which instruction sets there are, the quantiser. */
+/* The library's functions: which version it is, which instruction sets there are, what they do. */
 #include "kernel.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -43,4 +43,22 @@ EXPORT int modelvault_quantize(int level, int type, const void *weights, int for
         quantize = quantize_avx512;
 #endif
     return quantize(type, weights, format, to, blocks, row_blocks, importance);
+}
+
+/* Round `count` finite weights to half precision. Returns the bits of the largest magnitude
+ * written (0x7c00 where one became infinite), or -1 where `format` or `level` is not ours. */
+EXPORT int modelvault_halve(int level, const void *weights, int format, uint16_t *to,
+                            int64_t count)
+{
+    halve_function *halve = halve_baseline;
+    if (level < 0 || level > modelvault_best_level() || format < FORMAT_F32 ||
+        format > FORMAT_F16)
+        return -1;
+#ifdef HAS_LEVELS
+    if (level == LEVEL_AVX2)
+        halve = halve_avx2;
+    if (level == LEVEL_AVX512)
+        halve = halve_avx512;
+#endif
+    return halve(weights, format, to, count);
 }
