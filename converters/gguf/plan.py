@@ -18,6 +18,7 @@ from converters.gguf.safetensors import READABLE, Stored
 from converters.gguf.source import Source
 from converters.gguf.tensors import Blueprint, Entry, Part, Tensor
 from converters.gguf.tokenizer import Tokenizer, read_tokenizer
+from converters.gguf.tokenizer.check import Comparison, compare_ids
 from converters.gguf.types import Target, find_target
 from modelvault.core.protocol import Request
 from modelvault.errors import (
@@ -98,6 +99,7 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
         *pooling_entries(source, blueprint.architecture),
         *tokenizer.entries(),
     )
+    compared = compare_ids(source, tokenizer, entries)
     importance = open_importance(request, stack)
     planned = tuple(
         _lay_out(request, target, blueprint, tensors, entries, weighted=importance is not None)
@@ -109,8 +111,8 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
         stored=stored,
         targets=planned,
         importance=importance,
-        parameters=_parameters(request, tokenizer),
-        warnings=(*blueprint.warnings, *tokenizer.warnings, *notes),
+        parameters=_parameters(request, tokenizer, compared),
+        warnings=(*blueprint.warnings, *tokenizer.warnings, *compared.warnings, *notes),
     )
 
 
@@ -186,11 +188,12 @@ def _check_importance(
     return (gap,)
 
 
-def _parameters(request: Request, tokenizer: Tokenizer) -> dict[str, str]:
+def _parameters(request: Request, tokenizer: Tokenizer, compared: Comparison) -> dict[str, str]:
     return {
         "mix": "llama.cpp 0c1e57098",
         "pre_tokenizer": tokenizer.vocabulary.pre,
         **({"pre_tokenizer_source": "option"} if request.options.get("pre_tokenizer") else {}),
+        **({"token_ids_equal": compared.reference} if compared.reference else {}),
     }
 
 

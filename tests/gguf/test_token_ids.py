@@ -1,0 +1,120 @@
+"""The converter compares token ids with the runtime's before it writes anything."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from converters.gguf.tokenizer import check, pretokenizer
+from converters.gguf.tokenizer.check import TEXTS
+from modelvault.core.protocol import Produced
+from modelvault.errors import UnsupportedTokenizer
+from tests.gguf.running import convert, edit_json, make_request, plan, run, warnings
+from tests.gguf.test_pretokenizer import retrain, split
+from tests.support.llamacpp import Model
+
+
+def said(events: list[Any]) -> str:
+    """Return what the record will say of the comparison."""
+    (produced,) = [event for event in events if isinstance(event, Produced)]
+    return str(produced.parameters.get("token_ids_equal", ""))
+
+
+def test_equal_ids_are_recorded_with_the_library(
+    model: Path, spm_model: Path, tmp_path: Path
+) -> None:
+    """The record names the library whose ids the runtime gave."""
+    assert said(run(make_request(model, ["F16"], tmp_path / "a"))).startswith("tokenizers ")
+    assert said(run(make_request(spm_model, ["F16"], tmp_path / "b"))).startswith("sentencepiece ")
+
+
+def test_runtime_in_its_own_process_gives_the_ids_of_the_file(model: Path, tmp_path: Path) -> None:
+    """What is compared is what the finished file will do."""
+    with Model.load(convert(model, "F16", tmp_path)) as runtime:
+        ids = [runtime.tokenize(text, add_special=False) for text in TEXTS]
+    library = check._find_library()
+    assert library is not None
+    assert check._by_tokenizers((model / "tokenizer.json").read_text())[1] == ids
+
+
+def test_wrong_pre_tokenizer_is_refused_before_a_byte_is_written(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Negative control: a table with a wrong row would not get past the comparison."""
+    retrain(model, split(pretokenizer.QWEN2), ignore_merges=False)
+    wrong = pretokenizer.Found(name="gpt-2")
+    monkeypatch.setattr("converters.gguf.tokenizer.bpe.find_pre_tokenizer", lambda *_, **__: wrong)
+    with pytest.raises(UnsupportedTokenizer, match="other token ids than tokenizers"):
+        run(make_request(model, ["F16"], tmp_path / "out"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_wrong_name_by_option_is_told(model: Path) -> None:
+    """Who names a pre-tokenizer by hand hears that ids differ, and may go on."""
+    retrain(model, split(pretokenizer.QWEN2), ignore_merges=False)
+    told = warnings(plan(model, pre_tokenizer="gpt-2"))
+    assert any("other token ids than tokenizers" in text for text in told)
+
+
+def test_scores_of_another_model_are_refused(spm_model: Path, tmp_path: Path) -> None:
+    """An added token that takes the place of a common one changes ids: that is noticed."""
+    run(make_request(spm_model, ["F16"], tmp_path / "whole"))
+    (spm_model / "added_tokens.json").write_text(json.dumps({"<|gone|>": 300}))
+    with pytest.raises(UnsupportedTokenizer, match="other token ids than sentencepiece"):
+        plan(spm_model)
+
+
+def test_merge_of_unknown_tokens_is_refused(model: Path) -> None:
+    """A tokenizer.json that its own library does not read is named."""
+    edit_json(
+        model / "tokenizer.json", lambda value: value["model"]["merges"].append(["zzz", "qqq"])
+    )
+    with pytest.raises(UnsupportedTokenizer, match=r"does not read tokenizer\.json"):
+        plan(model)
+
+
+def answering(program: Path, text: str) -> Path:
+    """Write a program that stands in for the runtime."""
+    program.write_text(f"import sys\nsys.stdin.read()\n{text}\n")
+    return program
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sys.stderr.write('GGML_ASSERT(x) failed\\n'); import os; os.abort()", "GGML_ASSERT"),
+        ('print(\'{"refused": "no"}\')', "does not accept the vocabulary: no"),
+        ("sys.exit(3)", "status 3"),
+    ],
+    ids=["crash", "refusal", "silent end"],
+)
+def test_runtime_that_fails_on_a_vocabulary_refuses_it(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    """A vocabulary that stops llama.cpp would stop it on the closed side too."""
+    monkeypatch.setattr(check, "_PROGRAM", answering(tmp_path / "runtime.py", text))
+    with pytest.raises(UnsupportedTokenizer, match=message):
+        plan(model)
+
+
+def test_unknown_release_of_the_runtime_is_told(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the runtime cannot be asked the conversion goes on and says so."""
+    program = answering(tmp_path / "runtime.py", 'print(\'{"unfit": "laid out differently"}\')')
+    monkeypatch.setattr(check, "_PROGRAM", program)
+    assert any("were not compared" in text for text in warnings(plan(model)))
+
+
+@pytest.mark.parametrize("missing", ["tokenizers", "xllamacpp"])
+def test_missing_library_is_told(
+    model: Path, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    """Neither library is needed to convert; without them nothing is claimed."""
+    if missing == "xllamacpp":
+        monkeypatch.setattr(check, "_find_library", lambda: None)
+    else:
+        monkeypatch.setitem(sys.modules, missing, None)
+    assert any("were not compared" in text for text in warnings(plan(model)))
