@@ -5,6 +5,7 @@
     [hub]
     endpoint = "https://hub.example"     # default of --endpoint
     connections = 8                      # default of --connections
+    engine = "http"                      # default of --engine
     limit_rate = "20MB"                  # default of --limit-rate; none by default
     ca_bundle = "/etc/ssl/site.pem"      # default of --ca-bundle
 
@@ -23,7 +24,13 @@ from modelvault.errors import BadConfiguration
 
 _LARGEST = 1024 * 1024
 _KNOWN: dict[str, dict[str, type]] = {
-    "hub": {"endpoint": str, "connections": int, "limit_rate": str, "ca_bundle": str},
+    "hub": {
+        "endpoint": str,
+        "connections": int,
+        "engine": str,
+        "limit_rate": str,
+        "ca_bundle": str,
+    },
     "trust": {"threshold": int},
 }
 
@@ -34,6 +41,7 @@ class Config:
 
     endpoint: str | None = None
     connections: int | None = None
+    engine: str | None = None
     limit_rate: str | None = None
     ca_bundle: Path | None = None
     threshold: int = 1

@@ -29,6 +29,8 @@ class SourceOptions:
     endpoint: str | None = None
     token_file: Path | None = None
     connections: int | None = None
+    engine: str | None = None
+    """``http``, ``xet`` or ``hf-transfer``."""
     limit_rate: str | None = None
     """Bytes a second, as text: ``20MB``."""
     ca_bundle: Path | None = None
@@ -103,6 +105,7 @@ def hub_source(
         connections=options.connections or _DEFAULT_CONNECTIONS,
         limit_rate=parse_rate(options.limit_rate) if options.limit_rate else None,
         ca_bundle=options.ca_bundle,
+        engine=options.engine or "http",
     )
 
 

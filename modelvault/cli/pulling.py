@@ -49,6 +49,10 @@ def _pull(
     connections: Annotated[
         int | None, typer.Option("--connections", min=1, max=64, help="Parallel connections.")
     ] = None,
+    engine: Annotated[
+        str | None,
+        typer.Option("--engine", help="How large files come: http (default), xet, hf-transfer."),
+    ] = None,
     limit_rate: Annotated[
         str | None,
         typer.Option("--limit-rate", help="Bytes a second over all connections, such as 20MB."),
@@ -83,6 +87,7 @@ def _pull(
         endpoint=endpoint or config.endpoint,
         token_file=token_file,
         connections=connections or config.connections,
+        engine=engine or config.engine,
         limit_rate=limit_rate or config.limit_rate,
         ca_bundle=ca_bundle or config.ca_bundle,
     )

@@ -63,8 +63,9 @@ from modelvault.sources.card import choose_fields, clean, read_license
 from modelvault.sources.certificates import tls_context
 from modelvault.sources.download import CONNECTIONS, Downloader
 from modelvault.sources.endpoint import REAL_HUB, check_token, parse_endpoint
+from modelvault.sources.engines.choice import HTTP, EngineOptions, check_engine, open_engine
 from modelvault.sources.held import find_held
-from modelvault.sources.remote import RemoteFile
+from modelvault.sources.remote import RemoteFile, read_xet_hash
 from modelvault.sources.sample import take_sample
 from modelvault.sources.scan import read_scan
 from modelvault.sources.session import PatientClient
@@ -93,6 +94,7 @@ class HubSource:
         connections: int = CONNECTIONS,
         limit_rate: int | None = None,
         ca_bundle: Path | None = None,
+        engine: str = HTTP,
     ) -> None:
         """Name what to pull; nothing is asked yet.
 
@@ -105,11 +107,15 @@ class HubSource:
             connections: Downloads at once.
             limit_rate: Bytes a second over all connections; None for no limit.
             ca_bundle: Certificates to believe; see ``certificates.tls_context``.
+            engine: How large files come; see ``engines.choice``.
 
         Raises:
-            BadOption: The endpoint is not a plain ``http`` or ``https`` URL.
+            BadOption: The endpoint is not a plain ``http`` or ``https`` URL, or the engine
+                cannot be used.
             BadConfiguration: The token cannot be sent.
         """
+        check_engine(engine, limited=limit_rate is not None)
+        self._engine = engine
         self._model = model
         self._requested = revision or "main"
         self._revision = revision
@@ -213,17 +219,28 @@ class HubSource:
             if file.path in held:
                 progress.begin(file.path, total=file.size, done=file.size)
                 progress.end(file.path, note="already in the vault")
-        downloader = Downloader(
-            store,
+        missing = [file for file in files if file.path not in held]
+        with open_engine(self._engine, self._engine_options(offer.revision)) as engine:
+            downloader = Downloader(
+                store,
+                token=self._token,
+                connections=self._connections,
+                limit_rate=self._limit_rate,
+                ca_bundle=self._ca_bundle,
+                progress=progress,
+                engine=engine,
+            )
+            located = [self._locate(file, offer.revision) for file in missing]
+            return {**held, **downloader.fetch_all(located)}
+
+    def _engine_options(self, commit: str) -> EngineOptions:
+        api = f"{self._endpoint}/api/{self._repository.kind}s/{self._repository.id}"
+        return EngineOptions(
             token=self._token,
             connections=self._connections,
-            limit_rate=self._limit_rate,
             ca_bundle=self._ca_bundle,
-            progress=progress,
+            xet_url=f"{api}/xet-read-token/{commit}",
         )
-        missing = [file for file in files if file.path not in held]
-        fetched = downloader.fetch_all([self._locate(file, offer.revision) for file in missing])
-        return {**held, **fetched}
 
     def _locate(self, file: OfferedFile, commit: str) -> RemoteFile:
         return RemoteFile(
@@ -233,6 +250,7 @@ class HubSource:
             sha256=file.sha256,
             git_sha1=file.git_sha1,
             commit=commit,
+            xet_hash=file.xet_hash,
         )
 
     def _check_commit(self, info: ModelInfo | DatasetInfo) -> str:
@@ -302,7 +320,8 @@ class HubSource:
                 digest = Digest(entry.lfs.sha256)
             except (BadDigest, TypeError) as error:
                 raise self._unusable(f"digest {entry.lfs.sha256!r:.80} of {path}") from error
-            return OfferedFile(path=path, size=size, sha256=digest, scan=scan)
+            name = read_xet_hash(entry.xet_hash)
+            return OfferedFile(path=path, size=size, sha256=digest, xet_hash=name, scan=scan)
         if not isinstance(blob, str) or not is_commit(blob):  # both are SHA-1 in hex
             raise self._unusable(f"blob id {blob!r:.80} of {path}")
         return OfferedFile(path=path, size=size, git_sha1=blob, scan=scan)

@@ -59,6 +59,11 @@ class RemoteFile:
         return f"git-{self.git_sha1}" if self.sha256 is None else f"sha256-{self.sha256.hex}"
 
 
+def read_xet_hash(value: object) -> str | None:
+    """Return a Xet hash as the Hub spells it; None for anything else: it is never needed."""
+    return value if isinstance(value, str) and _XET_HASH.fullmatch(value) else None
+
+
 def origin_of(url: str) -> str:
     """Return scheme, host and port of a URL: the unit that a token is shown to.
 

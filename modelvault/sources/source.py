@@ -29,6 +29,8 @@ class OfferedFile:
     """Declared digest; None where the source has none (the Hub's files outside LFS)."""
     git_sha1: str | None = None
     """Declared git blob id, for files without ``sha256``."""
+    xet_hash: str | None = None
+    """Name of the content in the Hub's Xet storage, where it is there."""
     scan: str = ""
     """The Hub's verdict on the file (``safe``, ``unsafe``, ``suspicious`` …), where known."""
 

@@ -30,6 +30,9 @@ from modelvault.sources.engines.port import EngineFailed
 
 _READ = 1024 * 1024
 _TAIL = 300
+_TO_END = 2.0
+"""Seconds that a process gets to end after its last word."""
+
 _QUERY = re.compile(r"\?[^\s)\"']*")
 
 
@@ -53,7 +56,7 @@ class Child:
         Args:
             module: What ``python -m`` runs; it calls ``frames.begin_child``.
             request: What to do; handed over by a pipe, so it may hold secrets.
-            settings: Environment variables for the library, where they are not set.
+            settings: Environment variables for the library.
             window: Seconds without progress after which it is given up.
         """
         self._module = module
@@ -79,8 +82,8 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=self._complaints,
                 env={
-                    **self._settings,
                     **_surroundings(),
+                    **self._settings,
                     "HF_HOME": folder,
                     "HF_XET_CACHE": folder,
                 },
@@ -163,7 +166,10 @@ class Child:
         return data
 
     def _death(self) -> str:
-        status = self._process.wait()
+        try:
+            status = self._process.wait(_TO_END)
+        except subprocess.TimeoutExpired:
+            return "its process closed its output and lives on"
         end = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         size = self._complaints.seek(0, os.SEEK_END)
         self._complaints.seek(max(0, size - _TAIL))

@@ -5,9 +5,11 @@ missing range comes as one stream, in order; a resume asks for what is missing a
 The token is asked for anew for every attempt, so that one that has expired costs a resume.
 """
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -96,13 +98,23 @@ class XetEngine:
 
     name = NAME
 
-    def __init__(self, access: Callable[[], XetAccess], *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        access: Callable[[], XetAccess],
+        *,
+        ca_bundle: Path | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         """Use these; nothing is asked yet.
 
         Args:
             access: Gives a fresh permission, or raises ``EngineFailed``.
+            ca_bundle: Certificates to believe; None for the system's.
             limits: Where patience ends.
         """
+        self._settings = {name: os.environ.get(name, value) for name, value in SETTINGS.items()}
+        if ca_bundle is not None:
+            self._settings["SSL_CERT_FILE"] = str(ca_bundle)
         self._access = access
         self._limits = limits or Limits()
 
@@ -144,7 +156,7 @@ class XetEngine:
         with Child(
             "modelvault.sources.engines.xet_child",
             request,
-            settings=SETTINGS,
+            settings=self._settings,
             window=self._limits.stall_window,
         ) as child:
             for frame in child.frames():

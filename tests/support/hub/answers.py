@@ -109,6 +109,8 @@ def file_entry(file: HubFile, commit: Commit, *, expand: bool) -> dict[str, Any]
             "size": file.size,
             "pointerSize": len(file.pointer),
         }
+    if file.xet_hash:
+        entry["xetHash"] = file.xet_hash
     if expand:
         entry["lastCommit"] = {"id": commit.id, "title": commit.title, "date": DATE}
         entry["securityFileStatus"] = {

@@ -64,7 +64,13 @@ class HubExchange(Exchange):
             case "commits":
                 self.answer_json(answers.commits(repository))
             case _:
-                self.fail(404, f"no such call: {call}")
+                self._lend(call)
+
+    def _lend(self, call: str) -> None:
+        if call == "xet-read-token" and self.hub.cas:
+            self.answer(200, self.hub.lend_xet_token())
+        else:
+            self.fail(404, f"no such call: {call}")
 
     def _read_form(self) -> dict[str, list[str]]:
         length = int(self.headers.get("Content-Length") or 0)

@@ -42,6 +42,7 @@ class HubFile:
 
     def __init__(self, path: str, content: Content, *, lfs: bool, scan: str = "safe") -> None:
         """Describe the file; hashes are computed when first asked for."""
+        self.xet_hash: str | None = None
         self.path = path
         self.content = content
         self.lfs = lfs
@@ -100,6 +101,8 @@ class Repository:
     lfs: tuple[str, ...] = LFS_PATTERNS
     scans: dict[str, str] = field(default_factory=dict)
     """Path → ``safe``, ``unsafe``, ``suspicious`` …; others are ``safe``."""
+    xet_hashes: dict[str, str] = field(default_factory=dict)
+    """Path → name of the content in the Xet storage."""
     commits: list[Commit] = field(default_factory=list)
     branches: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
@@ -150,7 +153,9 @@ class Repository:
     def _file(self, path: str, content: Content) -> HubFile:
         size = len(content) if isinstance(content, bytes) else content.stat().st_size
         lfs = size > LFS_ABOVE or any(fnmatchcase(path, pattern) for pattern in self.lfs)
-        return HubFile(path, content, lfs=lfs, scan=self.scans.get(path, "safe"))
+        file = HubFile(path, content, lfs=lfs, scan=self.scans.get(path, "safe"))
+        file.xet_hash = self.xet_hashes.get(path)
+        return file
 
 
 def read_folder(folder: Path, *, skip: Iterable[str] = (".git", ".cache")) -> dict[str, Content]:

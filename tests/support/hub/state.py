@@ -38,6 +38,8 @@ class HubState:
         """True to answer like a caching mirror: no redirect, no ``X-Linked-*`` headers."""
         self.resolve_cache = False
         """True to send small files by a relative redirect, as the real Hub does."""
+        self.cas = ""
+        """Where the Xet storage is; empty for a hub without one."""
         self._secret = os.urandom(16)
         self._epoch = 0
         self._blobs: dict[str, HubFile] = {}
@@ -70,6 +72,14 @@ class HubState:
         with self._mutex:
             self.tokens.setdefault(token, set()).update(names)
         return token
+
+    def lend_xet_token(self) -> dict[str, str]:
+        """Return the headers that give access to the Xet storage for an hour."""
+        return {
+            "X-Xet-Cas-Url": self.cas,
+            "X-Xet-Access-Token": "lent-token",
+            "X-Xet-Token-Expiration": str(int(time.time()) + 3600),
+        }
 
     def expire_urls(self) -> None:
         """Make every signed URL that was handed out so far answer 403."""
