@@ -18,44 +18,8 @@ from modelvault.errors import (
     UnsupportedSource,
 )
 from tests.gguf.running import convert, edit_json, make_request, run
+from tests.support.fp8 import SUFFIX, dequantize, quantize_fp8
 from tests.support.tinymodel import make_tiny_llama
-
-BLOCK = 128
-
-
-def quantize_fp8(folder: Path, *, block: int = BLOCK) -> None:
-    """Turn every projection of a checkpoint into FP8 with factors; announce it."""
-    tensors: dict[str, torch.Tensor] = {}
-    for name, value in load_file(folder / "model.safetensors").items():
-        if "_proj" not in name or value.dim() != 2:
-            tensors[name] = value
-            continue
-        wide = value.float()
-        rows, columns = wide.shape
-        grid = -(-rows // block), -(-columns // block)
-        padded = torch.zeros(grid[0] * block, grid[1] * block)
-        padded[:rows, :columns] = wide
-        blocks = padded.view(grid[0], block, grid[1], block)
-        factors = blocks.abs().amax(dim=(1, 3)).clamp_min(1e-8) / 448
-        scaled = (blocks / factors[:, None, :, None]).view_as(padded)[:rows, :columns]
-        tensors[name] = scaled.to(torch.float8_e4m3fn).contiguous()
-        tensors[name + fp8.SUFFIX] = factors
-    save_file(tensors, folder / "model.safetensors")
-    announced = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [block, block]}
-    edit_json(folder / "config.json", lambda config: config.update(quantization_config=announced))
-
-
-def dequantize(folder: Path, *, block: int = BLOCK) -> None:
-    """Turn FP8 with factors into the float32 that it stands for, by torch."""
-    tensors = load_file(folder / "model.safetensors")
-    for name in [name for name in tensors if name.endswith(fp8.SUFFIX)]:
-        factors = tensors.pop(name)
-        weights = tensors[name.removesuffix(fp8.SUFFIX)]
-        rows, columns = weights.shape
-        wide = factors.repeat_interleave(block, 0).repeat_interleave(block, 1)
-        tensors[name.removesuffix(fp8.SUFFIX)] = weights.float() * wide[:rows, :columns]
-    save_file(tensors, folder / "model.safetensors")
-    edit_json(folder / "config.json", lambda config: config.pop("quantization_config"))
 
 
 @pytest.fixture
@@ -121,7 +85,7 @@ def _poison(weights: torch.Tensor) -> torch.Tensor:
 
 
 WEIGHT = "model.layers.1.self_attn.o_proj.weight"
-FACTORS = WEIGHT + fp8.SUFFIX
+FACTORS = WEIGHT + SUFFIX
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ DEVIATIONS: dict[str, dict[str, object]] = {
     "qwen2": UNSAID,
     "gemma2": UNKNOWN,
     "phi3": UNKNOWN,
+    # BOS is not added, and the runtime's default for the name would be to add it.
+    "deepseek2": UNSAID | {"tokenizer.ggml.add_bos_token": False},
 }
 """Metadata that differs on purpose; docs/formats/gguf.md gives the reasons."""
 

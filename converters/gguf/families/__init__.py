@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from converters.gguf.families import bert, gemma, llama, phi3, qwen, qwen_moe
+from converters.gguf.families import bert, deepseek2, gemma, llama, phi3, qwen, qwen_moe
 from converters.gguf.fp8 import read_blocks
 from converters.gguf.tensors import Blueprint, Shapes
 from modelvault.errors import UnsupportedArchitecture, UnsupportedSource
@@ -22,6 +22,7 @@ _MODULES = (
     gemma,
     phi3,
     bert,
+    deepseek2,
 )  # fmt: skip
 
 FAMILIES: dict[str, Describe] = {

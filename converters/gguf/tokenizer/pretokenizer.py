@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+from converters.gguf.tokenizer import deepseek
 from modelvault.errors import BadOption, UnsupportedTokenizer
 
 _ENGLISH = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -42,6 +43,8 @@ class _Known:
     name: str
     ignore_merges: bool
     steps: tuple[str, ...]
+    near: bool = False
+    """Whether the name is the nearest there is, and some texts are cut otherwise."""
 
 
 _TABLE = (
@@ -52,6 +55,10 @@ _TABLE = (
     _Known(name="gpt-4o", ignore_merges=False, steps=(f"Split {GPT4O}", _BYTES)),
     _Known(name="gpt-2", ignore_merges=False, steps=(_BYTES_SPLITTING,)),
     _Known(name="smollm", ignore_merges=False, steps=("Digits", _BYTES_SPLITTING)),
+    _Known(name="deepseek-llm", ignore_merges=False, steps=deepseek.LLM),
+    _Known(name="deepseek-coder", ignore_merges=False, steps=deepseek.CODER),
+    _Known(name="deepseek-v3", ignore_merges=False, steps=deepseek.V3),
+    _Known(name="deepseek-llm", ignore_merges=False, steps=deepseek.WORDS_AND_NUMBERS, near=True),
 )
 
 _NAMES = """
@@ -92,7 +99,9 @@ def find_pre_tokenizer(file: dict[str, Any], *, override: str = "") -> Found:
     found = tuple(steps(file.get("pre_tokenizer")))
     for known in _TABLE:
         if known.steps == found and known.ignore_merges == ignore_merges:
-            return Found(name=known.name, warnings=_normalizer_warnings(file))
+            return Found(
+                name=known.name, warnings=_near_warnings(known) + _normalizer_warnings(file)
+            )
     shown = " → ".join(found) or "nothing"
     raise UnsupportedTokenizer(
         f"no runtime name is known for this pre-tokenizer: {shown:.500} "
@@ -109,6 +118,16 @@ def _take(override: str) -> Found:
         )
     warning = f"the pre-tokenizer is '{override}' by option: compare token ids before relying on it"
     return Found(name=override, warnings=(warning,))
+
+
+def _near_warnings(known: _Known) -> tuple[str, ...]:
+    if not known.near:
+        return ()
+    warning = (
+        f"the pre-tokenizer is near '{known.name}', not equal to it: texts in scripts without "
+        "upper and lower case (Korean, Chinese, Arabic) may get other tokens than in training"
+    )
+    return (warning,)
 
 
 def _normalizer_warnings(file: dict[str, Any]) -> tuple[str, ...]:
@@ -156,7 +175,7 @@ def _canonical(rule: dict[str, Any]) -> str:
             "behavior": "Isolated",
             "invert": False,
         }:
-            return f"Split {pattern}"
+            return f"Split {_escaped(pattern)}"
         # The same cut, said the other way round: what matches is kept, the rest removed.
         case {
             "type": "Split",
@@ -164,5 +183,10 @@ def _canonical(rule: dict[str, Any]) -> str:
             "behavior": "Removed",
             "invert": True,
         }:
-            return f"Split {pattern}"
+            return f"Split {_escaped(pattern)}"
     return str(rule)
+
+
+def _escaped(pattern: str) -> str:
+    """Return an expression with line ends spelled as escapes, which mean the same."""
+    return pattern.replace("\r", r"\r").replace("\n", r"\n")
