@@ -1,7 +1,7 @@
 """Displays of long work: bars on a terminal, plain lines elsewhere, JSON for programs.
 
 All of them write to standard error and implement ``modelvault.core.progress.Progress``;
-calls may come from several threads.
+calls may come from several threads. Besides each task they show all tasks together.
 """
 
 import contextlib
@@ -9,17 +9,13 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from modelvault.cli import text
+from modelvault.cli.figures import Clock, Figures
 from modelvault.core.progress import Progress, Silence
-
-if TYPE_CHECKING:
-    from rich.progress import Progress as RichProgress
-    from rich.progress import TaskID
 
 ProgressDisplay = AbstractContextManager[Progress]
 
@@ -27,60 +23,97 @@ _LINE_INTERVAL = 5.0
 _EVENT_INTERVAL = 0.5
 
 
-def choose_display(*, json: bool, quiet: bool) -> ProgressDisplay:
-    """Return the display for these options; enter it to show it."""
+def choose_display(*, json: bool, quiet: bool, expected: int = 0) -> ProgressDisplay:
+    """Return the display for these options; enter it to show it.
+
+    Args:
+        json: Events for programs.
+        quiet: Nothing at all.
+        expected: Bytes of everything that is to come, where the caller knows; tasks are
+            announced one after the other only.
+    """
     if quiet:
         return contextlib.nullcontext(Silence())
     if json:
-        return contextlib.nullcontext(_Reporter(_JsonLines(), interval=_EVENT_INTERVAL))
+        return Reporter(JsonLines(), interval=_EVENT_INTERVAL, expected=expected)
     if sys.stderr.isatty():
-        return _bars()
-    return contextlib.nullcontext(_Reporter(_PlainLines(), interval=_LINE_INTERVAL))
+        from modelvault.cli.bars import open_bars
+
+        return open_bars(expected=expected)
+    return Reporter(PlainLines(), interval=_LINE_INTERVAL, expected=expected)
 
 
-@dataclass(slots=True)
-class _Task:
-    total: int | None
-    done: int
-    resumed: int
-    retries: int = 0
-    started: float = field(default_factory=time.monotonic)
+class Writer(Protocol):
+    """Puts figures into words."""
 
-    @property
-    def rate(self) -> float:
-        """Bytes a second since the task began in this run."""
-        elapsed = time.monotonic() - self.started
-        return (self.done - self.resumed) / elapsed if elapsed > 0.001 else 0.0
+    def begun(self, name: str, task: Figures) -> None:
+        """Say that a task began."""
 
-    @property
-    def left(self) -> float | None:
-        """Seconds to go at the present rate, or None when that cannot be said."""
-        if self.total is None or self.rate <= 0:
-            return None
-        return max(0.0, (self.total - self.done) / self.rate)
+    def moved(self, name: str, task: Figures) -> None:
+        """Say how far a task is."""
+
+    def retried(self, name: str, task: Figures, reason: str) -> None:
+        """Say that a part of a task is tried again."""
+
+    def ended(self, name: str, task: Figures, note: str, *, due: bool) -> None:
+        """Say that a task is over; not ``due`` when something was said moments ago."""
+
+    def overall(self, everything: Figures, ended: int, *, final: bool) -> None:
+        """Say how far everything is."""
 
 
-class _Writer(Protocol):
-    def begun(self, name: str, task: _Task) -> None: ...
-    def moved(self, name: str, task: _Task) -> None: ...
-    def retried(self, name: str, task: _Task, reason: str) -> None: ...
-    def ended(self, name: str, task: _Task, note: str) -> None: ...
-
-
-class _Reporter:
+class Reporter:
     """Keeps the figures of all tasks and calls a writer now and then."""
 
-    def __init__(self, writer: _Writer, *, interval: float) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        interval: float,
+        expected: int = 0,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """Begin with no task.
+
+        Args:
+            writer: Puts it into words.
+            interval: Seconds between two reports of what moves.
+            expected: Bytes of everything that is to come; 0 when unknown.
+            clock: Tells the time.
+        """
         self._writer = writer
         self._interval = interval
-        self._tasks: dict[str, _Task] = {}
-        self._last = time.monotonic()
+        self._expected = expected
+        self._clock = clock
+        self._tasks: dict[str, Figures] = {}
+        self._all = Figures(clock, total=expected)
+        self._announced = 0
+        self._ended = 0
+        self._last = clock()
         self._mutex = threading.Lock()
+
+    def __enter__(self) -> Self:
+        """Return the display itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Say how far everything came, where that is more than one task."""
+        with self._mutex:
+            if self._ended + len(self._tasks) > 1:
+                self._writer.overall(self._all, self._ended, final=True)
 
     def begin(self, task: str, *, total: int | None, done: int = 0) -> None:
         """Announce a task."""
         with self._mutex:
-            self._tasks[task] = _Task(total=total, done=done, resumed=done)
+            self._tasks[task] = Figures(self._clock, total=total, resumed=done)
+            self._announced += total or 0
+            self._all.total = max(self._expected, self._announced)
+            self._all.resumed += done
             self._writer.begun(task, self._tasks[task])
 
     def advance(self, task: str, amount: int) -> None:
@@ -89,11 +122,19 @@ class _Reporter:
             found = self._tasks.get(task)
             if found is None:
                 return
-            found.done += amount
-            now = time.monotonic()
-            if now - self._last >= self._interval:
-                self._last = now
+            found.advance(amount)
+            self._all.advance(amount)
+            if self._due():
                 self._writer.moved(task, found)
+                if len(self._tasks) > 1 or self._ended:
+                    self._writer.overall(self._all, self._ended, final=False)
+
+    def _due(self) -> bool:
+        now = self._clock()
+        if now - self._last < self._interval:
+            return False
+        self._last = now
+        return True
 
     def retry(self, task: str, reason: str) -> None:
         """Count a retry."""
@@ -101,6 +142,7 @@ class _Reporter:
             found = self._tasks.get(task)
             if found is not None:
                 found.retries += 1
+                self._all.retries += 1
                 self._writer.retried(task, found, reason)
 
     def end(self, task: str, *, note: str = "") -> None:
@@ -108,118 +150,104 @@ class _Reporter:
         with self._mutex:
             found = self._tasks.pop(task, None)
             if found is not None:
-                self._writer.ended(task, found, note)
+                self._ended += 1
+                due = self._due() or found.elapsed >= self._interval or self._ended == 1
+                self._writer.ended(task, found, note, due=due)
 
 
-class _PlainLines:
-    """A line at the end of each task, and every few seconds on the way."""
+class PlainLines:
+    """Lines for logs: now and then, however many tasks there are."""
 
-    def begun(self, name: str, task: _Task) -> None:
+    def begun(self, name: str, task: Figures) -> None:
+        """Say where a task goes on that an earlier run began."""
         if task.resumed and task.resumed != task.total:
             of = f" of {text.size(task.total)}" if task.total is not None else ""
-            print(f"{name}: resuming at {text.size(task.resumed)}{of}", file=sys.stderr)
+            _tell(f"{name}: resuming at {text.size(task.resumed)}{of}")
 
-    def moved(self, name: str, task: _Task) -> None:
-        words = [f"{name}: {text.size(task.done)}"]
-        if task.total is not None:
-            words.append(f"of {text.size(task.total)}")
-        words.append(f"at {text.size(task.rate)}/s")
-        if task.left is not None:
-            words.append(f"{text.duration(task.left)} left")
-        print(", ".join(words), file=sys.stderr)
+    def moved(self, name: str, task: Figures) -> None:
+        """Say how far a task is."""
+        _tell(f"{name}: {', '.join(_state(task))}")
 
-    def retried(self, name: str, task: _Task, reason: str) -> None:
-        """Only counted: on a bad line there are many."""
+    def retried(self, name: str, task: Figures, reason: str) -> None:
+        """Say nothing: on a bad line there are many; they are counted."""
 
-    def ended(self, name: str, task: _Task, note: str) -> None:
+    def ended(self, name: str, task: Figures, note: str, *, due: bool) -> None:
+        """Say what a task took; of many short ones only some, the rest are counted."""
+        if not due:
+            return
         words = [f"{name}: {note or 'done'}", text.size(task.done)]
-        if task.done > task.resumed:
-            words.append(f"at {text.size(task.rate)}/s")
-        if task.retries:
-            words.append(text.count(task.retries, "retry", "retries"))
-        print(", ".join(words), file=sys.stderr)
+        if task.moved > 0:
+            words.append(f"at {text.size(task.average)}/s")
+        _tell(", ".join([*words, *_retries(task)]))
+
+    def overall(self, everything: Figures, ended: int, *, final: bool) -> None:
+        """Say how far everything is."""
+        if not final:
+            _tell(f"all: {ended} done, {', '.join(_state(everything))}")
+            return
+        words = [f"all: {ended} done", f"{text.size(everything.moved)} in this run"]
+        if everything.resumed:
+            words.append(f"{text.size(everything.resumed)} were here")
+        if everything.moved > 0:
+            words.append(f"at {text.size(everything.average)}/s")
+        _tell(", ".join([*words, *_retries(everything)]))
 
 
-class _JsonLines:
+def _state(figures: Figures) -> list[str]:
+    words = [text.size(figures.done)]
+    if figures.total:
+        words[0] += f" of {text.size(figures.total)}"
+    words.append(f"at {text.size(figures.rate)}/s")
+    if figures.left is not None:
+        words.append(f"{text.duration(figures.left)} left")
+    return words + _retries(figures)
+
+
+def _retries(figures: Figures) -> list[str]:
+    return [text.count(figures.retries, "retry", "retries")] if figures.retries else []
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+class JsonLines:
     """One JSON object a line."""
 
-    def begun(self, name: str, task: _Task) -> None:
-        self._write("begin", name, task)
+    def begun(self, name: str, task: Figures) -> None:
+        """Write ``begin``."""
+        self._write("begin", task, task=name)
 
-    def moved(self, name: str, task: _Task) -> None:
-        self._write("progress", name, task, rate=round(task.rate), seconds_left=task.left)
+    def moved(self, name: str, task: Figures) -> None:
+        """Write ``progress``."""
+        self._write("progress", task, task=name, rate=round(task.rate), seconds_left=task.left)
 
-    def retried(self, name: str, task: _Task, reason: str) -> None:
-        self._write("retry", name, task, reason=reason)
+    def retried(self, name: str, task: Figures, reason: str) -> None:
+        """Write ``retry``."""
+        self._write("retry", task, task=name, reason=reason)
 
-    def ended(self, name: str, task: _Task, note: str) -> None:
-        self._write("end", name, task, note=note)
+    def ended(self, name: str, task: Figures, note: str, *, due: bool) -> None:  # noqa: ARG002
+        """Write ``end``, for each task: programs count them."""
+        self._write("end", task, task=name, note=note)
 
-    def _write(self, event: str, name: str, task: _Task, **more: str | float | None) -> None:
-        line = {"event": event, "task": name, "done": task.done, "total": task.total}
-        line |= {"retries": task.retries, **more}
+    def overall(self, everything: Figures, ended: int, *, final: bool) -> None:
+        """Write ``overall``."""
+        self._write(
+            "overall",
+            everything,
+            ended=ended,
+            final=final,
+            rate=round(everything.average if final else everything.rate),
+            seconds_left=everything.left,
+        )
+
+    def _write(self, event: str, figures: Figures, **more: str | float | None) -> None:
+        line = {
+            "event": event,
+            "done": figures.done,
+            "total": figures.total,
+            "resumed": figures.resumed,
+            "retries": figures.retries,
+            **more,
+        }
         print(json.dumps(line, ensure_ascii=False), file=sys.stderr)
-
-
-@contextlib.contextmanager
-def _bars() -> Iterator[Progress]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.progress import Progress as RichProgress
-
-    display = RichProgress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True),
-        console=Console(stderr=True),
-        transient=True,
-    )
-    with display:
-        yield _Bars(display)
-
-
-class _Bars:
-    """One bar a task, and one for all of them."""
-
-    def __init__(self, display: "RichProgress") -> None:
-        self._display = display
-        self._tasks: dict[str, TaskID] = {}
-        self._mutex = threading.Lock()
-        self._all = display.add_task("all", total=None, visible=False)
-        self._total = 0
-
-    def begin(self, task: str, *, total: int | None, done: int = 0) -> None:
-        """Show a bar."""
-        with self._mutex:
-            name = task if len(task) <= 48 else f"…{task[-47:]}"
-            self._tasks[task] = self._display.add_task(name, total=total, completed=done)
-            self._total += (total or 0) - done
-            several = len(self._tasks) > 1
-            self._display.update(self._all, total=self._total, visible=several)
-
-    def advance(self, task: str, amount: int) -> None:
-        """Move a bar."""
-        found = self._tasks.get(task)
-        if found is not None:
-            self._display.advance(found, amount)
-            self._display.advance(self._all, amount)
-
-    def retry(self, task: str, reason: str) -> None:
-        """Leave the bar as it is."""
-
-    def end(self, task: str, *, note: str = "") -> None:
-        """Remove a bar; a note stays on the screen."""
-        with self._mutex:
-            found = self._tasks.pop(task, None)
-            if found is not None:
-                self._display.remove_task(found)
-        if note:
-            self._display.console.print(f"{task}: {note}", markup=False, highlight=False)

@@ -38,7 +38,7 @@ def pull_one(
         return
     for line in left_out_lines(plan):
         session.note(line)
-    with session.open_vault(create=True) as vault, session.progress() as progress:
+    with session.open_vault(create=True) as vault, session.progress(expected=plan.size) as progress:
         done = pull(vault, source, plan, progress)
     _report(session, done)
 

@@ -96,11 +96,15 @@ class Session:
         layout = Layout((self.vault or default_root(os.environ)).absolute())
         return layout, read_config(layout.config, os.environ)
 
-    def progress(self) -> "ProgressDisplay":
-        """Return the display of long work that suits the options and the terminal."""
+    def progress(self, *, expected: int = 0) -> "ProgressDisplay":
+        """Return the display of long work that suits the options and the terminal.
+
+        Args:
+            expected: Bytes of everything that is to come, where that is known.
+        """
         from modelvault.cli.progress import choose_display
 
-        return choose_display(json=self.json, quiet=self.quiet)
+        return choose_display(json=self.json, quiet=self.quiet, expected=expected)
 
     def result(self, document: Mapping[str, Any] | list[Any], lines: Iterable[str]) -> None:
         """Print the result: the document as JSON, or the lines for people."""
