@@ -207,8 +207,8 @@ def test_same_type_twice_is_refused(model: Path) -> None:
 
 def test_unknown_option_is_refused(model: Path) -> None:
     """An option that would have no effect is not accepted in silence."""
-    with pytest.raises(BadOption, match="no option 'imatrix'"):
-        plan(model, imatrix="/data/imatrix.gguf")
+    with pytest.raises(BadOption, match="no option 'calibration'"):
+        plan(model, calibration="/data/text")
 
 
 def test_weights_in_pickles_are_refused(model: Path) -> None:
