@@ -233,6 +233,10 @@ class MalformedWeights(ConversionError):
     """A weight file is truncated, overlapping, or holds NaN or infinity."""
 
 
+class CheckFailed(ConversionError):
+    """The converted model fails its check in llama.cpp, or is further off than allowed."""
+
+
 class TargetError(ModelVaultError):
     """A runtime's folder or store refuses an install or uninstall."""
 

@@ -1,14 +1,24 @@
 """One conversion from request to finished files, as the events that tell of it."""
 
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
+from converters.gguf.check.quality import (
+    Check,
+    Measured,
+    read_check,
+    reference_request,
+    reference_target,
+    require_checkable,
+)
 from converters.gguf.plan import Plan, PlannedTarget, make_plan
 from converters.gguf.quantize import quantizer_versions
 from converters.gguf.stream import write_targets
 from modelvault.core.protocol import Advanced, Event, Planned, Produced, Request, Warned
+from modelvault.errors import CheckFailed
 
 
 def convert(request: Request, stack: ExitStack) -> Generator[Event, None, None]:
@@ -20,15 +30,18 @@ def convert(request: Request, stack: ExitStack) -> Generator[Event, None, None]:
 
     Yields:
         ``Warned`` and one ``Planned`` a target, then ``Advanced``, then one ``Produced`` a
-        target once all files are flushed to disk.
+        target once all files are flushed to disk and, where that is asked for, checked.
 
     Raises:
-        ConversionError: The source, a target or an option is refused.
+        ConversionError: The source, a target or an option is refused, or a check fails.
         Corruption: A file is not what its size or format says.
         NoSpace: The results do not fit on the disk.
         OSError: The file system refuses.
     """
+    check = read_check(request.options)
     plan = make_plan(request, stack)
+    if check is not None:
+        require_checkable(plan)
     for message in plan.warnings:
         yield Warned(message=message)
     for item in plan.targets:
@@ -46,11 +59,63 @@ def convert(request: Request, stack: ExitStack) -> Generator[Event, None, None]:
             if progress.done[index] != done[index]:
                 yield Advanced(target=item.target.name, done=progress.done[index])
         done = list(progress.done)
-    for item in plan.targets:
-        yield _produced(plan, item)
+    if check is None:
+        for item in plan.targets:
+            yield _produced(plan, item, {})
+    else:
+        yield from _check(request, plan, check)
 
 
-def _produced(plan: Plan, item: PlannedTarget) -> Produced:
+def _check(request: Request, plan: Plan, check: Check) -> Generator[Event, None, None]:
+    """Yield what passes; files that do not are removed, and named together at the end."""
+    folder = Path(request.output)
+    objections: list[str] = []
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix="check-") as place:
+            measured, given = _measure(request, plan, check, Path(place))
+            for item in plan.targets:
+                distance, said = measured.compare(folder / item.file)
+                if objection := measured.objection(item.target.name, distance):
+                    objections.append(objection)
+                    (folder / item.file).unlink()
+                    continue
+                found = measured.describe(distance, said, is_reference=item is given)
+                yield _produced(plan, item, found)
+    except CheckFailed:
+        for item in plan.targets:
+            (folder / item.file).unlink(missing_ok=True)
+        raise
+    if objections:
+        raise CheckFailed(
+            objections[0],
+            hint="choose a larger type, give an importance matrix, or a larger --max-kl",
+            issues=objections,
+        )
+
+
+def _measure(
+    request: Request, plan: Plan, check: Check, place: Path
+) -> tuple[Measured, PlannedTarget | None]:
+    """Return the reference's predictions, and the target that is the reference, if one is."""
+    given = reference_target(plan)
+    reference, path = given, Path(request.output)
+    if reference is None:
+        with ExitStack() as stack:
+            full = make_plan(reference_request(request, plan, place), stack)
+            for _ in write_targets(full, place, threads=request.threads):
+                pass
+        reference, path = full.targets[0], place
+    measured = Measured(
+        check,
+        path / reference.file,
+        reference.target.name,
+        place / "predictions",
+        request.threads,
+    )
+    return measured, given
+
+
+def _produced(plan: Plan, item: PlannedTarget, found: Mapping[str, str]) -> Produced:
     target = item.target
     types = {placed.type for placed in item.container.tensors}
     tools = {"numpy": version("numpy"), **quantizer_versions(types)}
@@ -62,5 +127,5 @@ def _produced(plan: Plan, item: PlannedTarget) -> Produced:
         format="gguf",
         quantization=target.name,
         tools=tools,
-        parameters={"type": target.name, **plan.parameters, **importance},
+        parameters={"type": target.name, **plan.parameters, **importance, **found},
     )

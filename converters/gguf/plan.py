@@ -29,7 +29,7 @@ from modelvault.errors import (
     UnsupportedTarget,
 )
 
-_OPTIONS = ("pre_tokenizer", "imatrix")
+_OPTIONS = ("pre_tokenizer", "imatrix", "check", "check_text", "max_kl")
 _COMPARED = 4 * 1024 * 1024
 _SHOWN = 100
 """Most findings that one report lists."""

@@ -45,7 +45,9 @@ class Target:
         text = f"{text}:{text}" if text.lower() in _SINGLE else text
         converter, _, type_ = text.partition(":")
         if not is_variant(converter) or not is_variant(type_):
-            raise BadOption(f"--to {text}: not a target", hint="write --to gguf:Q4_K_M, or --to fp8")
+            raise BadOption(
+                f"--to {text}: not a target", hint="write --to gguf:Q4_K_M, or --to fp8"
+            )
         return cls(converter=converter.lower(), type=type_.upper())
 
 
@@ -60,13 +62,31 @@ class ConvertOptions:
     imatrix: Path | None = None
     """Importance matrix as llama.cpp writes it."""
 
+    check: bool = False
+    """Whether the results are run and compared with their source."""
+    check_text: Path | None = None
+    """Text for the check; without one a built-in text is read."""
+    max_kl: float | None = None
+    """Largest divergence from the source that is accepted, in nats a token."""
+
+    @property
+    def checks(self) -> bool:
+        """Whether any option asks for the check."""
+        return self.check or self.check_text is not None or self.max_kl is not None
+
     def encode(self) -> dict[str, str]:
         """Return the options as the converter reads them.
 
         Raises:
             BadOption: A file that is named is not there.
         """
-        return {**self.parameters, **_file_option("imatrix", self.imatrix)}
+        return {
+            **self.parameters,
+            **_file_option("imatrix", self.imatrix),
+            **_file_option("check_text", self.check_text),
+            **({"check": "yes"} if self.check else {}),
+            **({"max_kl": repr(self.max_kl)} if self.max_kl is not None else {}),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +137,7 @@ def convert(
     """Convert an artefact and record each result with its lineage.
 
     A target that the vault already holds, made from the same parent, is not made again.
-    With another importance matrix it is made anew.
+    With another importance matrix, or to be checked for the first time, it is made anew.
     Results are recorded one by one: what is finished when a later target fails stays.
 
     Raises:
@@ -127,8 +147,11 @@ def convert(
     """
     parent = vault.catalog.find(reference).artifact
     weights = _digest(options.imatrix)
-    found = {item.type: _existing(vault, parent, item, weights) for item in targets}
-    held = {type_: artifact for type_, artifact in found.items() if artifact}
+    held = {
+        item.type: found
+        for item in targets
+        if (found := _existing(vault, parent, item, weights, checked=options.checks))
+    }
     wanted = [target for target in targets if target.type not in held]
     made: list[Artifact] = []
     warnings = quality_warnings(parent, [target.type for target in wanted])
@@ -160,7 +183,9 @@ def _digest(imatrix: Path | None) -> str:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
-def _existing(vault: Vault, parent: Artifact, target: Target, weights: str) -> Artifact | None:
+def _existing(
+    vault: Vault, parent: Artifact, target: Target, weights: str, *, checked: bool
+) -> Artifact | None:
     """Return the variant that a conversion would make again, if the vault holds it."""
     reference = Reference(model=parent.model, revision=parent.revision, variant=target.type)
     try:
@@ -169,6 +194,8 @@ def _existing(vault: Vault, parent: Artifact, target: Target, weights: str) -> A
         return None
     origin = found.origin
     if not isinstance(origin, ConversionOrigin) or origin.parent != parent.digest:
+        return None
+    if checked and "check" not in origin.parameters:
         return None
     weighted = target.type not in _FLOATS
     same = not weighted or origin.parameters.get("imatrix", "") == weights

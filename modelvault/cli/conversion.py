@@ -34,6 +34,16 @@ def _convert(
         Path | None,
         typer.Option("--imatrix", help="Importance matrix (GGUF) that guides the quantisation."),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run the results, and compare them with the source.")
+    ] = False,
+    check_text: Annotated[
+        Path | None, typer.Option("--check-text", help="Text for the check, in UTF-8.")
+    ] = None,
+    max_kl: Annotated[
+        float | None,
+        typer.Option("--max-kl", min=0, help="Refuse a result further off, in nats a token."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Plan everything, write nothing.")
     ] = False,
@@ -43,7 +53,14 @@ def _convert(
 
     targets = [Target.parse(item) for item in to]
     parameters = {"pre_tokenizer": pre_tokenizer} if pre_tokenizer else {}
-    options = ConvertOptions(threads=threads, parameters=parameters, imatrix=imatrix)
+    options = ConvertOptions(
+        threads=threads,
+        parameters=parameters,
+        imatrix=imatrix,
+        check=check,
+        check_text=check_text,
+        max_kl=max_kl,
+    )
     if dry_run:
         with session.open_vault() as vault:
             plans = plan_conversion(vault, Reference.parse(reference), targets, options)

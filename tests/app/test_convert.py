@@ -124,3 +124,21 @@ def test_languages_are_read_off_the_card() -> None:
     assert other_languages("en, ko, ko") == ["Korean"]
     assert other_languages('["en", "ja", "sw"]') == ["Japanese", "sw"]
     assert other_languages("en") == []
+
+
+def test_check_stands_in_the_lineage_and_shows(site: Site) -> None:
+    """``--check`` runs the result; ``show`` tells how it fared; a second run is spared."""
+    command = ("convert", MODEL, "--to", "gguf:Q8_0", "--check")
+    site.run(*command).ok()
+    shown = site.run("show", f"{MODEL}:Q8_0").ok().stdout
+    assert "check_kl" in shown
+    assert "check_perplexity" in shown
+    assert "already here" in site.run(*command).ok().stdout
+
+
+def test_result_too_far_off_is_not_kept(site: Site) -> None:
+    """``--max-kl``: the command fails, and the vault holds no such variant."""
+    outcome = site.run("convert", MODEL, "--to", "gguf:Q2_K", "--max-kl", "0.0001")
+    assert outcome.status == 7
+    assert "Q2_K diverges" in outcome.stderr
+    assert site.run("show", f"{MODEL}:Q2_K").status == 3

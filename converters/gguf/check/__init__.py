@@ -1,0 +1,1 @@
+"""The check of a finished conversion in real llama.cpp."""
