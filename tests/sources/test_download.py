@@ -90,6 +90,17 @@ def test_files_of_all_kinds_arrive_verified(
     assert list(store.layout.quarantine.iterdir()) == []
 
 
+@pytest.mark.parametrize("segment", [64 * KIB, 1024 * KIB], ids=["segments", "one request"])
+def test_dataset_arrives_from_its_own_address(hub: LoopbackHub, store: Store, segment: int) -> None:
+    """Datasets stand below ``/datasets``; everything else is the same."""
+    contents = {"train.parquet": MODEL, "README.md": b"terms"}
+    files = publish(hub, contents, name="datasets/acme/set", lfs=("*.parquet",))
+    digests = downloader(store, segment=segment).fetch_all(list(files.values()))
+    assert {path: content_of(store, digest) for path, digest in digests.items()} == contents
+    targets = {request.target for request in hub.journal.requests(origin="hub")}
+    assert {target.split("/resolve/")[0] for target in targets} == {"/datasets/acme/set"}
+
+
 def test_small_files_behind_a_relative_redirect_arrive(hub: LoopbackHub, store: Store) -> None:
     """The real Hub sends small files by way of another path on its own origin."""
     hub.resolve_cache = True

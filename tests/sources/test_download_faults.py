@@ -2,7 +2,6 @@
 
 import errno
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ from modelvault.errors import (
 from modelvault.sources.remote import RemoteFile
 from modelvault.store.blobs import Store
 from modelvault.store.partials import Partial
-from tests.support.downloads import KIB, content_of, downloader, publish
+from tests.support.downloads import KIB, content_of, downloader, once_sent, publish
 from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
 
@@ -142,10 +141,9 @@ def test_expired_url_is_located_again_in_mid_file(
 ) -> None:
     """The engine goes on where it was, with one question to the hub."""
     hub.faults.add(Fault(kind=Kind.SLOW, rate=1_000_000, times=None))
-    timer = threading.Timer(0.2, hub.expire_urls)
-    timer.start()
+    expiry = once_sent(hub, len(MODEL) // 4, hub.expire_urls)
     digest = downloader(store, connections=2).fetch(file)
-    timer.join()
+    expiry.join()
     assert content_of(store, digest) == MODEL
     assert len(hub.journal.requests(stage=Stage.RESOLVE, method="HEAD")) == 2
     assert hub.journal.sent() < len(MODEL) + 64 * KIB
@@ -187,7 +185,7 @@ def test_lost_access_is_told_from_an_expired_url(
 ) -> None:
     """The CDN says 403 either way; the hub's answer says why, and what came is kept."""
     hub.faults.add(Fault(kind=Kind.SLOW, rate=500_000, times=None))
-    threading.Timer(0.5, _lose, (hub, how)).start()
+    once_sent(hub, len(MODEL) // 4, lambda: _lose(hub, how))
     with pytest.raises(error):
         downloader(store, connections=1).fetch(file)
     with store.open_partial(file.key, file.size) as partial:

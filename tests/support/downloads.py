@@ -1,6 +1,8 @@
 """What the tests of the download engine share: quick limits, and files of a loopback hub."""
 
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,3 +55,16 @@ def content_of(store: Store, digest: Digest) -> bytes:
     data = Path(store.path(digest)).read_bytes()
     assert Digest.of(data) == digest
     return data
+
+
+def once_sent(hub: LoopbackHub, amount: int, action: Callable[[], object]) -> threading.Thread:
+    """Do something once the hub has sent ``amount`` bytes; return the thread that waits."""
+
+    def wait() -> None:
+        while hub.journal.sent() < amount:
+            time.sleep(0.005)
+        action()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    return thread
