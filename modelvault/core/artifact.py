@@ -83,7 +83,7 @@ class Artifact:
     variant: str | None
     """None for the source as pulled; else ``Q4_K_M``, ``AWQ`` …"""
     format: str
-    """``safetensors``, ``gguf``, ``pytorch`` or ``other``."""
+    """``safetensors``, ``gguf``, ``pytorch``, ``adapter``, ``dataset`` or ``other``."""
     quantization: str | None
     """Weight type as the field spells it, such as ``Q4_K_M``; None when not quantised."""
     manifest: Digest

@@ -1,6 +1,7 @@
 """Mirror lists and their lock files: what is read, what is refused, and frozen vectors."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -146,3 +147,11 @@ def test_lock_file_round_trip_is_exact(names: list[str]) -> None:
         for name in names
     ]
     assert parse_lock(encode_lock(entries)) == tuple(sorted(entries, key=lambda item: item.key))
+
+
+def test_document_shows_the_frozen_vector() -> None:
+    """The example in the format's page is these bytes, and its digest and length are theirs."""
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "lockfile.md").read_text("utf-8")
+    assert VECTOR.decode() in page
+    assert f"<!-- vector: {Digest.of(VECTOR)} -->" in page
+    assert f"{len(VECTOR)} bytes" in page
