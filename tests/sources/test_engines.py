@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from modelvault.app.config import read_config
+from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.core.names import ModelName
 from modelvault.core.progress import Silence
 from modelvault.errors import BadOption, FetchError, HubError
@@ -175,6 +177,8 @@ def test_attack_wrong_content_in_the_storage_is_replaced_over_http(
 CHILD = """
 import os, signal, sys
 from pathlib import Path
+from modelvault.app.config import read_config
+from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.core.digest import Digest
 from modelvault.core.progress import Silence
 from modelvault.sources.download import Downloader
@@ -481,3 +485,12 @@ def test_engine_that_cannot_keep_a_rate_is_refused_one(monkeypatch: pytest.Monke
     choice.check_engine("http", limited=True)
     with pytest.raises(BadOption, match="--limit-rate"):
         choice.check_engine("xet", limited=True)
+
+
+def test_engine_named_in_the_settings_reaches_the_source(tmp_path: Path) -> None:
+    """``[hub] engine`` is the default of ``--engine``, and as strictly looked at."""
+    (tmp_path / "config.toml").write_text('[hub]\nengine = "ftp"\n')
+    config = read_config(tmp_path / "config.toml", {})
+    assert config.engine == "ftp"
+    with pytest.raises(BadOption, match="there is no engine 'ftp'"):
+        choose_source("acme/tiny", SourceOptions(engine=config.engine))
