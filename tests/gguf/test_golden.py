@@ -22,8 +22,6 @@ GOLDEN = {"F16": "f16", "BF16": "bf16", "Q8_0": "q8_0"} | {
 UNPROVEN = {"F32", "Q5_K_S", "Q5_0", "IQ4_NL", "IQ4_XS", "Q3_K_L", "Q3_K_S", "Q2_K_S"}
 """Targets without vectors; test_types_mix.py holds their rules."""
 
-# llama.cpp leaves out what no file says.
-UNSAID = {"tokenizer.ggml.add_eos_token": False, "tokenizer.ggml.add_sep_token": False}
 # llama.cpp looks special tokens up in tokenizer.json only; models of sentencepiece have none.
 UNKNOWN = {"tokenizer.ggml.unknown_token_id": 0}
 
@@ -32,11 +30,11 @@ DEVIATIONS: dict[str, dict[str, object]] = {
     "llama3-odd": {},
     "llama-spm": UNKNOWN,
     "mixtral": UNKNOWN,
-    "qwen2": UNSAID,
+    "qwen2": {},
     "gemma2": UNKNOWN,
     "phi3": UNKNOWN,
     # BOS is not added, and the runtime's default for the name would be to add it.
-    "deepseek2": UNSAID | {"tokenizer.ggml.add_bos_token": False},
+    "deepseek2": {"tokenizer.ggml.add_bos_token": False},
 }
 """Metadata that differs on purpose; docs/formats/gguf.md gives the reasons."""
 

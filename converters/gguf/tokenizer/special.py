@@ -140,7 +140,8 @@ def _find_added(
     settings: dict[str, Any],
     ids: Mapping[str, int],
 ) -> dict[str, bool]:
-    first, last = _template_ends(file.get("post_processor"))
+    processor = file.get("post_processor")
+    first, last = _template_ends(processor)
     llama = str(settings.get("tokenizer_class", "")).startswith("LlamaTokenizer")
     added = {"bos": llama or (vocabulary.model == "llama" and not file), "eos": False}
     if first or last:
@@ -151,11 +152,27 @@ def _find_added(
         if isinstance(value, bool):
             added[name] = value
         added[name] = added[name] and name in ids
+    if not (first or last) and not isinstance(settings.get("add_eos_token"), bool):
+        del added["eos"]  # no file says a word of it, and none is the runtime's own default
     if vocabulary.model == "bert":  # the runtime puts both around a text, whatever a file says
         added = {"bos": True, "eos": True}
-    if vocabulary.model in ("gpt2", "bert"):
-        added["sep"] = False
+    if vocabulary.model == "bert" or (vocabulary.model == "gpt2" and _joins_pairs(processor)):
+        added["sep"] = False  # said where a template tells how two texts are joined
     return added
+
+
+def _joins_pairs(processor: object) -> bool:
+    """Return whether a post-processor puts special tokens between two texts."""
+    if not isinstance(processor, dict):
+        return False
+    if processor.get("type") == "Sequence":
+        parts = processor.get("processors")
+        return any(_joins_pairs(part) for part in parts) if isinstance(parts, list) else False
+    pair = processor.get("pair")
+    if processor.get("type") != "TemplateProcessing" or not isinstance(pair, list):
+        return False
+    texts = [at for at, item in enumerate(pair) if isinstance(item, dict) and "Sequence" in item]
+    return len(texts) == 2 and texts[1] - texts[0] > 1
 
 
 def _template_ends(processor: object) -> tuple[str, str]:
