@@ -76,6 +76,27 @@ def test_bytes_equal_ggml_for_every_kind_of_weights(name: str, importance: str, 
         assert made.tobytes() == referee(rows, type_, weights), label
 
 
+@pytest.mark.parametrize(
+    ("name", "weights", "importance"),
+    [
+        ("Q3_K", "normal", "none"),  # a fifth round of moves, two blocks in two thousand
+        ("Q3_K", "one large", "none"),
+        ("Q4_K", "negative", "mostly zero"),  # a negative scale that wraps
+        ("Q4_K", "heavy tails", "mostly zero"),
+        ("Q2_K", "around minus one", "mostly zero"),
+        ("Q2_K", "around minus one", "peaked"),
+    ],
+)
+def test_bytes_equal_ggml_where_paths_are_rare(name: str, weights: str, importance: str) -> None:
+    """Samples large enough for what a few blocks in thousands meet."""
+    type_ = GgmlType[name]
+    generator = np.random.default_rng(8)
+    rows = DISTRIBUTIONS[weights](generator, (300, 2048))
+    columns = IMPORTANCES[importance](generator, 2048)
+    made = load("").quantize(rows, "F32", type_.number, columns)
+    assert made.tobytes() == referee(rows, type_, columns)
+
+
 @pytest.mark.parametrize("name", TYPES)
 @settings(max_examples=120, deadline=None)
 @given(data=st.data())
