@@ -80,6 +80,19 @@ FAMILIES: dict[str, tuple[Kind, dict[str, Any]]] = {
             },
         },
     ),
+    "granite": (
+        "bpe",
+        {
+            "attention_multiplier": 0.11,
+            "embedding_multiplier": 3.0,
+            "residual_multiplier": 0.6,
+            "logits_scaling": 2.5,
+            "attention_bias": True,
+        },
+    ),
+    "olmo2": ("bpe", {"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}),
+    "cohere": ("bpe", {"logit_scale": 0.3}),
+    "stablelm": ("bpe", {"use_qkv_bias": True}),
 }
 """Model type of transformers → kind of tokenizer, and what differs from a common shape."""
 

@@ -8,7 +8,19 @@ from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from converters.gguf.families import bert, deepseek2, gemma, llama, phi3, qwen, qwen_moe
+from converters.gguf.families import (
+    bert,
+    commandr,
+    deepseek2,
+    gemma,
+    granite,
+    llama,
+    olmo2,
+    phi3,
+    qwen,
+    qwen_moe,
+    stablelm,
+)
 from converters.gguf.fp8 import read_blocks
 from converters.gguf.tensors import Blueprint, Shapes
 from modelvault.errors import UnsupportedArchitecture, UnsupportedSource
@@ -23,6 +35,10 @@ _MODULES = (
     phi3,
     bert,
     deepseek2,
+    granite,
+    olmo2,
+    stablelm,
+    commandr,
 )  # fmt: skip
 
 FAMILIES: dict[str, Describe] = {
