@@ -7,11 +7,12 @@ import torch
 
 from converters.awq.fp8 import convert_fp8
 from converters.awq.model import Model
+from converters.awq.quantize import convert_awq
 from converters.awq.source import Source
 from modelvault.core.protocol import Event, Request
 from modelvault.errors import UnsupportedTarget
 
-_TARGETS = {"FP8": convert_fp8}
+_TARGETS = {"AWQ": convert_awq, "FP8": convert_fp8}
 
 
 def convert(request: Request, stack: ExitStack) -> Iterator[Event]:

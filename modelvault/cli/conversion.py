@@ -21,7 +21,7 @@ def _convert(
     *,
     reference: ReferenceArgument,
     to: Annotated[
-        list[str], typer.Option("--to", help="gguf:F16, gguf:BF16, gguf:Q8_0, gguf:Q4_K_M …")
+        list[str], typer.Option("--to", help="gguf:F16, gguf:Q8_0, gguf:Q4_K_M …, awq, fp8")
     ],
     threads: Annotated[
         int, typer.Option("--threads", min=0, max=1024, help="0: one per core.")
@@ -44,6 +44,21 @@ def _convert(
         float | None,
         typer.Option("--max-kl", min=0, help="Refuse a result further off, in nats a token."),
     ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option("--calibration", help="AWQ: text, or JSON lines.")
+    ] = None,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=1, help="AWQ: sequences at most.")
+    ] = None,
+    sequence_length: Annotated[
+        int | None, typer.Option("--sequence-length", min=1, help="AWQ: tokens a sequence.")
+    ] = None,
+    group_size: Annotated[
+        int | None, typer.Option("--group-size", min=32, max=128, help="AWQ: 128, 64 or 32.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, help="AWQ: choice of the sequences.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Plan everything, write nothing.")
     ] = False,
@@ -52,7 +67,15 @@ def _convert(
     from modelvault.app.convert import ConvertOptions, Target, convert, plan_conversion
 
     targets = [Target.parse(item) for item in to]
-    parameters = {"pre_tokenizer": pre_tokenizer} if pre_tokenizer else {}
+    given = {
+        "pre_tokenizer": pre_tokenizer or None,
+        "calibration": calibration and calibration.absolute(),
+        "samples": samples,
+        "sequence_length": sequence_length,
+        "group_size": group_size,
+        "seed": seed,
+    }
+    parameters = {name: str(value) for name, value in given.items() if value is not None}
     options = ConvertOptions(
         threads=threads,
         parameters=parameters,

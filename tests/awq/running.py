@@ -27,7 +27,7 @@ def make_request(
         targets=(target,),
         output=str(output),
         plan_only=plan_only,
-        threads=2,
+        threads=1,
         options=options,
     )
 
