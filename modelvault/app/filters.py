@@ -66,5 +66,5 @@ def recall_filters(vault: Vault, artifact: Artifact) -> Filters:
             found = event.details
     try:
         return Filters.parse(found)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CatalogDamaged(f"the log of {artifact.reference} holds unreadable filters") from error

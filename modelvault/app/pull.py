@@ -214,7 +214,7 @@ def _known(
     vault: Vault, artifact: Artifact, manifest: Manifest, notes: list[str]
 ) -> tuple[Artifact, Manifest]:
     """Return the artefact that this content is known as, or is a part of."""
-    for sibling in reversed(find_siblings(vault, artifact.reference)):
+    for sibling in reversed(find_siblings(vault, artifact.reference, known=manifest)):
         if contains(sibling.manifest, manifest):
             if sibling.manifest != manifest:
                 more = len(sibling.manifest.files) - len(manifest.files)

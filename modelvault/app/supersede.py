@@ -4,6 +4,7 @@ Pulling a revision again with more files would leave two artefacts under one ref
 smaller hidden behind the larger. The smaller goes, unless something depends on it.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
 from modelvault.core.names import Reference
-from modelvault.errors import ArtifactNotFound, VaultBusy
+from modelvault.errors import ArtifactNotFound, Corruption, TargetConflict, VaultBusy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +35,30 @@ class Superseded:
     """What stays, and why, one sentence each."""
 
 
-def find_siblings(vault: Vault, reference: Reference) -> tuple[Sibling, ...]:
-    """Return what the vault holds under one full reference, oldest first."""
-    rows = [row for row in vault.catalog.listing() if row.reference == reference]
-    found = [vault.catalog.artifact(Digest.parse(row.digest)).artifact for row in rows]
-    return tuple(Sibling(artifact=item, manifest=vault.manifest(item)) for item in found)
+def find_siblings(
+    vault: Vault, reference: Reference, *, known: Manifest | None = None
+) -> tuple[Sibling, ...]:
+    """Return what the vault holds under one full reference, oldest first.
+
+    An artefact whose manifest is damaged is passed over: ``verify`` tells of it, and pulling
+    it again restores the manifest.
+
+    Args:
+        vault: The vault.
+        reference: Model, revision and variant.
+        known: A manifest that need not be read from the store.
+    """
+    siblings: list[Sibling] = []
+    for row in vault.catalog.listing():
+        if row.reference != reference:
+            continue
+        artifact = vault.catalog.artifact(Digest.parse(row.digest)).artifact
+        if known is not None and artifact.manifest == known.digest:
+            siblings.append(Sibling(artifact=artifact, manifest=known))
+            continue
+        with contextlib.suppress(Corruption):
+            siblings.append(Sibling(artifact=artifact, manifest=vault.manifest(artifact)))
+    return tuple(siblings)
 
 
 def contains(larger: Manifest, smaller: Manifest) -> bool:
@@ -69,8 +89,14 @@ def supersede(vault: Vault, artifact: Artifact, manifest: Manifest) -> Supersede
         else:
             details = {"artifact": str(old.digest), "superseded_by": str(artifact.digest)}
             event = Event(verb="supersede", subject=old.label, details=details)
-            vault.catalog.remove_artifact(old.digest, event=event)
-            removed.append(old)
+            try:
+                vault.catalog.remove_artifact(old.digest, event=event)
+            except TargetConflict as error:  # installed by another process this moment
+                notes.append(f"{old.digest.short} is kept: {error.message}")
+            except ArtifactNotFound:
+                continue  # another pull has superseded it
+            else:
+                removed.append(old)
     return Superseded(removed=tuple(removed), notes=tuple(notes))
 
 

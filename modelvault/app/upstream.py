@@ -19,7 +19,14 @@ from modelvault.core.artifact import Artifact, HubOrigin
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.names import Reference, is_commit
 from modelvault.core.progress import Progress
-from modelvault.errors import AccessDenied, BadOption, FetchError, NotFound
+from modelvault.errors import (
+    AccessDenied,
+    BadInput,
+    BadOption,
+    FetchError,
+    NotFound,
+    NothingSelected,
+)
 from modelvault.sources.held import LARGEST, git_blob_id
 from modelvault.sources.selection import select
 from modelvault.sources.source import OfferedFile
@@ -104,7 +111,7 @@ def _compare(
             difference = _differ(vault, artifact, offer.files)
     except (NotFound, AccessDenied) as error:
         return Upstream(artifact=artifact, origin=origin, state=State.GONE, reason=error.message)
-    except FetchError as error:
+    except (FetchError, BadInput) as error:
         return Upstream(artifact=artifact, origin=origin, state=State.UNKNOWN, reason=error.message)
     return Upstream(
         artifact=artifact, origin=origin, state=state, commit=commit, difference=difference
@@ -112,16 +119,15 @@ def _compare(
 
 
 def _differ(vault: Vault, artifact: Artifact, files: Sequence[OfferedFile]) -> Difference:
-    """Compare what an update would select with what the artefact holds.
-
-    Raises:
-        NothingSelected: The filters of the pull fit no file any more.
-    """
+    """Compare what an update would select with what the artefact holds."""
     filters = recall_filters(vault, artifact)
-    selection = select(files, include=filters.include, exclude=filters.exclude)
+    try:
+        chosen = select(files, include=filters.include, exclude=filters.exclude).chosen
+    except NothingSelected:
+        chosen = ()  # none of the wanted files is left
     manifest: Manifest = vault.manifest(artifact)
     held = {entry.path: entry for entry in manifest.files}
-    offered = {file.path: file for file in selection.chosen}
+    offered = {file.path: file for file in chosen}
     return Difference(
         changed=tuple(
             path

@@ -16,7 +16,7 @@ from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event, Install
 from modelvault.core.artifact import Artifact, ConversionOrigin
 from modelvault.core.names import Reference
-from modelvault.errors import BadOption, BadReference, GatedRepository
+from modelvault.errors import BadOption, BadReference, CatalogDamaged, GatedRepository
 from modelvault.sources.source import Sample
 from modelvault.store.layout import Layout
 from tests.support.hub.hub import LoopbackHub
@@ -297,3 +297,30 @@ def test_filters_too_long_to_be_remembered_are_refused(hub: LoopbackHub, vault: 
     """Before anything is fetched."""
     with pytest.raises(BadOption):
         pull_from(hub, vault, "acme/tiny", include=["x" * 4000])
+
+
+def test_damaged_manifest_is_restored_by_pulling_again(hub: LoopbackHub, vault: Vault) -> None:
+    """The reference's other artefacts must not stand in the way of a repair."""
+    artifact = pull_from(hub, vault, "acme/tiny").artifact
+    vault.store.remove(artifact.manifest)
+    assert pull_from(hub, vault, "acme/tiny").artifact == artifact
+    assert vault.store.has(artifact.manifest)
+
+
+def test_damaged_manifest_of_another_selection_is_passed_over(
+    hub: LoopbackHub, vault: Vault
+) -> None:
+    """It is verify's to tell; the pull goes on."""
+    small = pull_from(hub, vault, "acme/tiny", include=["config.json"]).artifact
+    vault.store.remove(small.manifest)
+    assert pull_from(hub, vault, "acme/tiny").new
+
+
+def test_filters_that_somebody_else_wrote_are_damage(hub: LoopbackHub, vault: Vault) -> None:
+    """The log is not trusted to hold what a pull writes."""
+    artifact = pull_from(hub, vault, "acme/tiny").artifact
+    for bad in ("{", "7", "[1]", "[" * 4000):
+        details = {"artifact": str(artifact.digest), "include": bad}
+        vault.catalog.record(Event(verb="pull", subject=artifact.label, details=details))
+        with pytest.raises(CatalogDamaged):
+            recall_filters(vault, artifact)

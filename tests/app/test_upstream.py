@@ -73,6 +73,26 @@ def test_comparison_looks_through_the_filters_of_the_pull(hub: LoopbackHub, vaul
     assert found.difference == Difference(changed=(), added=(), removed=())
 
 
+def test_wanted_files_that_are_all_gone_are_a_difference(hub: LoopbackHub, vault: Vault) -> None:
+    """The repository is still there: it moved, and an update would find nothing."""
+    pull_from(hub, vault, "acme/tiny", include=["config.json"])
+    hub.repositories["acme/tiny"].commit({"other.json": b"{}"})
+    (found,) = compare_upstream(vault, (), OPTIONS)
+    assert found.state is State.MOVED
+    assert found.difference == Difference(changed=(), added=(), removed=("config.json",))
+
+
+def test_attack_of_a_hub_with_unsafe_names_leaves_the_state_unknown(
+    hub: LoopbackHub, vault: Vault
+) -> None:
+    """One hostile repository does not hide how the others stand."""
+    pull_from(hub, vault, "acme/tiny")
+    hub.repositories["acme/tiny"].commit({**FILES, "../x": b"{}"})
+    (found,) = compare_upstream(vault, (), OPTIONS)
+    assert found.state is State.UNKNOWN
+    assert "../x" in found.reason
+
+
 def test_deleted_closed_and_unreachable_are_told_apart(hub: LoopbackHub, vault: Vault) -> None:
     """A repository that is gone or closed is gone for us; a busy Hub says nothing."""
     hub.add("acme/closed", FILES)
