@@ -119,7 +119,7 @@ def plan_conversion(
     """
     parent = vault.catalog.find(reference).artifact
     plans: list[Planned] = []
-    with vault.store.writing(), _working_folder(vault, parent, "plan") as folder:
+    with vault.store.writing(), working_folder(vault, parent, "plan") as folder:
         for converter, types in _by_converter(targets).items():
             request = _request(vault, parent, types, folder, options, plan_only=True)
             events = run_converter(find_converter(converter), request)
@@ -158,11 +158,11 @@ def convert(
     with vault.store.writing():
         for converter, types in _by_converter(wanted).items():
             command = find_converter(converter)
-            with _working_folder(vault, parent, converter) as folder:
+            with working_folder(vault, parent, converter) as folder:
                 request = _request(vault, parent, types, folder, options)
 
                 def keep(produced: Produced, name: str = converter, at: Path = folder) -> None:
-                    made.append(_record(vault, parent, name, produced, at))
+                    made.append(record_result(vault, parent, name, produced, at))
 
                 warnings += _follow(command, request, progress, keep)
     return Converted(artifacts=tuple(made), skipped=tuple(held.values()), warnings=tuple(warnings))
@@ -203,7 +203,7 @@ def _existing(
 
 
 @contextmanager
-def _working_folder(vault: Vault, parent: Artifact, purpose: str) -> Iterator[Path]:
+def working_folder(vault: Vault, parent: Artifact, purpose: str) -> Iterator[Path]:
     """Yield an empty folder for a converter; the same run finds and clears an old one."""
     key = hashlib.sha256(f"{parent.digest} {purpose}".encode()).hexdigest()[:16]
     folder = vault.store.layout.partials / f"convert-{key}"
@@ -269,7 +269,7 @@ def _follow(
     return warnings
 
 
-def _record(
+def record_result(
     vault: Vault, parent: Artifact, converter: str, produced: Produced, folder: Path
 ) -> Artifact:
     """Take the result into the store and catalogue it."""

@@ -10,7 +10,16 @@ import traceback
 
 import typer
 
-from modelvault.cli import bundles, conversion, housekeeping, inspecting, installs, keys, pulling
+from modelvault.cli import (
+    bundles,
+    conversion,
+    gguf,
+    housekeeping,
+    inspecting,
+    installs,
+    keys,
+    pulling,
+)
 from modelvault.cli.session import (
     CURRENT,
     JsonOption,
@@ -42,7 +51,7 @@ def _options(
     choose({"vault": vault, "json": json, "quiet": quiet, "verbose": verbose})
 
 
-for _module in (pulling, housekeeping, inspecting, conversion, bundles, installs, keys):
+for _module in (pulling, housekeeping, inspecting, conversion, gguf, bundles, installs, keys):
     _module.register(app)
 
 

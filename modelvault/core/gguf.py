@@ -134,6 +134,7 @@ FILE_TYPES: Mapping[int, str] = {
 """``general.file_type`` → the mix's name, as llama.cpp counts them."""
 
 Scalar = int | float | bool | str
+_Metadata = tuple[dict[str, Scalar], dict[str, int], dict[str, tuple[int, int]]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,6 +170,8 @@ class Header:
     tensors: tuple[TensorInfo, ...]
     data_start: int
     """Offset of the data section in the file, in bytes."""
+    spans: Mapping[str, tuple[int, int]] = field(hash=False)
+    """Where each metadata pair stands in the file: its first byte, and the byte after it."""
 
     @property
     def architecture(self) -> str:
@@ -219,13 +222,18 @@ def read_header(file: BinaryIO, size: int) -> Header:
         raise _malformed(f"{reason} not read; 2 and 3, little-endian, are")
     tensors = cursor.count("tensors", MOST_TENSORS, _SHORTEST_TENSOR)
     pairs = cursor.count("metadata pairs", MOST_PAIRS, _SHORTEST_PAIR)
-    metadata, arrays = _read_metadata(cursor, pairs)
+    metadata, arrays, spans = _read_metadata(cursor, pairs)
     infos = _read_tensors(cursor, tensors)
     alignment = _alignment(metadata)
     start = -(-cursor.position // alignment) * alignment
     _check_extents(infos, alignment, size - start)
     return Header(
-        version=version, metadata=metadata, arrays=arrays, tensors=infos, data_start=start
+        version=version,
+        metadata=metadata,
+        arrays=arrays,
+        tensors=infos,
+        data_start=start,
+        spans=spans,
     )
 
 
@@ -305,10 +313,12 @@ class _Cursor:
             raise _malformed(f"ends after {self._limit - self._left} bytes")
 
 
-def _read_metadata(cursor: _Cursor, pairs: int) -> tuple[dict[str, Scalar], dict[str, int]]:
+def _read_metadata(cursor: _Cursor, pairs: int) -> _Metadata:
     metadata: dict[str, Scalar] = {}
     arrays: dict[str, int] = {}
+    spans: dict[str, tuple[int, int]] = {}
     for _ in range(pairs):
+        start = cursor.position
         key = cursor.text("a key", LONGEST_KEY)
         if key in metadata or key in arrays:
             raise _malformed(f"key {key[:100]!r} stands twice")
@@ -321,7 +331,8 @@ def _read_metadata(cursor: _Cursor, pairs: int) -> tuple[dict[str, Scalar], dict
             metadata[key] = _scalar(cursor, kind, key)
         else:
             raise _malformed(f"key {key[:100]!r} is of unknown type {kind}")
-    return metadata, arrays
+        spans[key] = (start, cursor.position)
+    return metadata, arrays, spans
 
 
 def _scalar(cursor: _Cursor, kind: int, key: str) -> Scalar:

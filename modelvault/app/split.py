@@ -1,0 +1,220 @@
+"""``gguf split`` and ``gguf merge``: cut a GGUF into shards, and put shards together.
+
+Tensors are copied byte for byte, a few MB at a time; only headers are read into memory.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import BinaryIO
+
+from modelvault import __version__, fsio
+from modelvault.app.convert import record_result, working_folder
+from modelvault.app.inspect import shard_names
+from modelvault.app.vault import Vault
+from modelvault.core import gguf, gguf_shards
+from modelvault.core.artifact import Artifact
+from modelvault.core.gguf_shards import Layout
+from modelvault.core.names import Reference, is_variant
+from modelvault.core.progress import Progress
+from modelvault.core.protocol import Produced
+from modelvault.errors import (
+    BadOption,
+    MalformedWeights,
+    SourceIncomplete,
+    UnsuitableArtifact,
+)
+
+_STEP = 4 * 1024 * 1024
+
+
+def split_file(path: Path, folder: Path, *, limit: int, progress: Progress) -> list[Path]:
+    """Cut a GGUF into shards that llama.cpp loads by the first; return their paths.
+
+    Args:
+        path: The file.
+        folder: Where the shards go; created when missing.
+        limit: Largest shard, in bytes.
+        progress: Told about copied bytes.
+
+    Raises:
+        BadOption: No GGUF, a shard already, a file stands in the way, or the limit is too small.
+        MalformedWeights: The header is malformed.
+        StorageError: The disk is full or refuses.
+    """
+    with ExitStack() as stack:
+        source = _open(path, stack)
+        header = _read_header(path, source)
+        layouts = gguf_shards.split(header, _pairs(header, source), limit)
+        stem = path.name.removesuffix(".gguf")
+        targets = [
+            folder / gguf_shards.shard_name(stem, number, len(layouts))
+            for number in range(len(layouts))
+        ]
+        fsio.make_folder(folder)
+        _refuse_existing(targets)
+        fsio.require_space(folder, sum(layout.size for layout in layouts))
+        progress.begin(path.name, total=sum(layout.size for layout in layouts))
+        for layout, target in zip(layouts, targets):
+            _write(layout, [source], target, path.name, progress)
+        progress.end(path.name, note=f"{len(targets)} shards")
+    return targets
+
+
+def merge_files(shards: Sequence[Path], target: Path, *, progress: Progress) -> None:
+    """Put all shards of a set into one GGUF.
+
+    Args:
+        shards: All of them, in order.
+        target: The new file; nothing may stand there.
+        progress: Told about copied bytes.
+
+    Raises:
+        BadOption: A file is no GGUF, or one stands at ``target``.
+        MalformedWeights: A header is malformed, or the shards are not one set.
+        StorageError: The disk is full or refuses.
+    """
+    _refuse_existing([target])
+    with ExitStack() as stack:
+        sources = [_open(path, stack) for path in shards]
+        headers = [_read_header(path, source) for path, source in zip(shards, sources)]
+        layout = gguf_shards.merge(headers, _pairs(headers[0], sources[0]))
+        fsio.require_space(target.parent, layout.size)
+        progress.begin(target.name, total=layout.size)
+        _write(layout, sources, target, target.name, progress)
+        progress.end(target.name, note="merged")
+
+
+def find_shards(path: Path) -> list[Path]:
+    """Return all shards of the set that ``path`` belongs to.
+
+    Raises:
+        BadOption: It is no shard by its name.
+        SourceIncomplete: Others are missing beside it.
+    """
+    found = [path.with_name(name) for name in shard_names(path.name)]
+    if len(found) < 2:
+        raise BadOption(
+            f"{path.name} is not named as a shard", hint="name one like MODEL-00001-of-00003.gguf"
+        )
+    missing = [shard.name for shard in found if not shard.is_file()]
+    if missing:
+        raise SourceIncomplete(
+            f"{len(missing)} of {len(found)} shards are missing: {missing[0]}", issues=missing[:100]
+        )
+    return found
+
+
+def merge_reference(
+    vault: Vault, reference: Reference, *, file: str, progress: Progress
+) -> Artifact:
+    """Put the shards of a pulled model into one file, as a variant with its lineage.
+
+    Args:
+        vault: Where the model is.
+        reference: The model.
+        file: One shard of the set, where the model has several; else empty.
+        progress: Told about copied bytes.
+
+    Raises:
+        ArtifactNotFound: The vault holds no such artefact.
+        UnsuitableArtifact: It has no shards, or several sets to choose from.
+        SourceIncomplete: Shards are missing.
+        MalformedWeights: A header is malformed, or the shards are not one set.
+        StorageError: The disk is full or refuses.
+    """
+    parent = vault.catalog.find(reference).artifact
+    entries = {entry.path: entry for entry in vault.manifest(parent).files}
+    names = _choose_set(parent, list(entries), file)
+    missing = [name for name in names if name not in entries]
+    if missing:
+        raise SourceIncomplete(
+            f"{len(missing)} of {len(names)} shards were not pulled: {missing[0]}",
+            hint="pull the model again without patterns that leave them out",
+            issues=missing[:100],
+        )
+    shards = [vault.store.path(entries[name].digest) for name in names]
+    with open(shards[0], "rb") as first:
+        header = gguf.read_header(first, entries[names[0]].size)
+    variant = header.file_type if is_variant(header.file_type) else "GGUF"
+    variant = "GGUF" if variant == "unknown" else variant
+    stem = names[0].rpartition("/")[2].rpartition("-00001-of-")[0]
+    with vault.store.writing(), working_folder(vault, parent, f"merge {names[0]}") as folder:
+        merge_files(shards, folder / f"{stem}.gguf", progress=progress)
+        produced = Produced(
+            target=variant,
+            files=(f"{stem}.gguf",),
+            format="gguf",
+            quantization=variant,
+            tools={"modelvault": __version__},
+            parameters={"merged": str(len(names)), "first": names[0]},
+        )
+        return record_result(vault, parent, "merge", produced, folder)
+
+
+def _choose_set(parent: Artifact, paths: list[str], file: str) -> list[str]:
+    """Return the paths of the one set of shards that is meant."""
+    sets: dict[str, list[str]] = {}
+    for path in sorted(paths):
+        folder, slash, name = path.rpartition("/")
+        members = [f"{folder}{slash}{member}" for member in shard_names(name)]
+        if len(members) > 1 and name.lower().endswith(".gguf"):
+            sets.setdefault(members[0], members)
+    chosen = [members for members in sets.values() if not file or file in members]
+    if len(chosen) != 1:
+        raise UnsuitableArtifact(
+            f"{parent.label} has {len(chosen)} sets of GGUF shards, where one is to be merged",
+            hint="name a shard of one set with --file" if sets else "it needs no merging",
+            issues=list(sets)[:100],
+        )
+    return chosen[0]
+
+
+def _open(path: Path, stack: ExitStack) -> BinaryIO:
+    with fsio.storage_errors(path):
+        if not path.is_file():
+            raise BadOption(f"{path}: there is no such file")
+        return stack.enter_context(open(path, "rb"))
+
+
+def _read_header(path: Path, file: BinaryIO) -> gguf.Header:
+    try:
+        return gguf.read_header(file, os.fstat(file.fileno()).st_size)
+    except MalformedWeights as error:
+        raise MalformedWeights(f"{path.name}: {error.message}", hint=error.hint) from error
+
+
+def _pairs(header: gguf.Header, file: BinaryIO) -> dict[str, bytes]:
+    return {
+        key: os.pread(file.fileno(), end - start, start)
+        for key, (start, end) in header.spans.items()
+    }
+
+
+def _refuse_existing(targets: Sequence[Path]) -> None:
+    taken = [str(target) for target in targets if target.exists()]
+    if taken:
+        raise BadOption(
+            f"{taken[0]} is there already", hint="choose another --out", issues=taken[:100]
+        )
+
+
+def _write(
+    layout: Layout, sources: Sequence[BinaryIO], target: Path, task: str, progress: Progress
+) -> None:
+    """Write one file durably, tensor by tensor."""
+    with fsio.durable_file(target) as file:
+        file.write(layout.head)
+        progress.advance(task, len(layout.head))
+        for piece in layout.pieces:
+            file.write(bytes(piece.target - file.tell()))  # padding, less than an alignment
+            descriptor, done = sources[piece.source].fileno(), 0
+            while done < piece.size:
+                data = os.pread(descriptor, min(_STEP, piece.size - done), piece.start + done)
+                if not data:
+                    raise MalformedWeights(f"{target.name}: its source became shorter")
+                file.write(data)
+                done += len(data)
+                progress.advance(task, len(data))
+        file.write(bytes(layout.size - file.tell()))
