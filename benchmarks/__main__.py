@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("startup", "pull", "bundle")
+BENCHMARKS = ("startup", "pull", "engines", "bundle")
 
 for name in BENCHMARKS:
     print(f"== {name}", flush=True)
