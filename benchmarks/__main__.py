@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("startup", "pull", "engines", "bundle")
+BENCHMARKS = ("startup", "pull", "engines", "bundle", "quantize")
 
 for name in BENCHMARKS:
     print(f"== {name}", flush=True)
