@@ -77,5 +77,5 @@ def find_licenses(manifest: Manifest) -> tuple[FileEntry, ...]:
 def _split(artifact: Artifact, runtime: str, parts: int) -> UnsuitableArtifact:
     return UnsuitableArtifact(
         f"{artifact.label} is split into {parts} GGUF files, and {runtime} takes one",
-        hint="merge them where they came from (llama-gguf-split --merge), then pull the result",
+        hint=f"make one of them: modelvault gguf merge {artifact.label}",
     )
