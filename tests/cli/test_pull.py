@@ -1,5 +1,6 @@
 """``pull`` as a user types it: what it says before, while and after."""
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.command import Site
+from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
 
 MIB = 1024 * 1024
@@ -95,3 +97,25 @@ def test_dataset_is_pulled_by_option_and_listed_by_its_own_name(site: Site) -> N
     assert named == {"acme/tiny": "safetensors", "datasets.acme/tiny": "dataset"}
     shown = site.run("show", "datasets.acme/tiny").ok().stdout
     assert "/datasets/acme/tiny" in shown
+
+
+def test_dry_run_whose_bytes_do_not_come_still_shows_the_plan(site: Site, hub: LoopbackHub) -> None:
+    """The rate is missing, with a warning; everything else is known."""
+    hub.faults.add(Fault(kind=Kind.STATUS, stage=Stage.CDN, status=503, times=None))
+    done = site.run("pull", "acme/tiny", "--dry-run", "--json").ok()
+    assert done.document["to_fetch"] > 0
+    assert done.document["rate"] is None
+    assert "could not be measured" in done.stderr
+
+
+def test_retries_and_resumed_bytes_reach_programs(site: Site, hub: LoopbackHub) -> None:
+    """An answer that breaks off is counted with its reason, and everything adds up."""
+    hub.faults.add(Fault(kind=Kind.CUT, stage=Stage.CDN, after=MIB))
+    done = site.run("pull", "acme/tiny", "--json").ok()
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    (retry,) = [event for event in events if event["event"] == "retry"]
+    assert (retry["task"], retry["retries"]) == ("model.safetensors", 1)
+    assert retry["reason"]
+    last = events[-1]
+    assert (last["event"], last["final"], last["retries"]) == ("overall", True, 1)
+    assert last["done"] == last["total"] == done.document["size"]
