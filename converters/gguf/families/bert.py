@@ -15,11 +15,12 @@ from typing import Any
 from converters.gguf.config import Config
 from converters.gguf.tensors import Blueprint, Entry, Part, Shapes, Tensor
 
-ARCHITECTURES = ("BertModel", "BertForMaskedLM")
+ARCHITECTURES = ("BertModel", "BertForMaskedLM", "XLMRobertaModel")
 ARCHITECTURE = "bert"
 
-_PREFIX = "bert."
-_HEADS = ("pooler.", "cls.")
+_ROBERTA = "XLMRobertaModel"
+_PREFIXES = ("", "bert.", "roberta.")
+_HEADS = ("pooler.", "cls.", "lm_head.")
 _POSITIONS = "embeddings.position_ids"
 _ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
 
@@ -46,9 +47,10 @@ class _Names:
         """Return the stored tensor that ``name`` means."""
         older = name.replace("LayerNorm.weight", "LayerNorm.gamma")
         older = older.replace("LayerNorm.bias", "LayerNorm.beta")
-        for candidate in (name, _PREFIX + name, older, _PREFIX + older):
-            if candidate in self.stored:
-                return candidate
+        for prefix in _PREFIXES:
+            for candidate in (prefix + name, prefix + older):
+                if candidate in self.stored:
+                    return candidate
         return name
 
 
@@ -62,13 +64,14 @@ def describe(config: Mapping[str, Any], stored: Shapes) -> Blueprint:
     layers, hidden = values.integer("num_hidden_layers"), values.integer("hidden_size")
     heads, vocabulary = values.integer("num_attention_heads"), values.integer("vocab_size")
     _check_features(values, layers=layers, hidden=hidden, heads=heads)
-    entries = tuple(_entries(values))
+    skipped = _skipped_rows(values) if config["architectures"] == [_ROBERTA] else 0
+    entries = tuple(_entries(values, skipped))
     values.check()
     names = _Names(stored=stored)
     return Blueprint(
         architecture=ARCHITECTURE,
         entries=entries,
-        tensors=(*_embeddings(values, names), *_blocks(values, names)),
+        tensors=(*_embeddings(values, names, skipped), *_blocks(values, names)),
         vocabulary=vocabulary,
         layers=layers,
         heads=heads,
@@ -91,7 +94,16 @@ def _check_features(values: Config, *, layers: int, hidden: int, heads: int) -> 
         values.fault("'is_decoder' is true: llama.cpp runs BERT as an encoder only")
 
 
-def _entries(values: Config) -> Iterator[Entry]:
+def _skipped_rows(values: Config) -> int:
+    """Return the rows of the table of positions that RoBERTa never uses: up to its padding's."""
+    skipped = values.integer("pad_token_id", default=1, least=0) + 1
+    if skipped >= values.integer("max_position_embeddings"):
+        values.fault("'pad_token_id' leaves no position")
+    values.check()
+    return skipped
+
+
+def _entries(values: Config, skipped: int) -> Iterator[Entry]:
     for key, names in (
         ("block_count", ("num_hidden_layers",)),
         ("context_length", ("max_position_embeddings",)),
@@ -99,7 +111,8 @@ def _entries(values: Config) -> Iterator[Entry]:
         ("feed_forward_length", ("intermediate_size",)),
         ("attention.head_count", ("num_attention_heads",)),
     ):
-        yield Entry(key=f"{ARCHITECTURE}.{key}", kind="u32", value=values.integer(*names))
+        size = values.integer(*names) - (skipped if key == "context_length" else 0)
+        yield Entry(key=f"{ARCHITECTURE}.{key}", kind="u32", value=size)
     yield Entry(
         key=f"{ARCHITECTURE}.attention.layer_norm_epsilon",
         kind="f32",
@@ -110,11 +123,13 @@ def _entries(values: Config) -> Iterator[Entry]:
     yield Entry(key="tokenizer.ggml.token_type_count", kind="u32", value=types)
 
 
-def _embeddings(values: Config, names: _Names) -> Iterator[Tensor]:
-    hidden = values.integer("hidden_size")
+def _embeddings(values: Config, names: _Names, skipped: int) -> Iterator[Tensor]:
+    hidden, positions = values.integer("hidden_size"), values.integer("max_position_embeddings")
+    source = names.find("embeddings.position_embeddings.weight")
+    part = Part(name=source, shape=(positions, hidden), first=skipped)
+    yield Tensor(name="position_embd.weight", shape=(positions - skipped, hidden), parts=(part,))
     for name, source, rows in (
         ("token_embd", "word_embeddings", values.integer("vocab_size")),
-        ("position_embd", "position_embeddings", values.integer("max_position_embeddings")),
         ("token_types", "token_type_embeddings", values.integer("type_vocab_size", default=2)),
     ):
         yield _tensor(f"{name}.weight", names.find(f"embeddings.{source}.weight"), rows, hidden)
@@ -143,5 +158,5 @@ def _tensor(name: str, source: str, *shape: int) -> Tensor:
 
 
 def _is_ignored(name: str) -> bool:
-    bare = name.removeprefix(_PREFIX)
+    bare = name.removeprefix("bert.").removeprefix("roberta.")
     return bare == _POSITIONS or bare.startswith(_HEADS)

@@ -1,8 +1,9 @@
 """Tokenizers: read a model's files, decide what the runtime must be told.
 
-Three kinds are known. A byte-level BPE (``tokenizer.json``) names its pre-tokenizer, decided by
+Four kinds are known. A byte-level BPE (``tokenizer.json``) names its pre-tokenizer, decided by
 structure; a SentencePiece BPE comes from ``tokenizer.model``, or from a ``tokenizer.json`` that
-was made of one; a WordPiece comes from ``tokenizer.json`` or ``vocab.txt``.
+was made of one; a WordPiece comes from ``tokenizer.json`` or ``vocab.txt``,
+a Unigram from ``tokenizer.json``.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 from converters.gguf.source import Source
 from converters.gguf.tensors import Entry, Kind, Value
-from converters.gguf.tokenizer import bpe, spm, wordpiece
+from converters.gguf.tokenizer import bpe, spm, unigram, wordpiece
 from converters.gguf.tokenizer.special import SpecialTokens
 from converters.gguf.tokenizer.vocabulary import Vocabulary
 from modelvault.errors import BadOption, SourceIncomplete
@@ -36,6 +37,10 @@ class Tokenizer:
         yield _entry("pre", "string", vocabulary.pre)
         if vocabulary.space_prefix is not None:
             yield _entry("add_space_prefix", "bool", vocabulary.space_prefix)
+        if vocabulary.model == "t5":
+            yield _entry("remove_extra_whitespaces", "bool", True)
+        if vocabulary.characters:
+            yield _entry("precompiled_charsmap", "u8s", vocabulary.characters)
         for name, value in vocabulary.normalizer.items():
             yield _entry(f"normalizer.{name}", "bool", value)
         yield _entry("tokens", "strings", vocabulary.tokens)
@@ -84,6 +89,8 @@ def _read_vocabulary(
         raise BadOption("pre_tokenizer: only a byte-level tokenizer.json has one to name")
     if file and wordpiece.is_wordpiece(file):
         return wordpiece.read_vocabulary(file)
+    if file and unigram.is_unigram(file):
+        return unigram.read_vocabulary(file)
     if source.has("tokenizer.model"):
         added = spm.read_added(settings, source.optional_object("added_tokens.json"))
         return spm.read_vocabulary(source.read("tokenizer.model"), added, settings)

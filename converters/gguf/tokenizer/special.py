@@ -60,7 +60,7 @@ class SpecialTokens:
         """
         ids = _find_ids(vocabulary, settings, config)
         templates = _read_templates(source, settings)
-        talks = vocabulary.model != "bert"
+        talks = vocabulary.model not in ("bert", "t5")
         warnings = [] if templates or not talks else ["the model has no chat template"]
         if "eos" not in ids:
             warnings.append("the model names no end-of-text token: generation stops at the limit")

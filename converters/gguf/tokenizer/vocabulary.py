@@ -32,8 +32,8 @@ class TokenType(IntEnum):
 class Vocabulary:
     """Tokens by id, and how text becomes them."""
 
-    model: Literal["gpt2", "llama", "bert"]
-    """Algorithm: byte-level BPE by merges, SentencePiece BPE by scores, or WordPiece."""
+    model: Literal["gpt2", "llama", "bert", "t5"]
+    """Algorithm: byte-level BPE by merges, SentencePiece BPE by scores, WordPiece or Unigram."""
     pre: str
     """Name of the pre-tokenizer."""
     tokens: tuple[str, ...]
@@ -42,6 +42,8 @@ class Vocabulary:
     merges: tuple[str, ...] = ()
     space_prefix: bool | None = None
     """Whether a space goes before the text; None for the runtime's default."""
+    characters: bytes = b""
+    """SentencePiece's table of what characters become; for Unigram."""
     normalizer: Mapping[str, bool] = field(default_factory=dict, hash=False)
     """What WordPiece does to a text first, where it is not the runtime's default."""
     warnings: tuple[str, ...] = field(default=())
