@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import transformers
 
 from converters.gguf.tokenizer import check, pretokenizer
 from converters.gguf.tokenizer.check import TEXTS
@@ -64,6 +65,27 @@ def test_scores_of_another_model_are_refused(spm_model: Path, tmp_path: Path) ->
     (spm_model / "added_tokens.json").write_text(json.dumps({"<|gone|>": 300}))
     with pytest.raises(UnsupportedTokenizer, match="other token ids than sentencepiece"):
         plan(spm_model)
+
+
+def test_gemma_without_its_model_file_gives_the_same_ids(spm_model: Path) -> None:
+    """Gemma's tokenizer.json marks spaces in its normalizer and puts none before the text."""
+    transformers.AutoTokenizer.from_pretrained(spm_model).save_pretrained(spm_model)
+    (spm_model / "tokenizer.model").unlink()
+    mark = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    cut = {
+        "type": "Split",
+        "pattern": {"String": " "},
+        "behavior": "MergedWithPrevious",
+        "invert": False,
+    }
+    edit_json(
+        spm_model / "tokenizer.json", lambda file: file.update(normalizer=mark, pre_tokenizer=cut)
+    )
+    edit_json(
+        spm_model / "tokenizer_config.json",
+        lambda settings: settings.update(tokenizer_class="GemmaTokenizer"),
+    )
+    assert not any("token ids" in text for text in warnings(plan(spm_model)))
 
 
 def test_merge_of_unknown_tokens_is_refused(model: Path) -> None:
