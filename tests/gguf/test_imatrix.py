@@ -74,6 +74,34 @@ def test_weighted_bytes_are_those_of_ggml(
         assert made[name].data.tobytes() == expected, name
 
 
+@pytest.mark.parametrize("target", ["Q4_K_M", "IQ4_NL"])
+def test_each_expert_has_weights_of_its_own(
+    vector: Callable[[str], Path], tmp_path: Path, target: str
+) -> None:
+    """Experts are quantised one by one; one that saw no input counts its columns alike."""
+    folder = vector("mixtral")
+    full = read(convert(folder, "F32", tmp_path / "full"))
+    entries = measured(
+        {
+            name: (int(np.prod(tensor.shape[2:])), int(tensor.shape[0]))
+            for name, tensor in full.items()
+            if name.startswith("blk.") and len(tensor.shape) > 1
+        }
+    )
+    imatrix = write_imatrix(tmp_path / "imatrix.gguf", entries)
+    made = read(convert(folder, target, tmp_path / "out", imatrix=str(imatrix)))
+    stacked = [name for name in entries if "_exps" in name]
+    assert stacked
+    for name in stacked:
+        type_ = GgmlType[made[name].tensor_type.name]
+        sums, counts = entries[name]
+        expected = b""
+        for rows, row, count in zip(full[name].data, sums, counts):
+            weights = row / count if count else np.ones_like(row)
+            expected += referee(rows.astype(np.float32), type_, weights)
+        assert made[name].data.tobytes() == expected, name
+
+
 def test_matrix_changes_the_result(
     tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path
 ) -> None:
