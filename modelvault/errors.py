@@ -192,7 +192,7 @@ class DownloadFailed(FetchError):
 
 
 class UpstreamChanged(FetchError):
-    """The pinned file changed on the Hub while it was being fetched."""
+    """The Hub offers something else than what is pinned, by this pull or by a lock file."""
 
 
 class ConversionError(ModelVaultError):

@@ -294,10 +294,14 @@ def _warnings(files: Sequence[OfferedFile]) -> list[str]:
     scripts = [file.path for file in files if file.path.endswith(".py")]
     warnings = [f"the Hub's scanner flags {path}" for path in flagged]
     if pickles:
-        warnings.append(f"{len(pickles)} pickle files can execute code when loaded: {pickles[0]}")
+        warnings.append(f"pickle files can execute code when loaded: {_first(pickles)}")
     if scripts:
-        warnings.append(f"{len(scripts)} Python files are carried, never executed: {scripts[0]}")
+        warnings.append(f"Python files are carried, never executed: {_first(scripts)}")
     return warnings
+
+
+def _first(paths: Sequence[str]) -> str:
+    return paths[0] + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
 
 
 def _event(plan: PullPlan, artifact: Artifact, *, part: bool) -> Event:
