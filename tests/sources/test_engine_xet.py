@@ -1,0 +1,168 @@
+"""The Xet engine against hf_xet's own storage: resumed, checked, given up in time."""
+
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from modelvault.sources.engines.port import EngineFailed
+from modelvault.sources.engines.xet import XetAccess, XetEngine
+from modelvault.sources.remote import RemoteFile
+from modelvault.store.blobs import Store
+from tests.support.downloads import publish
+from tests.support.engines import CONTENT, MIB, PATH, PATIENT, fetch
+from tests.support.hub.hub import LoopbackHub
+from tests.support.xet import LocalCas, access_to
+
+
+@pytest.fixture
+def hub() -> Iterator[LoopbackHub]:
+    """Return a running loopback hub."""
+    with LoopbackHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """Return an empty store."""
+    return Store.create(tmp_path / "vault")
+
+
+@pytest.fixture
+def cas(tmp_path: Path) -> LocalCas:
+    """Return an empty Xet storage."""
+    return LocalCas(tmp_path / "cas")
+
+
+@pytest.fixture
+def file(hub: LoopbackHub, cas: LocalCas) -> RemoteFile:
+    """Return a file that is on the hub and in the Xet storage."""
+    return replace(publish(hub, {PATH: CONTENT})[PATH], xet_hash=cas.upload(CONTENT))
+
+
+def test_file_in_the_storage_comes_from_there_alone(
+    hub: LoopbackHub, store: Store, cas: LocalCas, file: RemoteFile
+) -> None:
+    """The hub sends no byte of it."""
+    assert fetch(store, file, XetEngine(cas.access, limits=PATIENT)) == (CONTENT, [])
+    assert hub.journal.sent() == 0
+
+
+def test_holes_of_a_partial_are_asked_for_and_nothing_else(
+    store: Store, cas: LocalCas, file: RemoteFile
+) -> None:
+    """Each gap is a stream of its own, with its own fresh permission."""
+    with store.open_partial(file.key, file.size) as partial:
+        for start in (2 * MIB, 5 * MIB):
+            partial.write(start, CONTENT[start : start + MIB])
+            partial.record(start, start + MIB)
+    assert fetch(store, file, XetEngine(cas.access, limits=PATIENT)) == (CONTENT, [])
+    assert cas.asked == 3
+
+
+def test_permission_that_stopped_working_is_asked_for_again(
+    hub: LoopbackHub, store: Store, cas: LocalCas, file: RemoteFile, tmp_path: Path
+) -> None:
+    """A storage that gives nothing costs an attempt; the next one has a new permission."""
+    given = iter([access_to(f"local://{tmp_path}/empty"), cas.access()])
+    assert fetch(store, file, XetEngine(lambda: next(given), limits=PATIENT)) == (CONTENT, [])
+    assert hub.journal.sent() == 0
+
+
+def test_permission_that_is_never_given_is_asked_for_three_times(
+    store: Store, file: RemoteFile
+) -> None:
+    """No loop without bound; HTTP brings the file."""
+    asked = []
+
+    def refuse() -> XetAccess:
+        asked.append(1)
+        raise EngineFailed("no Xet token")
+
+    content, notes = fetch(store, file, XetEngine(refuse, limits=PATIENT))
+    assert content == CONTENT
+    assert notes == ["xet gives up (no Xet token); going on over HTTP"]
+    assert len(asked) == 3
+
+
+def test_unreachable_storage_is_given_up_for_http(
+    store: Store, file: RemoteFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A refused connection ends in the file all the same, and in a warning."""
+    monkeypatch.setenv("HF_XET_CLIENT_RETRY_MAX_ATTEMPTS", "1")
+    monkeypatch.setenv("HF_XET_CLIENT_RETRY_BASE_DELAY", "10ms")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        closed = f"http://127.0.0.1:{server.getsockname()[1]}"
+    engine = XetEngine(lambda: access_to(closed), limits=PATIENT)
+    content, notes = fetch(store, file, engine)
+    assert content == CONTENT
+    assert len(notes) == 1
+    assert notes[0].startswith("xet gives up (")
+    assert notes[0].endswith("going on over HTTP")
+
+
+def test_attack_storage_that_says_nothing_is_cut_by_the_watchdog(
+    store: Store, file: RemoteFile
+) -> None:
+    """A connection that is taken and never answered does not hold the pull."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        silent = f"http://127.0.0.1:{server.getsockname()[1]}"
+        engine = XetEngine(lambda: access_to(silent), limits=replace(PATIENT, stall_window=1.0))
+        content, notes = fetch(store, file, engine)
+    assert content == CONTENT
+    assert notes == ["xet gives up (no progress for 1 seconds); going on over HTTP"]
+
+
+def test_attack_wrong_content_in_the_storage_is_replaced_over_http(
+    store: Store, cas: LocalCas, file: RemoteFile
+) -> None:
+    """The storage's bytes go to quarantine, the hub's bytes to the store."""
+    wrong = replace(file, xet_hash=cas.upload(bytes(len(CONTENT))))
+    content, notes = fetch(store, wrong, XetEngine(cas.access, limits=PATIENT))
+    assert content == CONTENT
+    assert notes[0].startswith("xet brought wrong bytes")
+    assert len(list(store.layout.quarantine.glob("*.txt"))) == 1
+
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from modelvault.app.config import read_config
+from modelvault.app.sources import SourceOptions, choose_source
+from modelvault.core.digest import Digest
+from modelvault.core.progress import Silence
+from modelvault.sources.download import Downloader
+from modelvault.sources.engines.xet import XetAccess, XetEngine
+from modelvault.sources.remote import RemoteFile
+from modelvault.store.blobs import Store
+root, url, size, sha256, xet_hash, cas = sys.argv[1:]
+file = RemoteFile(path="model.safetensors", size=int(size), url=url, sha256=Digest(sha256),
+                  git_sha1=None, commit="0" * 40, xet_hash=xet_hash)
+store = Store.create(Path(root))
+journal = store.layout.partials / (file.key + ".journal")
+class Killer(Silence):
+    def advance(self, task, amount):
+        if b"range" in journal.read_bytes():
+            os.kill(os.getpid(), signal.SIGKILL)
+access = lambda: XetAccess(cas=cas, token="lent-token", expires=4_000_000_000)
+Downloader(store, engine=XetEngine(access), progress=Killer()).fetch(file)
+"""
+
+
+def test_killed_half_way_the_next_run_goes_on(
+    hub: LoopbackHub, store: Store, cas: LocalCas, file: RemoteFile
+) -> None:
+    """What the journal vouches for is kept; the rest comes from the storage."""
+    assert file.sha256 is not None
+    arguments = [store.layout.root, file.url, file.size, file.sha256.hex, file.xet_hash, cas.url]
+    child = subprocess.run([sys.executable, "-c", CHILD, *map(str, arguments)], check=False)
+    assert child.returncode == -signal.SIGKILL
+    with store.open_partial(file.key, file.size) as partial:
+        assert 0 < partial.present.total < len(CONTENT)
+    assert fetch(store, file, XetEngine(cas.access, limits=PATIENT)) == (CONTENT, [])
+    assert hub.journal.sent() == 0
