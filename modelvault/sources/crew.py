@@ -34,6 +34,8 @@ from modelvault.sources.pace import Pace
 from modelvault.sources.policy import Limits
 from modelvault.sources.remote import RemoteFile
 from modelvault.sources.route import RangesIgnored, Route
+from modelvault.sources.small import LARGEST as SMALL
+from modelvault.sources.small import SmallTask
 from modelvault.sources.task import Task
 from modelvault.sources.transfer import Transfer
 from modelvault.sources.transport import Transport
@@ -94,7 +96,7 @@ class Crew:
         self._deadline = time.monotonic() + plan.patience
         ordered = sorted(files, key=lambda file: (file.size, file.path))
         self._files = deque(_Waiting(file=file, deadline=self._deadline) for file in ordered)
-        self._tasks: dict[Task, int] = {}
+        self._tasks: dict[Task | SmallTask, int] = {}
         """Open files, with how many times each was begun."""
         self._opening = self._running = 0
         self._closed = False
@@ -221,7 +223,7 @@ class Crew:
                 self._changed.wait(_TICK)
 
     def _open(self, waiting: _Waiting) -> None:
-        task = None
+        task: Task | SmallTask | None = None
         try:
             if self._already_held(waiting.file):
                 self._show_waiting(waiting, False)
@@ -244,9 +246,11 @@ class Crew:
             self._digests[file.key] = file.sha256
         return True
 
-    def _make_task(self, waiting: _Waiting) -> Task | None:
+    def _make_task(self, waiting: _Waiting) -> Task | SmallTask | None:
         plan, file = self._plan, waiting.file
         route = Route(file, self._transport, plan.limits, ahead=file.size > plan.segment)
+        if self._is_small(file):
+            return SmallTask(file, route, plan.store, plan.progress)
         try:
             task = Task(file, route, plan.store, plan.progress, segment=plan.segment)
         except VaultBusy:
@@ -265,6 +269,12 @@ class Crew:
             return None
         return task
 
+    def _is_small(self, file: RemoteFile) -> bool:
+        """Return whether a file comes in memory: one request's worth, nothing of it on disk."""
+        if file.size > min(SMALL, self._plan.segment):
+            return False
+        return not (self._plan.store.layout.partials / file.key).exists()
+
     def _show_waiting(self, waiting: _Waiting, waits: bool) -> None:
         """Let the progress show, or no longer show, that another process is waited for."""
         if waiting.told != waits:
@@ -275,7 +285,7 @@ class Crew:
             else:
                 self._plan.progress.end(name, note="it has ended")
 
-    def _fetch(self, task: Task, segment: Segment) -> None:
+    def _fetch(self, task: Task | SmallTask, segment: Segment) -> None:
         try:
             if task.whole:
                 self._transfer.fetch_whole(task)
@@ -298,7 +308,7 @@ class Crew:
         finally:
             self._leave(task)
 
-    def _leave(self, task: Task) -> None:
+    def _leave(self, task: Task | SmallTask) -> None:
         """Take note that a worker is done with a task; the last one finishes it."""
         with self._changed:
             task.active -= 1
@@ -315,10 +325,11 @@ class Crew:
         elif finished:
             self._finish(task)
 
-    def _finish(self, task: Task) -> None:
+    def _finish(self, task: Task | SmallTask) -> None:
         note = ""
         try:
-            self._flusher.settle(task.partial)
+            if task.partial is not None:
+                self._flusher.settle(task.partial)
             digest = task.publish()
             with self._changed:
                 self._digests[task.file.key] = digest

@@ -14,6 +14,7 @@ from modelvault.sources.pace import Pace
 from modelvault.sources.policy import Limits, Patience
 from modelvault.sources.remote import label_of
 from modelvault.sources.route import RangesIgnored, Stale, Stream
+from modelvault.sources.small import SmallTask
 from modelvault.sources.task import Task
 from modelvault.sources.transport import CHUNK, Trouble
 from modelvault.sources.watch import Watch
@@ -37,7 +38,7 @@ class Transfer:
         self._watch = watch
         self._pace = pace
 
-    def fetch(self, task: Task, segment: Segment) -> None:
+    def fetch(self, task: Task | SmallTask, segment: Segment) -> None:
         """Bring one segment; nothing when another one has failed for good.
 
         Raises:
@@ -61,7 +62,7 @@ class Transfer:
                 task.retry("its location has to be looked up again")
                 self._watch.rest(stale.wait)
 
-    def fetch_whole(self, task: Task) -> None:
+    def fetch_whole(self, task: Task | SmallTask) -> None:
         """Bring everything that is missing, from streams that begin at the first byte.
 
         Raises:
@@ -85,7 +86,9 @@ class Transfer:
                 task.retry("its location has to be looked up again")
                 self._watch.rest(stale.wait)
 
-    def _pump(self, task: Task, stream: Stream, patience: Patience, *, whole: bool) -> None:
+    def _pump(
+        self, task: Task | SmallTask, stream: Stream, patience: Patience, *, whole: bool
+    ) -> None:
         offset = offered = stream.start
         told = time.monotonic()
         try:
@@ -103,14 +106,18 @@ class Transfer:
                     patience.progressed(new)
                     task.route.progressed(new)
                     if offset - offered >= _PIECE or time.monotonic() - told >= _OFTEN:
-                        self._flusher.offer(task.partial, offered, offset)
+                        self._offer(task, offered, offset)
                         offered, told = offset, time.monotonic()
                     self._watch.rest(0.0)
         finally:
             stream.body.close()
-            self._flusher.offer(task.partial, offered, offset)
+            self._offer(task, offered, offset)
 
-    def _given_up(self, task: Task, trouble: Trouble) -> ModelVaultError:
+    def _offer(self, task: Task | SmallTask, start: int, end: int) -> None:
+        if task.partial is not None:
+            self._flusher.offer(task.partial, start, end)
+
+    def _given_up(self, task: Task | SmallTask, trouble: Trouble) -> ModelVaultError:
         if trouble.unreachable:
             return HubUnreachable(
                 f"{task.file.path}: {trouble.reason} ({label_of(task.file.url)})",

@@ -1,5 +1,6 @@
 """The download engine against a hub that behaves, and what it does not have to do again."""
 
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -285,3 +286,44 @@ def test_segments_stay_within_the_budget(hub: LoopbackHub, store: Store) -> None
         for start in range(0, len(MODEL), 64 * KIB)
     ]
     assert sorted(ranges, key=str) == sorted(expected)
+
+
+def test_small_file_costs_no_partial(
+    hub: LoopbackHub, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither journal nor lock: it is hashed in memory, then written once."""
+    contents = {f"part-{number}.json": os.urandom(number * 100) for number in range(40)}
+    files = publish(hub, contents)
+    opened: list[str] = []
+
+    def refuse(key: str, size: int, *, wait: float = 0.0) -> None:
+        opened.append(key)
+
+    monkeypatch.setattr(store, "open_partial", refuse)
+    digests = downloader(store).fetch_all(list(files.values()))
+    assert {path: content_of(store, digest) for path, digest in digests.items()} == contents
+    assert opened == []
+
+
+def test_small_file_goes_on_where_an_older_partial_stands(hub: LoopbackHub, store: Store) -> None:
+    """What is on disk is used, and cleared away."""
+    file = publish(hub, {"a.json": b"0123456789"})["a.json"]
+    with store.open_partial(file.key, file.size) as partial:
+        partial.write(0, b"01234")
+        partial.record(0, 5)
+    assert content_of(store, downloader(store).fetch(file)) == b"0123456789"
+    assert hub.journal.sent() == 5
+    assert list(store.layout.partials.iterdir()) == []
+
+
+def test_attack_small_file_with_wrong_bytes_is_quarantined_twice(
+    hub: LoopbackHub, store: Store
+) -> None:
+    """As with large ones: fetched once more, then refused; both lots are kept to look at."""
+    file = publish(hub, {"a.safetensors": b"0123456789"})["a.safetensors"]
+    hub.faults.add(Fault(kind=Kind.CORRUPT, after=3, times=None))
+    with pytest.raises(DigestMismatch, match="sha256"):
+        downloader(store).fetch(file)
+    kept = [path for path in store.layout.quarantine.iterdir() if path.suffix != ".txt"]
+    assert [path.read_bytes() for path in kept] == [b"012\xcc456789"] * 2
+    assert list(store.layout.partials.iterdir()) == []
