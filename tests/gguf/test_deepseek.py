@@ -258,3 +258,41 @@ def test_groups_of_v2_are_warned_of(v3: Path) -> None:
     save_file(kept, v3 / "model.safetensors")
     (v3 / "config.json").write_text(json.dumps(config))
     assert any("groups" in text for text in warnings(plan(v3)))
+
+
+PUBLISHED: dict[str, tuple[dict[str, Any], float]] = {
+    "DeepSeek V2": (
+        {"vocab_size": 102400, "hidden_size": 5120, "intermediate_size": 12288,
+         "moe_intermediate_size": 1536, "num_hidden_layers": 60, "num_attention_heads": 128,
+         "n_routed_experts": 160, "n_shared_experts": 2, "num_experts_per_tok": 6,
+         "first_k_dense_replace": 1, "kv_lora_rank": 512, "q_lora_rank": 1536,
+         "architectures": ["DeepseekV2ForCausalLM"]},
+        235.74,
+    ),
+    "DeepSeek V2 Lite": (
+        {"vocab_size": 102400, "hidden_size": 2048, "intermediate_size": 10944,
+         "moe_intermediate_size": 1408, "num_hidden_layers": 27, "num_attention_heads": 16,
+         "n_routed_experts": 64, "n_shared_experts": 2, "num_experts_per_tok": 6,
+         "first_k_dense_replace": 1, "kv_lora_rank": 512, "q_lora_rank": None,
+         "architectures": ["DeepseekV2ForCausalLM"]},
+        15.71,
+    ),
+    "DeepSeek V3": (
+        {"vocab_size": 129280, "hidden_size": 7168, "intermediate_size": 18432,
+         "moe_intermediate_size": 2048, "num_hidden_layers": 61, "num_attention_heads": 128,
+         "n_routed_experts": 256, "n_shared_experts": 1, "num_experts_per_tok": 8,
+         "first_k_dense_replace": 3, "kv_lora_rank": 512, "q_lora_rank": 1536,
+         "architectures": ["DeepseekV3ForCausalLM"]},
+        671.03,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_configuration_gives_the_published_size(name: str) -> None:
+    """The weights of all tensors are as many as the publisher counts, in thousand millions."""
+    config, size = PUBLISHED[name]
+    heads = {"qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128}
+    whole = {"max_position_embeddings": 163840} | heads | config
+    blueprint = deepseek2.describe(whole, {})
+    assert round(sum(tensor.weights for tensor in blueprint.tensors) / 1e9, 2) == size
