@@ -11,7 +11,7 @@ import transformers
 from converters.gguf.tokenizer import check, pretokenizer
 from converters.gguf.tokenizer.check import TEXTS
 from modelvault.core.protocol import Produced
-from modelvault.errors import UnsupportedTokenizer
+from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 from tests.gguf.running import convert, edit_json, make_request, plan, run, warnings
 from tests.gguf.test_pretokenizer import retrain, split
 from tests.support.llamacpp import Model
@@ -97,6 +97,14 @@ def test_merge_of_unknown_tokens_is_refused(model: Path) -> None:
         plan(model)
 
 
+def test_json_in_another_encoding_is_refused(model: Path) -> None:
+    """What one reader accepts and another does not is named before either is asked twice."""
+    path = model / "tokenizer.json"
+    path.write_bytes(path.read_text(encoding="utf-8").encode("utf-16"))
+    with pytest.raises(MalformedRecord, match="not UTF-8"):
+        plan(model)
+
+
 def answering(program: Path, text: str) -> Path:
     """Write a program that stands in for the runtime."""
     program.write_text(f"import sys\nsys.stdin.read()\n{text}\n")
@@ -109,8 +117,9 @@ def answering(program: Path, text: str) -> Path:
         ("sys.stderr.write('GGML_ASSERT(x) failed\\n'); import os; os.abort()", "GGML_ASSERT"),
         ('print(\'{"refused": "no"}\')', "does not accept the vocabulary: no"),
         ("sys.exit(3)", "status 3"),
+        ("print('hello')", "not one"),
     ],
-    ids=["crash", "refusal", "silent end"],
+    ids=["crash", "refusal", "silent end", "chatter"],
 )
 def test_runtime_that_fails_on_a_vocabulary_refuses_it(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str

@@ -21,7 +21,7 @@ from converters.gguf.container import lay_out
 from converters.gguf.source import Source
 from converters.gguf.tensors import Entry
 from converters.gguf.tokenizer import Tokenizer
-from modelvault.errors import UnsupportedTokenizer
+from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 
 TEXTS = (
     "The quick brown fox, born in 1987, doesn't owe them $3.50 -- and they'll say so!",
@@ -69,6 +69,7 @@ def compare_ids(source: Source, tokenizer: Tokenizer, entries: Sequence[Entry]) 
 
     Raises:
         UnsupportedTokenizer: The runtime refuses the vocabulary, or gives other ids.
+        MalformedRecord: ``tokenizer.json`` is not UTF-8.
     """
     library = _find_library()
     if library is None:
@@ -120,7 +121,11 @@ def _reference(source: Source, tokenizer: Tokenizer) -> tuple[str, list[list[int
     if tokenizer.vocabulary.model == "llama" and source.has("tokenizer.model"):
         return _by_sentencepiece(source.read("tokenizer.model"), tokenizer)
     if source.has("tokenizer.json"):
-        return _by_tokenizers(source.read("tokenizer.json").decode())
+        try:
+            text = source.read("tokenizer.json").decode()
+        except UnicodeDecodeError as error:
+            raise MalformedRecord("tokenizer.json is not UTF-8 text") from error
+        return _by_tokenizers(text)
     return None
 
 
@@ -185,7 +190,10 @@ def _ask(library: str, entries: Sequence[Entry]) -> dict[str, Any]:
             raise _refused(f"no answer within {_PATIENCE} seconds") from error
     if done.returncode != 0:
         raise _refused(_last_words(done.stderr) or f"status {done.returncode}")
-    answer: dict[str, Any] = json.loads(done.stdout)
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError as error:
+        raise _refused("its answer is not one") from error
     if "refused" in answer:
         raise _refused(_last_words(done.stderr) or answer["refused"])
     return answer
