@@ -46,11 +46,10 @@ from modelvault.core.digest import Digest
 from modelvault.core.manifest import MOST_FILES
 from modelvault.core.names import ModelName, is_commit
 from modelvault.core.progress import Progress
-from modelvault.core.repository import HubRepository, dataset_name, repository_of
+from modelvault.core.repository import repository_of
 from modelvault.errors import (
     AccessDenied,
     BadConfiguration,
-    BadDigest,
     BadReference,
     GatedRepository,
     HubError,
@@ -65,15 +64,13 @@ from modelvault.sources.download import CONNECTIONS, Downloader
 from modelvault.sources.endpoint import REAL_HUB, check_token, parse_endpoint
 from modelvault.sources.engines.choice import HTTP, EngineOptions, check_engine, open_engine
 from modelvault.sources.held import find_held
-from modelvault.sources.remote import RemoteFile, read_xet_hash
+from modelvault.sources.listing import Unusable, parse_name, read_entry
+from modelvault.sources.remote import RemoteFile
 from modelvault.sources.sample import take_sample
 from modelvault.sources.scan import read_scan
 from modelvault.sources.session import PatientClient
 from modelvault.sources.source import Offer, OfferedFile, Sample, check_paths
 from modelvault.store.blobs import Store
-
-LARGEST_FILE = 2**53 - 1
-"""Bytes; sizes above it cannot be recorded."""
 
 _MOST_SCANNED = 2000
 """Files above which the tree is listed without scan results: those come 50 a page."""
@@ -285,7 +282,7 @@ class HubSource:
             card: dict[str, object] = info.card_data.to_dict() if info.card_data else {}  # type: ignore[no-untyped-call]
         notes: tuple[str, ...] = ()
         known = self._repository
-        renamed = _parse_name(info.id, known)
+        renamed = parse_name(info.id, known)
         if renamed is not None and renamed != known:
             self._repository = renamed
             notes = (f"{known.path} is now called {renamed.path} on the Hub",)
@@ -306,25 +303,11 @@ class HubSource:
             scan=scan.summary,
         )
 
-    def _read_file(self, entry: Any, found: Mapping[str, str]) -> OfferedFile:
-        path, size, blob = entry.path, entry.size, entry.blob_id
-        if not isinstance(path, str) or type(size) is not int or not 0 <= size <= LARGEST_FILE:
-            raise self._unusable(f"file {path!r:.200} of size {size!r:.50}")
-        scan = entry.security.status if entry.security else ""
-        scan = clean(scan, longest=32) if isinstance(scan, str) else ""
-        scan = scan or found.get(path, "")
-        if entry.lfs is not None:
-            if entry.lfs.size != size:
-                raise self._unusable(f"two sizes of {path}: {size} and {entry.lfs.size!r:.50}")
-            try:
-                digest = Digest(entry.lfs.sha256)
-            except (BadDigest, TypeError) as error:
-                raise self._unusable(f"digest {entry.lfs.sha256!r:.80} of {path}") from error
-            name = read_xet_hash(entry.xet_hash)
-            return OfferedFile(path=path, size=size, sha256=digest, xet_hash=name, scan=scan)
-        if not isinstance(blob, str) or not is_commit(blob):  # both are SHA-1 in hex
-            raise self._unusable(f"blob id {blob!r:.80} of {path}")
-        return OfferedFile(path=path, size=size, git_sha1=blob, scan=scan)
+    def _read_file(self, entry: RepoFile, findings: Mapping[str, str]) -> OfferedFile:
+        try:
+            return read_entry(entry, findings)
+        except Unusable as error:
+            raise self._unusable(str(error)) from error
 
     def _unusable(self, what: str) -> HubError:
         return HubError(
@@ -406,16 +389,6 @@ def _find_token() -> str | None:
             hint="log in again with 'hf auth login', or set HF_TOKEN",
         ) from error
     return check_token(token) if token else None
-
-
-def _parse_name(text: object, known: HubRepository) -> HubRepository | None:
-    try:
-        name = ModelName.parse(text) if isinstance(text, str) else None
-    except BadReference:
-        return None  # a mirror's own idea of a name; the asked one goes on being used
-    if name is None:
-        return None
-    return repository_of(dataset_name(name) if known.kind == "dataset" else name)
 
 
 def _prepare_library(ca_bundle: Path | None) -> None:
