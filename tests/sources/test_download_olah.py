@@ -3,7 +3,7 @@
 It brings a web framework of its own, so it runs as a child process and may live in another
 environment: ``MODELVAULT_OLAH`` names its Python.
 
-Source: https://pypi.org/project/olah/ (0.5.4).
+Source: the package olah, 0.5.4.
 """
 
 import os
