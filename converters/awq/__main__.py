@@ -7,6 +7,11 @@ from converters import process
 from modelvault.core.protocol import Event
 
 
+def main() -> int:
+    """Serve the request on standard input; return the exit status."""
+    return process.main(_load, extra="awq")
+
+
 def serve(data: bytes) -> Generator[Event, None, None]:
     """Carry out the request in ``data``; yield its events, ``Failed`` as the last one."""
     return process.serve(data, _load, extra="awq")
@@ -19,4 +24,4 @@ def _load() -> process.Convert:
 
 
 if __name__ == "__main__":
-    sys.exit(process.main(_load, extra="awq"))
+    sys.exit(main())
