@@ -234,7 +234,7 @@ def kills(folder: Path, size: int, runs: int) -> None:
     with serving(folder / "model", rate=SLOWER) as hub:
         command = ours(hub.endpoint, scratch)
         settings = environment(hub.endpoint, scratch)
-        longest = 1.8 * (START + size / (8 * SLOWER) / KILLS)
+        longest = 1.5 * (START + size / (8 * SLOWER) / KILLS)
         killed = 0
         for _ in range(KILLS):
             child = subprocess.Popen(command, env=settings)
