@@ -9,7 +9,7 @@ Source: https://github.com/huggingface/safetensors#format
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
@@ -18,20 +18,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from converters.checkpoint import INDEX, SINGLE, Checkpoint, wrong_size
 from modelvault.core.protocol import SourceFile
 from modelvault.errors import (
     MalformedRecord,
     MalformedWeights,
-    SizeMismatch,
     SourceIncomplete,
     UnsupportedSource,
 )
 
-INDEX = "model.safetensors.index.json"
-_SINGLE = "model.safetensors"
 _MIB = 1024 * 1024
-_LIMIT = 16 * _MIB
-_LIMITS = {"tokenizer.json": 256 * _MIB, "tokenizer.model": 64 * _MIB, INDEX: 64 * _MIB}
 _BLOCK = 32 * _MIB
 """Bytes of a tensor that are held at once where it is streamed."""
 
@@ -61,36 +57,14 @@ class Stored:
         return prod(self.shape)
 
 
-class Source:
+class Source(Checkpoint):
     """The files of one model, by their path inside it."""
-
-    def __init__(self, files: tuple[SourceFile, ...]) -> None:
-        """Take the files of a request."""
-        self._files = {file.path: file for file in files}
 
     def side_files(self) -> Iterator[SourceFile]:
         """Yield what a server needs beside weights and ``config.json``."""
         for path, file in sorted(self._files.items()):
             if _SIDE_FILES.fullmatch(path):
                 yield file
-
-    def read(self, path: str) -> bytes:
-        """Return a small file's bytes.
-
-        Raises:
-            SourceIncomplete: The model has no such file.
-            SizeMismatch: Its length is not what the manifest promises.
-            UnsupportedSource: It is larger than any real file of its name.
-        """
-        file = self._file(path)
-        limit = _LIMITS.get(path, _LIMIT)
-        if file.size > limit:
-            raise UnsupportedSource(f"{path} takes {file.size} bytes, more than {limit}")
-        with open(file.location, "rb") as stream:
-            data = stream.read(file.size + 1)
-        if len(data) != file.size:
-            raise _wrong_size(file)
-        return data
 
     def object(self, path: str) -> dict[str, Any]:
         """Return the JSON object in a small file.
@@ -118,11 +92,11 @@ class Source:
             UnsupportedSource: There are no safetensors weights, or of an unreadable type.
         """
         index = self._index()
-        paths = sorted(set(index.values())) if index else [_SINGLE]
+        paths = sorted(set(index.values())) if index else [SINGLE]
         missing = [path for path in paths if path not in self._files]
-        if missing == [_SINGLE] and not index:
+        if missing == [SINGLE] and not index:
             raise UnsupportedSource(
-                f"the model has neither {_SINGLE} nor {INDEX}",
+                f"the model has neither {SINGLE} nor {INDEX}",
                 hint="pull a revision with safetensors files, without --exclude for them",
             )
         if missing:
@@ -141,25 +115,6 @@ class Source:
             )
         return weights
 
-    def _file(self, path: str) -> SourceFile:
-        if path not in self._files:
-            raise SourceIncomplete(
-                f"the model has no {path}",
-                hint="pull the model again without patterns that leave it out",
-            )
-        return self._files[path]
-
-    def _index(self) -> Mapping[str, str]:
-        """Return tensor → file from the index; empty when there is none."""
-        if INDEX not in self._files:
-            return {}
-        places = self.object(INDEX).get("weight_map")
-        if not isinstance(places, dict) or not all(
-            isinstance(path, str) and path == os.path.basename(path) for path in places.values()
-        ):
-            raise MalformedWeights(f"{INDEX} holds no proper weight_map")
-        return places
-
 
 class Weights:
     """Open weight files; tensors by their name."""
@@ -170,7 +125,7 @@ class Weights:
         self.tensors: dict[str, Stored] = {}
         for file in files:
             if os.stat(file.location).st_size != file.size:
-                raise _wrong_size(file)
+                raise wrong_size(file)
             try:
                 opened = stack.enter_context(safe_open(file.location, framework="pt"))
                 self._open[file.path] = opened
@@ -233,10 +188,3 @@ def _finite(value: torch.Tensor, name: str) -> torch.Tensor:
             hint="the checkpoint itself is broken: ask its publisher, or use another revision",
         )
     return value
-
-
-def _wrong_size(file: SourceFile) -> SizeMismatch:
-    return SizeMismatch(
-        f"{file.path} is not {file.size} bytes long",
-        hint="run 'modelvault verify', then pull the model again",
-    )
