@@ -20,6 +20,9 @@ from modelvault.errors import ConverterCrashed
 
 PROTOCOL = 1
 
+RESUME = "resume.json"
+"""File in the output folder that marks an interrupted conversion which can go on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceFile:
@@ -46,9 +49,9 @@ class Request:
     targets: tuple[str, ...]
     """Types in the field's spelling: ``F16``, ``Q4_K_M`` …"""
     output: str
-    """Existing empty folder for the results."""
+    """Existing folder: empty, or with ``RESUME`` and what an interrupted run left."""
     plan_only: bool = False
-    """Report ``Planned`` events and stop before the first output byte."""
+    """Report ``Planned`` and ``Laid`` events and stop before the first output byte."""
     threads: int = 0
     """Worker threads; 0 for one per core."""
     options: Mapping[str, str] = field(default_factory=dict)
@@ -86,6 +89,49 @@ class Planned:
     tensors: int
     parameters: int
     """Number of weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTensor:
+    """Where one tensor of a target will lie."""
+
+    name: str
+    type: str
+    """As the format spells it: ``Q4_K``, ``I32`` …"""
+    shape: tuple[int, ...]
+    """In the order of the format."""
+    file: str
+    """Name relative to the output folder."""
+    offset: int
+    """Bytes from the start of the file."""
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Laid:
+    """Some of a target's tensors, in the order of the file; part of a plan only."""
+
+    target: str
+    tensors: tuple[PlannedTensor, ...]
+    """A few hundred at most: an event is one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stepped:
+    """A step of a long conversion was done."""
+
+    target: str
+    step: str
+    """What was done, such as ``scales of q_proj, k_proj, v_proj``."""
+    layer: int
+    """From 1."""
+    layers: int
+    loss_before: float | None = None
+    """Error before the step, relative to the outputs; of plain rounding."""
+    loss_after: float | None = None
+    seconds_left: float | None = None
+    """Time until the target is finished, as far as it can be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,11 +176,13 @@ class Failed:
     issues: tuple[str, ...] = ()
 
 
-Event = Planned | Advanced | Produced | Warned | Failed
+Event = Planned | Laid | Advanced | Stepped | Produced | Warned | Failed
 
-_EVENTS: dict[str, type[Planned | Advanced | Produced | Warned | Failed]] = {
+_EVENTS: dict[str, type[Event]] = {
     "planned": Planned,
+    "laid": Laid,
     "advanced": Advanced,
+    "stepped": Stepped,
     "produced": Produced,
     "warning": Warned,
     "failed": Failed,
@@ -160,6 +208,12 @@ def parse_event(line: bytes) -> Event:
         for name in _LISTS:
             if name in value:
                 value[name] = tuple(value[name])
+        if kind is Laid:
+            value["tensors"] = tuple(_parse_tensor(item) for item in value["tensors"])
         return kind(**value)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConverterCrashed(f"the converter broke the protocol: {line[:200]!r}") from error
+
+
+def _parse_tensor(value: dict[str, Any]) -> PlannedTensor:
+    return PlannedTensor(**{**value, "shape": tuple(value["shape"])})
