@@ -1,20 +1,18 @@
 """One decoder layer at a time: the model's own code with that layer's weights, nothing more.
 
 The layer is built without memory from the configuration, given its weights, run over the
-calibration sequences, and dropped. What passes between layers lies in a file.
+calibration sequences, and dropped. What passes between layers: ``activations``.
 """
 
 import importlib
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from converters.awq.model import Model
-from modelvault.errors import ConverterCrashed, SourceIncomplete, UnsupportedSource
+from modelvault.errors import SourceIncomplete, UnsupportedSource
 
 _NAMES = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
 
@@ -114,46 +112,3 @@ def watching(layer: torch.nn.Module, watches: Mapping[str, Watch]) -> Iterator[N
     finally:
         for handle in handles:
             handle.remove()
-
-
-class Activations:
-    """Sequences of equal shape in a file, read and written one at a time."""
-
-    def __init__(self, path: Path, count: int, length: int, width: int) -> None:
-        """Create the file.
-
-        Args:
-            path: Must not exist.
-            count: Number of sequences.
-            length: Tokens a sequence.
-            width: Values a token, f32.
-        """
-        self.count = count
-        self._shape = (length, width)
-        self._size = length * width * 4
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        os.unlink(path)  # it lives as long as the descriptor: a crash leaves nothing
-        os.ftruncate(self._descriptor, count * self._size)
-
-    def close(self) -> None:
-        """Give the space back."""
-        os.close(self._descriptor)
-
-    def read(self, number: int) -> torch.Tensor:
-        """Return a sequence, f32 ``[length, width]``."""
-        values = torch.empty(self._shape)
-        view = values.numpy().data.cast("B")
-        done = 0
-        while done < self._size:
-            count = os.preadv(self._descriptor, [view[done:]], number * self._size + done)
-            if count == 0:
-                raise ConverterCrashed("the file of activations ended early")
-            done += count
-        return values
-
-    def write(self, number: int, values: torch.Tensor) -> None:
-        """Replace a sequence."""
-        view = values.contiguous().numpy().data.cast("B")
-        done = 0
-        while done < self._size:
-            done += os.pwrite(self._descriptor, view[done:], number * self._size + done)

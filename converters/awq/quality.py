@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from converters.awq.layers import Activations
+from converters.awq.activations import Activations
 from converters.awq.model import Model
 
 _TOKENS = 64

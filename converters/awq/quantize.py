@@ -16,8 +16,9 @@ from typing import Any
 import torch
 
 from converters.awq import packing
+from converters.awq.activations import Activations
 from converters.awq.calibration import Calibration, read_calibration, read_number
-from converters.awq.layers import Activations, LayerRunner
+from converters.awq.layers import LayerRunner
 from converters.awq.model import Model, write_side_files
 from converters.awq.observe import Observer
 from converters.awq.quality import Quality, compare_predictions
