@@ -10,14 +10,29 @@ Example:
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
 from tests.support.tinymodel import make_tiny_llama, training_text
 
-Family = Literal["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3_text", "phi3"]
+Family = Literal[
+    "llama",
+    "mistral",
+    "qwen2",
+    "qwen3",
+    "gemma2",
+    "gemma3_text",
+    "phi3",
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe",
+]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+EXPERTS = 4
+"""Experts a layer of the families that have any; two see each token."""
 
 HIDDEN = 128
 _SIDE_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
@@ -43,8 +58,9 @@ def train_model(
         tied: Let the output share the embedding's weights.
         intermediate: Width of the feed-forward layer.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM, logging
 
+    logging.disable_progress_bar()
     make_tiny_llama(folder, hidden=64, layers=1)
     for path in folder.iterdir():
         if path.name not in (*_SIDE_FILES, "README.md", "LICENSE"):
@@ -53,12 +69,12 @@ def train_model(
     torch.set_num_threads(1)  # matrices this small gain nothing from more
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        config = AutoConfig.for_model(family, **_shape(tied, intermediate))
+        config = AutoConfig.for_model(family, **_shape(tied, intermediate, family))
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
         _train(model, tokens, steps)
-    if family in ("llama", "mistral", "qwen2", "qwen3"):
-        _raise_outliers(model)
+    _raise_outliers(model)
     model.to(torch.bfloat16).save_pretrained(folder)
+    _name_experts(folder / "config.json", family)
 
 
 def encode(folder: Path, text: str) -> torch.Tensor:
@@ -82,15 +98,21 @@ def logits(folder: Path, tokens: torch.Tensor, state: dict[str, torch.Tensor]) -
     values = json.loads((folder / "config.json").read_text())
     values.pop("quantization_config", None)
     config = AutoConfig.for_model(**values)
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
-    lost, unknown = model.load_state_dict(
-        {name: value.float() for name, value in state.items()}, strict=False
+    kind = type(AutoModelForCausalLM.from_config(config))
+    model, loaded = kind.from_pretrained(
+        None,
+        config=config,
+        state_dict={name: value.float() for name, value in state.items()},
+        dtype=torch.float32,
+        attn_implementation="eager",  # the only one that caps Gemma 2's scores
+        output_loading_info=True,
     )
-    assert not unknown
-    assert set(lost) <= ({"lm_head.weight"} if config.tie_word_embeddings else set())
-    model.tie_weights()
+    faults = [key for key in ("unexpected_keys", "mismatched_keys", "error_msgs") if loaded[key]]
+    assert not faults, loaded
+    tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
+    assert set(loaded["missing_keys"]) <= tied, loaded
     with torch.no_grad():
-        return model(tokens).logits
+        return model.eval()(tokens).logits
 
 
 def load(folder: Path) -> dict[str, torch.Tensor]:
@@ -110,8 +132,8 @@ def divergence(source: torch.Tensor, other: torch.Tensor) -> float:
     return float((left.exp() * (left - right)).sum(-1).mean())
 
 
-def _shape(tied: bool, intermediate: int) -> dict[str, Any]:
-    return {
+def _shape(tied: bool, intermediate: int, family: Family) -> dict[str, Any]:
+    shape = {
         "vocab_size": 1024,
         "hidden_size": HIDDEN,
         "intermediate_size": intermediate,
@@ -125,6 +147,34 @@ def _shape(tied: bool, intermediate: int) -> dict[str, Any]:
         "eos_token_id": 2,
         "pad_token_id": 0,
     }
+    return shape | _OF_FAMILY.get(family, {})
+
+
+_QWEN_EXPERTS = {
+    "num_experts": EXPERTS,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 128,
+    "norm_topk_prob": True,
+}
+_OF_FAMILY: dict[Family, dict[str, Any]] = {
+    "gemma2": {"query_pre_attn_scalar": 32, "sliding_window": 64},
+    "gemma3_text": {
+        "query_pre_attn_scalar": 32,
+        "sliding_window": 64,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+    "mixtral": {"num_local_experts": EXPERTS, "num_experts_per_tok": 2},
+    "qwen2_moe": {**_QWEN_EXPERTS, "shared_expert_intermediate_size": 256},
+    "qwen3_moe": _QWEN_EXPERTS,
+}
+
+
+def _name_experts(path: Path, family: Family) -> None:
+    """Spell the number of experts as the Hub's configurations of Qwen do."""
+    if family in ("qwen2_moe", "qwen3_moe"):
+        values = json.loads(path.read_text())
+        values["num_experts"] = values.pop("num_local_experts", EXPERTS)
+        path.write_text(json.dumps(values, indent=2, sort_keys=True))
 
 
 def _train(model: torch.nn.Module, tokens: torch.Tensor, steps: int) -> None:
@@ -141,12 +191,19 @@ def _train(model: torch.nn.Module, tokens: torch.Tensor, steps: int) -> None:
 
 @torch.no_grad()
 def _raise_outliers(model: Any) -> None:
+    channels = list(_OUTLIERS)
+    offset = 1.0 if model.config.model_type.startswith("gemma") else 0.0
     for layer in model.model.layers:
-        attention, mlp = layer.self_attn, layer.mlp
-        for norm, linears in (
-            (layer.input_layernorm, (attention.q_proj, attention.k_proj, attention.v_proj)),
-            (layer.post_attention_layernorm, (mlp.gate_proj, mlp.up_proj)),
-        ):
-            norm.weight[list(_OUTLIERS)] *= _OUTLIER
-            for linear in linears:
-                linear.weight[:, list(_OUTLIERS)] /= _OUTLIER
+        feed = getattr(layer, "pre_feedforward_layernorm", layer.post_attention_layernorm)
+        for norm, block in ((layer.input_layernorm, layer.self_attn), (feed, layer.mlp)):
+            norm.weight[channels] = (norm.weight[channels] + offset) * _OUTLIER - offset
+            for weight in _readers(block):
+                weight[..., channels] /= _OUTLIER
+
+
+def _readers(block: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """Yield the weights of a block that multiply its input, ``[…, hidden]``."""
+    for name, weight in block.named_parameters():
+        written = {"o_proj", "down_proj", "q_norm", "k_norm"}.intersection(name.split("."))
+        if not written and not name.endswith(".bias"):
+            yield weight
