@@ -23,7 +23,7 @@ _FLOATS = ("F32", "F16", "BF16")
 
 _CARRIED = ("license", "licence", "notice", "readme.md", "use_policy", "copying")
 
-_SINGLE = ("awq", "fp8")
+_SINGLE = ("awq", "fp8", "int8", "w4a16")
 """Converters with a single type, which bears their name."""
 
 
