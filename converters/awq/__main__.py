@@ -1,4 +1,4 @@
-"""Run as ``python -m converters.awq``; serves the entry points ``awq`` and ``fp8``."""
+"""Run as ``python -m converters.awq``; serves ``awq``, ``fp8`` and ``int8``."""
 
 import sys
 from collections.abc import Generator

@@ -1,18 +1,23 @@
 """Carry out a request: open the source once, make each target of it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import torch
 
-from converters.awq.fp8 import convert_fp8
+from converters.awq.eightbit import FP8, INT8, convert_eight_bit
 from converters.awq.model import Model
 from converters.awq.quantize import convert_awq
 from converters.awq.source import Source
 from modelvault.core.protocol import Event, Request
 from modelvault.errors import UnsupportedTarget
 
-_TARGETS = {"AWQ": convert_awq, "FP8": convert_fp8}
+_TARGETS: dict[str, Callable[[Model, Request, ExitStack], Iterator[Event]]] = {
+    "AWQ": convert_awq,
+    "FP8": partial(convert_eight_bit, FP8),
+    "INT8": partial(convert_eight_bit, INT8),
+}
 
 
 def convert(request: Request, stack: ExitStack) -> Iterator[Event]:

@@ -43,7 +43,7 @@ def find_family(architecture: str, target: str) -> Family:
 
     Args:
         architecture: First entry of ``architectures`` in ``config.json``.
-        target: ``AWQ`` or ``FP8``.
+        target: ``AWQ``, ``FP8`` ….
 
     Raises:
         UnsupportedArchitecture: Not known, or not for this target.

@@ -36,7 +36,7 @@ class Model:
         Args:
             source: Its files.
             weights: Its open weights.
-            target: ``AWQ`` or ``FP8``.
+            target: ``AWQ``, ``FP8`` ….
 
         Raises:
             UnsupportedArchitecture: No known family, or not for this target.

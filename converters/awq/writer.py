@@ -22,13 +22,14 @@ from modelvault.errors import ConverterCrashed
 SHARD = 5_000_000_000
 """Bytes of tensors a file holds at most, where it holds more than one."""
 
-_WIDTHS = {"F32": 4, "I32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1}
+_WIDTHS = {"F32": 4, "I32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8": 1}
 _TORCH = {
     "F32": torch.float32,
     "I32": torch.int32,
     "BF16": torch.bfloat16,
     "F16": torch.float16,
     "F8_E4M3": torch.float8_e4m3fn,
+    "I8": torch.int8,
 }
 
 

@@ -1,4 +1,4 @@
-"""FP8 folders: what a server computes from them is what the source computes, nearly."""
+"""FP8 and INT8 folders: what a server computes from them is what the source computes, nearly."""
 
 import json
 import shutil
@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from converters.awq import writer
-from converters.awq.fp8 import LARGEST, quantize_fp8
+from converters.awq.eightbit import FP8, INT8, EightBit
 from modelvault.app import convert as verb
 from modelvault.app.convert import ConvertOptions, Target
 from modelvault.app.pull import plan_pull, pull
@@ -51,15 +51,16 @@ def dequantize(folder: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+@pytest.mark.parametrize("target", ["FP8", "INT8"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_answers_as_its_source(
-    family: Family, trained: Trained, tmp_path: Path
+    family: Family, target: str, trained: Trained, tmp_path: Path
 ) -> None:
     """Dequantised, the folder's logits diverge from the source's by next to nothing."""
     source = trained(family)
-    result = produced(run(make_request(source, "FP8", tmp_path)))
+    result = produced(run(make_request(source, target, tmp_path)))
     assert result.format == "safetensors"
-    assert result.quantization == "FP8"
+    assert result.quantization == target
     tokens = encode(source, TEXT)[None]
     expected = logits(source, tokens, load(source))
     weights = dequantize(tmp_path)
@@ -109,6 +110,36 @@ def test_result_holds_what_a_server_reads(trained: Trained, tmp_path: Path) -> N
     assert plan.tensors == len(tensors)
 
 
+def test_int8_weights_are_whole_steps_of_a_row(trained: Trained, tmp_path: Path) -> None:
+    """Types and configuration are those of compressed-tensors W8A8; errors are half a step."""
+    source = trained("llama")
+    run(make_request(source, "INT8", tmp_path))
+    tensors, original = load(tmp_path), load(source)
+    name = "model.layers.1.mlp.down_proj.weight"
+    assert tensors[name].dtype == torch.int8
+    step = tensors[f"{name}_scale"]
+    assert step.dtype == torch.float32
+    wrong = (tensors[name].float() * step - original[name].float()).abs()
+    assert (wrong <= step * 0.501).all()
+    config = json.loads((tmp_path / "config.json").read_text())["quantization_config"]
+    assert config["format"] == "int-quantized"
+    group = config["config_groups"]["group_0"]
+    assert group["weights"] == {
+        "type": "int",
+        "num_bits": 8,
+        "strategy": "channel",
+        "symmetric": True,
+        "dynamic": False,
+    }
+    assert group["input_activations"] == {
+        "type": "int",
+        "num_bits": 8,
+        "strategy": "token",
+        "symmetric": True,
+        "dynamic": True,
+    }
+
+
 def test_large_result_is_cut_into_indexed_shards(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,15 +183,16 @@ def test_plan_writes_nothing(trained: Trained, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("scheme", [FP8, INT8])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
-def test_extreme_rows_stay_finite(dtype: torch.dtype) -> None:
+def test_extreme_rows_stay_finite(scheme: EightBit, dtype: torch.dtype) -> None:
     """Rows of zeros, of tiny and of huge weights survive; the largest maps to the largest."""
     weight = torch.tensor([[0.0, 0.0], [6e-8, -6e-8], [60000.0, 1.0]], dtype=dtype)
-    values, scale = quantize_fp8(weight)
+    values, scale = scheme.quantize(weight)
     restored = values.float() * scale
     assert torch.isfinite(restored).all()
-    assert torch.allclose(restored, weight.float(), rtol=0.07, atol=0)
-    assert values[2, 0].float() == LARGEST
+    assert torch.allclose(restored[:, 0], weight[:, 0].float(), rtol=0.07, atol=0)
+    assert values[2, 0].float() == scheme.largest
 
 
 def test_quantised_source_is_refused(trained: Trained, tmp_path: Path) -> None:
@@ -271,17 +303,19 @@ def test_unknown_target_is_refused(trained: Trained, tmp_path: Path) -> None:
         run(make_request(trained("llama"), "INT3", tmp_path))
 
 
-@pytest.mark.parametrize("text", ["fp8", "FP8", "fp8:FP8", "fp8:fp8"])
+@pytest.mark.parametrize("text", ["fp8", "FP8", "fp8:FP8", "fp8:fp8", "int8"])
 def test_single_type_needs_no_name(text: str) -> None:
     """--to fp8 is enough; the variant is :FP8."""
-    assert Target.parse(text) == Target(converter="fp8", type="FP8")
+    name = text.partition(":")[0]
+    assert Target.parse(text) == Target(converter=name.lower(), type=name.upper())
 
 
-def test_both_converters_are_registered_as_this_package() -> None:
-    """One program serves both names."""
+def test_all_converters_are_registered_as_this_package() -> None:
+    """One program serves all names."""
     values = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     entries = values["project"]["entry-points"]["modelvault.converters"]
-    assert entries["awq"] == entries["fp8"] == "converters.awq"
+    names = {name for name, module in entries.items() if module == "converters.awq"}
+    assert names == {"awq", "fp8", "int8"}
 
 
 def test_vault_converts_and_installs_for_vllm(
