@@ -1,7 +1,7 @@
 """One conversion from request to finished files, as the events that tell of it."""
 
 import tempfile
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
@@ -15,9 +15,19 @@ from converters.gguf.check.quality import (
     require_checkable,
 )
 from converters.gguf.plan import Plan, PlannedTarget, make_plan
-from converters.gguf.quantize import quantizer_versions
+from converters.gguf.quantize import prepare, quantizer_versions
 from converters.gguf.stream import write_targets
-from modelvault.core.protocol import Advanced, Event, Planned, Produced, Request, Warned
+from converters.gguf.types import GgmlType
+from modelvault.core.protocol import (
+    Advanced,
+    Event,
+    Planned,
+    PlannedTensor,
+    Produced,
+    Request,
+    Warned,
+    lay,
+)
 from modelvault.errors import CheckFailed
 
 
@@ -29,13 +39,15 @@ def convert(request: Request, stack: ExitStack) -> Generator[Event, None, None]:
         stack: Holds the weight files open; close it when the iteration is over.
 
     Yields:
-        ``Warned`` and one ``Planned`` a target, then ``Advanced``, then one ``Produced`` a
-        target once all files are flushed to disk and, where that is asked for, checked.
+        ``Warned`` and one ``Planned`` a target; of a plan then ``Laid``. Else ``Advanced``,
+        and one ``Produced`` a target once all files are flushed to disk and, where that is
+        asked for, checked.
 
     Raises:
         ConversionError: The source, a target or an option is refused, or a check fails.
         Corruption: A file is not what its size or format says.
         NoSpace: The results do not fit on the disk.
+        ConverterMissing: The quantiser's library, or that of the check, is missing.
         OSError: The file system refuses.
     """
     check = read_check(request.options)
@@ -51,19 +63,42 @@ def convert(request: Request, stack: ExitStack) -> Generator[Event, None, None]:
             tensors=len(plan.tensors),
             parameters=plan.weights,
         )
+    prepare(_types(plan.targets))
     if request.plan_only:
+        for item in plan.targets:
+            yield from lay(item.target.name, _layout(item))
         return
+    yield from _write(request, plan)
+    if check is None:
+        for item in plan.targets:
+            yield _produced(plan, item, {})
+    else:
+        yield from _check(request, plan, check)
+
+
+def _write(request: Request, plan: Plan) -> Iterator[Advanced]:
     done = [0] * len(plan.targets)
     for progress in write_targets(plan, Path(request.output), threads=request.threads):
         for index, item in enumerate(plan.targets):
             if progress.done[index] != done[index]:
                 yield Advanced(target=item.target.name, done=progress.done[index])
         done = list(progress.done)
-    if check is None:
-        for item in plan.targets:
-            yield _produced(plan, item, {})
-    else:
-        yield from _check(request, plan, check)
+
+
+def _types(targets: Sequence[PlannedTarget]) -> set[GgmlType]:
+    return {placed.type for item in targets for placed in item.container.tensors}
+
+
+def _layout(item: PlannedTarget) -> Iterator[PlannedTensor]:
+    for placed in item.container.tensors:
+        yield PlannedTensor(
+            name=placed.tensor.name,
+            type=placed.type.name,
+            shape=placed.tensor.shape,
+            file=item.file,
+            offset=placed.offset,
+            size=placed.size,
+        )
 
 
 def _check(request: Request, plan: Plan, check: Check) -> Generator[Event, None, None]:
@@ -117,7 +152,7 @@ def _measure(
 
 def _produced(plan: Plan, item: PlannedTarget, found: Mapping[str, str]) -> Produced:
     target = item.target
-    types = {placed.type for placed in item.container.tensors}
+    types = _types([item])
     tools = {"numpy": version("numpy"), **quantizer_versions(types)}
     blocks = any(type_.is_quantized for type_ in types)
     importance = plan.importance.parameters if plan.importance and blocks else {}

@@ -12,7 +12,7 @@ Example:
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -99,7 +99,7 @@ class PlannedTensor:
     type: str
     """As the format spells it: ``Q4_K``, ``I32`` …"""
     shape: tuple[int, ...]
-    """In the order of the format."""
+    """Slowest dimension first, whatever the file's order."""
     file: str
     """Name relative to the output folder."""
     offset: int
@@ -189,6 +189,24 @@ _EVENTS: dict[str, type[Event]] = {
 }
 _NAMES = {kind: name for name, kind in _EVENTS.items()}
 _LISTS = ("files", "issues")
+_BATCH = 500
+_BATCH_TEXT = 64 * 1024
+"""Characters of names in one ``Laid``; escaped, they take six times as many bytes."""
+
+
+def lay(target: str, tensors: Iterable[PlannedTensor]) -> Iterator[Laid]:
+    """Yield a target's tensors as events that stay far below the longest line."""
+    batch: list[PlannedTensor] = []
+    length = 0
+    for tensor in tensors:
+        text = len(tensor.name) + len(tensor.file)
+        if batch and (len(batch) == _BATCH or length + text > _BATCH_TEXT):
+            yield Laid(target=target, tensors=tuple(batch))
+            batch, length = [], 0
+        batch.append(tensor)
+        length += text
+    if batch:
+        yield Laid(target=target, tensors=tuple(batch))
 
 
 def encode_event(event: Event) -> bytes:

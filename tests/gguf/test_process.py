@@ -186,7 +186,10 @@ def test_standard_output_belongs_to_the_protocol(
         check=True,
         cwd=Path(__file__).parents[2],
     )
-    assert [json.loads(line)["event"] for line in done.stdout.splitlines()] == ["planned"]
+    assert [json.loads(line)["event"] for line in done.stdout.splitlines()] == [
+        "planned",
+        "laid",
+    ]
     assert b"more noise" in done.stderr
 
 
