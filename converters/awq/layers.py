@@ -1,45 +1,57 @@
 """One decoder layer at a time: the model's own code with that layer's weights, nothing more.
 
-The layer is built without memory from the configuration, given its weights, run over the
-calibration sequences, and dropped. What passes between layers: ``activations``.
+A model of a single layer is built without memory from the configuration, so that masks,
+windows and rotary encodings are transformers' own. Each layer takes its place in turn, is
+given its weights, run over the sequences, and dropped.
 """
 
-import importlib
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
+from converters.awq.experts import separate_experts
 from converters.awq.model import Model
-from modelvault.errors import SourceIncomplete, UnsupportedSource
+from modelvault.errors import ModelVaultError, SourceIncomplete, UnsupportedSource
 
-_NAMES = {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2", "qwen3": "Qwen3"}
+State = dict[str, torch.Tensor]
+"""Tensors of a layer, f32, by their name within it."""
 
 Watch = Callable[[torch.Tensor], None]
-"""Sees a linear's input, f32 ``[length, in]``."""
+"""Sees a linear's input, f32 ``[tokens, in]``."""
 
 
 class LayerRunner:
     """Runs decoder layers of one model, one after the other, in f32."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, device: torch.device | str = "cpu") -> None:
         """Read the configuration; no weight is touched.
+
+        Args:
+            model: Whose layers are run.
+            device: That holds the layer, and what passes through it.
 
         Raises:
             UnsupportedSource: The configuration describes no such model.
         """
         from transformers import AutoConfig
 
+        self.device = torch.device(device)
+        self._model = model
+        self._trunks: dict[str, Any] = {}
         kind = model.family.model_type
-        code = importlib.import_module(f"transformers.models.{kind}.modeling_{kind}")
-        values = {**model.config, "model_type": kind}
         try:
-            self.config: Any = AutoConfig.for_model(**values)
-            self.config._attn_implementation = "sdpa"  # noqa: SLF001 (set as the models do)
-            self._rotary = getattr(code, f"{_NAMES[kind]}RotaryEmbedding")(self.config)
-            self._layer = getattr(code, f"{_NAMES[kind]}DecoderLayer")
+            self.config: Any = AutoConfig.for_model(**{**model.config, "model_type": kind})
+            # the one implementation that caps scores is the plain one
+            capped = getattr(self.config, "attn_logit_softcapping", None)
+            self._attention = "eager" if capped else "sdpa"
+            self.config._attn_implementation = self._attention  # noqa: SLF001 (as the models do)
+            self._layer = type(self._trunk(0).layers[0])
             self._build(0)
+        except ModelVaultError:
+            raise
         except Exception as error:
             raise UnsupportedSource(
                 f"config.json describes no {kind} model: {error}"[:500],
@@ -47,16 +59,24 @@ class LayerRunner:
             ) from error
 
     @property
-    def head(self) -> int:
-        """Width of an attention head."""
-        width = getattr(self.config, "head_dim", None)
-        return int(width or self.config.hidden_size // self.config.num_attention_heads)
-
-    @property
     def longest(self) -> int:
-        """Tokens up to which every layer attends to all that came before."""
-        window = getattr(self.config, "sliding_window", None)
-        return min(int(self.config.max_position_embeddings), int(window or 1 << 30))
+        """Tokens a sequence at most."""
+        return int(self.config.max_position_embeddings)
+
+    def read(self, number: int) -> State:
+        """Return a layer's tensors, copied, in f32.
+
+        Raises:
+            MalformedWeights: A tensor holds NaN or infinity.
+        """
+        prefix = f"model.layers.{number}."
+        return {
+            stored.name.removeprefix(prefix): self._model.weights.read(stored.name).to(
+                self.device, torch.float32, copy=True
+            )
+            for stored in self._model.tensors()
+            if stored.name.startswith(prefix)
+        }
 
     def load(self, number: int, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
         """Return a layer with the given weights.
@@ -69,8 +89,11 @@ class LayerRunner:
             SourceIncomplete: Tensors are missing, too many or of the wrong shape.
         """
         layer = self._build(number)
+        rename = self._model.family.module
         try:
-            layer.load_state_dict(dict(state), strict=True, assign=True)
+            layer.load_state_dict(
+                {rename(name): value for name, value in state.items()}, strict=True, assign=True
+            )
         except RuntimeError as error:
             raise SourceIncomplete(
                 f"layer {number} does not fit the configuration",
@@ -80,21 +103,55 @@ class LayerRunner:
         return layer.eval().requires_grad_(requires_grad=False)
 
     def run(self, layer: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
-        """Return a layer's output for one sequence, f32 ``[length, hidden]`` both."""
-        positions = torch.arange(hidden.shape[0]).unsqueeze(0)
-        batch = hidden.unsqueeze(0)
-        with torch.no_grad():
-            result: torch.Tensor = layer(
-                batch,
-                attention_mask=None,  # causal by itself
-                position_ids=positions,
-                position_embeddings=self._rotary(batch, positions),
-            )
-        return result[0]
+        """Return a layer's output for one sequence.
+
+        Args:
+            layer: As ``load`` returned it.
+            hidden: f32 ``[length, hidden]``, on any device.
+
+        Returns:
+            Likewise, on the same device.
+        """
+        attention: Any = layer.get_submodule("self_attn")
+        trunk = self._trunk(int(attention.layer_idx))
+        trunk.layers[0] = layer
+        try:
+            with torch.no_grad():
+                batch = hidden.to(self.device).unsqueeze(0)
+                result = trunk(inputs_embeds=batch, use_cache=False).last_hidden_state
+        finally:
+            trunk.layers[0] = torch.nn.Identity()  # what was run can be dropped
+        output: torch.Tensor = result[0].to(hidden.device)
+        return output
+
+    def _trunk(self, number: int) -> Any:
+        """Return the model of one layer, of the kind of attention that a layer has."""
+        from transformers import AutoModel
+
+        make: Any = AutoModel.from_config
+        types = getattr(self.config, "layer_types", None)
+        kind = str(types[number]) if types else ""
+        if kind not in self._trunks:
+            config = copy.deepcopy(self.config)
+            config.num_hidden_layers = 1
+            if types:
+                config.layer_types = [kind]
+            with torch.device("meta"):
+                trunk = make(config, attn_implementation=self._attention)
+            with self.device:
+                trunk.rotary_emb = type(trunk.rotary_emb)(config)
+            trunk.norm = torch.nn.Identity()
+            self._trunks[kind] = trunk.eval()
+        return self._trunks[kind]
 
     def _build(self, number: int) -> torch.nn.Module:
         with torch.device("meta"):
             layer: torch.nn.Module = self._layer(self.config, number)
+            experts = self._model.family.experts
+            if experts:
+                separate_experts(layer, experts)
+                # the checkpoint's name finds the block, too, and is no second home of its weights
+                object.__setattr__(layer, experts.block, layer.get_submodule("mlp"))
         return layer
 
 
@@ -103,7 +160,7 @@ def watching(layer: torch.nn.Module, watches: Mapping[str, Watch]) -> Iterator[N
     """Tell watches what enters the linears they are named for, within the block."""
     handles = [
         layer.get_submodule(name).register_forward_pre_hook(
-            lambda _, inputs, watch=watch: watch(inputs[0][0])
+            lambda _, inputs, watch=watch: watch(inputs[0].flatten(0, -2))
         )
         for name, watch in watches.items()
     ]

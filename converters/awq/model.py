@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from converters.awq.families import Family, find_family
+from converters.awq.families import Family, Group, find_family
 from converters.awq.source import Source, Stored, Weights
 from converters.awq.writer import write_file
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
 
 _MOST_LAYERS = 1024
 _WIDEST = 1 << 20
+_FUSED = (".experts.gate_up_proj", ".experts.down_proj")
 _DROPPED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
 
@@ -66,8 +67,27 @@ class Model:
     def linears(self) -> Iterator[str]:
         """Yield the names of the weights to quantise, layer by layer."""
         for layer in range(self.layers):
-            for linear in self.family.linears:
+            for linear in self.family.linears(self.config, layer):
                 yield f"model.layers.{layer}.{linear}.weight"
+
+    def riders(self) -> Iterator[str]:
+        """Yield the full names of the modules that a server must not take for quantised.
+
+        They are matrices that read what quantised linears read: routers, and the gates of
+        shared experts. Servers compare substrings, so that a shorter name would hit more.
+        """
+        for layer in range(self.layers):
+            for name in self.family.riders(self.config, layer):
+                yield f"model.layers.{layer}.{name}"
+
+    def groups(self, layer: int) -> tuple[Group, ...]:
+        """Return the groups of a layer, whose scales fold into what comes before."""
+        return self.family.groups(self.config, layer)
+
+    @property
+    def heads(self) -> int:
+        """Query heads of the attention."""
+        return _dimension(self.config, "num_attention_heads", _WIDEST)
 
     def tensors(self) -> Iterator[Stored]:
         """Yield the tensors that a checkpoint of this model holds, sorted by name."""
@@ -82,11 +102,15 @@ class Model:
 
     def _check_linears(self) -> None:
         held = self.weights.tensors
-        missing = [name for name in self.linears() if name not in held]
+        wanted = [*self.linears(), *(f"{name}.weight" for name in self.riders())]
+        missing = [name for name in wanted if name not in held]
         if missing:
+            hint = "pull the whole model again, and compare config.json with the one on the Hub"
+            if any(name.endswith(_FUSED) for name in held):
+                hint = "experts fused into one tensor are not supported, only one matrix each"
             raise SourceIncomplete(
                 f"{len(missing)} weights are missing: {missing[0]} …",
-                hint="pull the whole model again; a fused layout is not supported",
+                hint=hint,
                 issues=missing[:100],
             )
         for name in self.linears():

@@ -86,13 +86,18 @@ def _normed(model: Model, hidden: torch.Tensor) -> torch.Tensor:
     """Return hidden states after the last norm, f32 ``[length, hidden]``."""
     epsilon = float(model.config.get("rms_norm_eps", 1e-6))
     scale = (hidden.square().mean(-1, keepdim=True) + epsilon).rsqrt()
-    return hidden * scale * model.weights.read("model.norm.weight").float()
+    weight = model.weights.read("model.norm.weight").float() + model.family.norm_offset
+    return hidden * scale * weight
 
 
 def _log_softmax(model: Model, hidden: torch.Tensor) -> torch.Tensor:
     """Return log-probabilities, f32 ``[length, vocabulary]``, reading the head in blocks."""
     parts = [hidden @ block.float().T for block in head_blocks(model)]
-    return torch.cat(parts, dim=1).log_softmax(-1)
+    logits = torch.cat(parts, dim=1)
+    cap = model.family.logit_cap(model.config)
+    if cap:
+        logits = (logits / cap).tanh_().mul_(cap)
+    return logits.log_softmax(-1)
 
 
 def head_blocks(model: Model) -> Iterator[torch.Tensor]:

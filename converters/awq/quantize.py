@@ -9,6 +9,7 @@ Source: Lin et al., "AWQ: Activation-aware Weight Quantization", arXiv 2306.0097
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from converters.awq.layers import LayerRunner
 from converters.awq.model import Model, write_side_files
 from converters.awq.observe import Observer
 from converters.awq.quality import Quality, compare_predictions
-from converters.awq.rounding import round_awq, round_plainly
+from converters.awq.rounding import Settings, round_awq, round_plainly
 from converters.awq.writer import CheckpointWriter, Output
 from modelvault.core.protocol import Advanced, Event, Planned, Produced, Request
 from modelvault.errors import BadOption, MalformedWeights, UnsupportedSource, UnsupportedTokenizer
@@ -110,22 +111,25 @@ class _Passage:
 
     def advance(self, number: int, group: int, writer: CheckpointWriter) -> None:
         """Take everything through one layer; write that layer's tensors."""
-        model, prefix = self._model, f"model.layers.{number}."
-        state = _read_layer(model, prefix)
+        prefix, groups = f"model.layers.{number}.", self._model.groups(number)
+        state = self._runner.read(number)
         layer = self._runner.load(number, state)
-        observer = Observer(self._samples.count, group)
+        observer = Observer(groups, self._samples.count, group)
         with observer.watching(layer):
             self._run(layer, self._samples)
         self._run(layer, self._kept["source"])
-        inputs = observer.inputs()
-        self._run(self._runner.load(number, round_plainly(state, group)), self._kept["rtn"])
-        rounded = round_awq(state, inputs, group, self._runner.head)
-        self._run(self._runner.load(number, rounded.state), self._kept["awq"])
+        settings = Settings(rounder=partial(_round, group=group), heads=self._model.heads)
+        round_plainly(state, groups, settings.rounder)
+        self._run(layer, self._kept["rtn"])
+        del layer, state
+        state = self._runner.read(number)
+        rounded = round_awq(state, observer.inputs(), groups, settings)
+        self._run(self._runner.load(number, state), self._kept["awq"])
         self.quality.layers.append((rounded.plain_error, rounded.error))
         for name, quantized in rounded.linears.items():
             for part, value in packing.encode(quantized).items():
                 writer.write(f"{prefix}{name}.{part}", [value])
-        for name, value in rounded.state.items():
+        for name, value in state.items():
             if name.removesuffix(".weight") not in rounded.linears:
                 writer.write(f"{prefix}{name}", [_to_half(value, f"{prefix}{name}")])
 
@@ -150,23 +154,19 @@ def _embed(model: Model, sequences: tuple[torch.Tensor, ...]) -> Iterator[torch.
             f"token {int(tokens[-1])} has no row in {name}, which is {rows} x {width}",
             hint="tokenizer and weights are of different models",
         )
+    factor = model.family.embedding_scale(width)
     found = torch.empty((len(tokens), width))
     start = 0
     for block in model.weights.blocks(name):
         inside = (tokens >= start) & (tokens < start + len(block))
-        found[inside] = block[tokens[inside] - start].float()
+        found[inside] = block[tokens[inside] - start].float() * factor
         start += len(block)
     for part in places.split([len(sequence) for sequence in sequences]):
         yield found[part]
 
 
-def _read_layer(model: Model, prefix: str) -> State:
-    """Return a layer's tensors in f32 by their names within it."""
-    return {
-        stored.name.removeprefix(prefix): model.weights.read(stored.name).float().clone()
-        for stored in model.tensors()
-        if stored.name.startswith(prefix)
-    }
+def _round(weight: torch.Tensor, shrink: torch.Tensor | None, group: int) -> packing.Quantized:
+    return packing.quantize(weight, group, shrink)
 
 
 def _layer_of(name: str) -> bool:
@@ -227,7 +227,7 @@ def _changes(model: Model, group: int) -> dict[str, Any]:
             "group_size": group,
             "zero_point": True,
             "version": "gemm",
-            "modules_to_not_convert": None,
+            "modules_to_not_convert": list(model.riders()) or None,
         },
     }
     if "torch_dtype" in model.config:

@@ -1,132 +1,201 @@
-"""Round one layer: plainly, for comparison, and the AWQ way."""
+"""Round one layer in place: plainly, for comparison, or the AWQ way.
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+Everything happens in the tensors given: a layer is never held twice. What was there before
+is read again from the checkpoint, which is mapped and costs no memory.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Generic
 
 import torch
 
-from converters.awq.observe import GROUPS
-from converters.awq.packing import Quantized, quantize
-from converters.awq.search import Inputs, output_error, search_ranges, search_scales
+from converters.awq.families import Fold, Group, is_expert
+from converters.awq.folds import NORMS, apply_scales, find_sharing
+from converters.awq.search import (
+    Error,
+    Inputs,
+    R,
+    Rounder,
+    Stream,
+    search_ranges,
+    search_scales,
+)
 
-State = Mapping[str, torch.Tensor]
+State = dict[str, torch.Tensor]
 
-_BEFORE = {
-    "self_attn.q_proj": "input_layernorm",
-    "self_attn.o_proj": "self_attn.v_proj",
-    "mlp.gate_proj": "post_attention_layernorm",
-    "mlp.down_proj": "mlp.up_proj",
-}
-"""Norm or linear that a group's scales are folded into."""
+Tell = Callable[[str, float, float], None]
+"""Hears of a step: what was done, the relative error before, and after."""
+
+FEWEST = 16
+"""Inputs below which an expert is rounded plainly: so few tell nothing of the rest."""
 
 # Errors of queries and keys multiply in their product: clipping them costs more than it saves.
 _NOT_CLIPPED = ("self_attn.q_proj", "self_attn.k_proj")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rounded:
-    """A layer after AWQ."""
+class Settings(Generic[R]):
+    """What is the same for every layer of a model."""
 
-    state: dict[str, torch.Tensor]
-    """What a server computes with, f32: linears dequantised, the rest as f16 holds it."""
-    linears: dict[str, Quantized]
+    rounder: Rounder[R]
+    """Rounds f32 ``[out, in]`` as the result will be."""
+    heads: int
+    """Query heads of the attention."""
+    dtype: torch.dtype = torch.float16
+    """Type of what is not rounded to four bits."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Rounded(Generic[R]):
+    """A layer after AWQ; its tensors are what a server computes with."""
+
+    linears: dict[str, R] = field(default_factory=dict)
     """By the linear's name within the layer."""
-    plain_error: float
-    """Squared error of the linears' outputs under plain rounding, relative to the outputs."""
-    error: float
+    plain_error: float = 0.0
+    """Squared error of the linears' outputs under plain rounding, relative to the outputs,
+    the mean of all groups that calibration reached."""
+    error: float = 0.0
     """The same of this result."""
+    unreached: tuple[str, ...] = ()
+    """Groups of experts that too few tokens reached; they were rounded plainly."""
 
 
-def round_plainly(state: State, group: int) -> dict[str, torch.Tensor]:
-    """Return a layer's state with its linears rounded to the nearest, f32."""
-    linears = {f"{name}.weight" for names in GROUPS.values() for name in names}
-    return {
-        name: quantize(value, group).dequantize() if name in linears else value
-        for name, value in state.items()
-    }
-
-
-def round_awq(state: State, inputs: Mapping[str, Inputs], group: int, head: int) -> Rounded:
-    """Return a layer with scales searched and folded, ranges searched, and linears rounded.
+def round_plainly(state: State, groups: Sequence[Group], rounder: Rounder[Any]) -> None:
+    """Round a layer's linears to the nearest, in place.
 
     Args:
-        state: f32 tensors by their name within the layer; left as they are.
-        inputs: By the first linear of each group.
-        group: Channels a quantisation group.
-        head: Width of an attention head.
+        state: f32 tensors by their name within the layer.
+        groups: Of the layer.
+        rounder: Rounds f32 ``[out, in]``.
     """
-    changed = dict(state)
-    factors: dict[str, torch.Tensor] = {}
-    for first, names in GROUPS.items():
-        before = _BEFORE[first]
-        weights = [changed[f"{name}.weight"] for name in names]
-        width, kept = weights[0].shape[1], changed[f"{before}.weight"].shape[0]
-        share = _sharing(width, kept, head)
-        scales = search_scales(weights, inputs[first], group, share)
-        for name, weight in zip(names, weights):
-            changed[f"{name}.weight"] = weight * scales
-        _fold(changed, before, _narrow(scales, kept, head))
-        factors[first] = scales
-    linears: dict[str, Quantized] = {}
-    errors = [0.0, 0.0, 0.0]
-    for first, names in GROUPS.items():
-        seen = inputs[first].scaled(factors[first])
-        for name in names:
-            weight = changed[f"{name}.weight"]
-            shrink = None if name in _NOT_CLIPPED else search_ranges(weight, seen)
-            linears[name] = quantize(weight, group, shrink)
-            changed[f"{name}.weight"] = linears[name].dequantize()
-            _measure(errors, inputs[first].rows, state[f"{name}.weight"], group)
-            errors[2] += _error(seen.rows, weight, changed[f"{name}.weight"])
-    return Rounded(
-        state={
-            name: value if name.removesuffix(".weight") in linears else value.half().float()
-            for name, value in changed.items()
-        },
-        linears=linears,
-        plain_error=errors[1] / errors[0],
-        error=errors[2] / errors[0],
-    )
+    for name in chain.from_iterable(group.linears for group in groups):
+        weight = state[f"{name}.weight"]
+        weight.copy_(rounder(weight, None).dequantize())
 
 
-def _measure(errors: list[float], rows: torch.Tensor, weight: torch.Tensor, group: int) -> None:
-    """Add one for a linear, and its error under plain rounding."""
-    errors[0] += 1
-    errors[1] += _error(rows, weight, quantize(weight, group).dequantize())
+def round_awq(
+    state: State,
+    inputs: Mapping[str, Inputs],
+    groups: Sequence[Group],
+    settings: Settings[R],
+    tell: Tell | None = None,
+) -> Rounded[R]:
+    """Scale, fold, clip and round a layer, in place; return its linears in four bits.
+
+    Args:
+        state: f32 tensors by their name within the layer.
+        inputs: What calibration saw, by the first linear of each stream.
+        groups: Of the layer.
+        settings: Of the model.
+        tell: Hears of each step.
+
+    Raises:
+        MalformedWeights: Shapes do not fit each other, or a weight does not fit f16.
+    """
+    layer = _Layer(state, inputs, groups, settings, tell)
+    for group in groups:
+        layer.scale(group)
+    for group in groups:
+        layer.round(group)
+    layer.settle()
+    return layer.result
 
 
-def _error(rows: torch.Tensor, weight: torch.Tensor, other: torch.Tensor) -> float:
-    """Return the error of a linear's output relative to the output."""
-    size = float((rows @ weight.T).square().sum())
-    return output_error(rows, weight, other) / max(size, 1e-30)
+class _Layer(Generic[R]):
+    """One layer on its way; scales of all groups first, as folds change what is rounded."""
+
+    def __init__(
+        self,
+        state: State,
+        inputs: Mapping[str, Inputs],
+        groups: Sequence[Group],
+        settings: Settings[R],
+        tell: Tell | None,
+    ) -> None:
+        self.result: Rounded[R] = Rounded()
+        self._state = state
+        self._inputs = inputs
+        self._groups = groups
+        self._settings = settings
+        self._tell = tell
+        self._scales: dict[str, torch.Tensor] = {}
+        self._before: dict[str, float] = {}
+        self._after: dict[str, float] = {}
+        self._folded: dict[str, torch.Tensor] = {}
+
+    def scale(self, group: Group) -> None:
+        """Search a group's scales and fold them."""
+        state, settings = self._state, self._settings
+        shapes = {name: tuple(value.shape) for name, value in state.items()}
+        sharing = find_sharing(group, shapes, settings.heads)
+        streams = [
+            Stream(weights=[state[f"{name}.weight"] for name in names], inputs=seen)
+            for names in group.streams
+            if (seen := self._seen(names))
+        ]
+        if not streams:
+            self.result.unreached += (group.name,)
+            return
+        found = search_scales(streams, settings.rounder, sharing.share)
+        scales = apply_scales(state, group, found.scales, sharing, settings.dtype)
+        self._scales[group.name] = scales
+        self._before[group.name], self._after[group.name] = found.before, found.after
+        if group.fold not in NORMS:
+            self._folded[group.before] = sharing.narrow(scales)
+        if self._tell:
+            self._tell(f"scales of {_spell(group)}", found.before, found.after)
+
+    def round(self, group: Group) -> None:
+        """Search the ranges of a group's linears and round them."""
+        error = Error()
+        for names in group.streams:
+            seen = self._seen(names)
+            seen = seen.scaled(self._scales[group.name]) if seen else None
+            for name in names:
+                self._round(name, seen, error)
+        if group.name in self._scales:
+            if self._tell:
+                self._tell(f"ranges of {_spell(group)}", self._after[group.name], error.relative)
+            self.result.error += error.relative / len(self._scales)
+            self.result.plain_error += self._before[group.name] / len(self._scales)
+
+    def settle(self) -> None:
+        """Give what is not in four bits the precision that the checkpoint holds."""
+        for name, value in self._state.items():
+            if name.removesuffix(".weight") not in self.result.linears:
+                value.copy_(value.to(self._settings.dtype))
+
+    def _seen(self, names: tuple[str, ...]) -> Inputs | None:
+        """Return what linears saw, if it is enough to search with."""
+        seen = self._inputs.get(names[0])
+        few = seen is None or (is_expert(names[0]) and seen.count < FEWEST)
+        return None if few else seen
+
+    def _round(self, name: str, seen: Inputs | None, error: Error) -> None:
+        weight = self._state[f"{name}.weight"]
+        shrink = None
+        if seen and name not in _NOT_CLIPPED:
+            shrink = search_ranges(weight, seen, self._settings.rounder)
+            for group in self._groups:
+                if group.before == name and group.fold is Fold.FUSED_VALUES:
+                    shrink[: -len(self._folded[name])] = 1
+        rounded = self._settings.rounder(weight, shrink)
+        values = rounded.dequantize()
+        if seen:
+            error.add(seen, weight, values, self._folded.get(name))
+        weight.copy_(values)
+        self.result.linears[name] = rounded
 
 
-def _fold(state: dict[str, torch.Tensor], before: str, scales: torch.Tensor) -> None:
-    """Divide the outputs of a norm or linear by ``scales``."""
-    weight = state[f"{before}.weight"]
-    state[f"{before}.weight"] = weight / (scales if weight.ndim == 1 else scales.unsqueeze(1))
-    bias = state.get(f"{before}.bias")
-    if bias is not None:
-        state[f"{before}.bias"] = bias / scales
+def _spell(group: Group) -> str:
+    """Return a group's linears for a message."""
+    if len(group.streams) > 1:
+        return f"{len(group.streams)} experts' {', '.join(_last(n) for n in group.streams[0])}"
+    prefix = f"expert {group.name.split('.')[-2]}'s " if group.expert else ""
+    return prefix + ", ".join(_last(name) for name in group.linears)
 
 
-def _sharing(width: int, kept: int, head: int) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Return how channels share factors where one value head serves several query heads."""
-    if width == kept:
-        return lambda values: values
-    repeats = width // kept
-
-    def share(values: torch.Tensor) -> torch.Tensor:
-        heads = values.view(-1, repeats, head)
-        return heads.mean(1, keepdim=True).expand_as(heads).reshape(-1)
-
-    return share
-
-
-def _narrow(scales: torch.Tensor, kept: int, head: int) -> torch.Tensor:
-    """Return one factor for each channel of the value heads."""
-    return (
-        scales.view(-1, len(scales) // kept, head)[:, 0].reshape(-1)
-        if (len(scales) != kept)
-        else scales
-    )
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.tinymodel import training_text
 from tests.support.trainedmodel import Family, train_model
 
 
@@ -21,3 +22,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Family], Path
         return made[family]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a calibration file of what the models were trained on."""
+    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
+    path.write_text("\n".join(training_text()), encoding="utf-8")
+    return path

@@ -8,76 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from converters.awq.packing import decode, pack, quantize, unpack
+from converters.awq.packing import pack, quantize, unpack
 from modelvault.app.convert import Target
 from modelvault.core.protocol import Planned
 from modelvault.errors import (
     BadOption,
     MalformedWeights,
     SourceIncomplete,
-    UnsupportedArchitecture,
     UnsupportedSource,
     UnsupportedTokenizer,
 )
 from tests.awq.running import edit_config, make_request, produced, run
-from tests.support.tinymodel import training_text
+from tests.awq.weights import TEXT, Tensors, dequantize
 from tests.support.trainedmodel import Family, divergence, encode, load, logits, train_model
 
-FAMILIES: tuple[Family, ...] = ("llama", "mistral", "qwen2", "qwen3")
-TEXT = (
-    "Nobody carries a letter across the border without showing it twice. 금고의 열쇠는 두 사람이 "
-    "나누어 가지고 있습니다. Water boils sooner on the mountain."
-)
-
 Trained = Callable[[Family], Path]
-Tensors = dict[str, torch.Tensor]
-
-
-def dequantize(folder: Path) -> Tensors:
-    """Return the weights that a server computes with."""
-    tensors = load(folder)
-    for name in [name for name in tensors if name.endswith(".qweight")]:
-        linear = name.removesuffix(".qweight")
-        parts = [tensors.pop(f"{linear}.{part}") for part in ("qweight", "qzeros", "scales")]
-        tensors[f"{linear}.weight"] = decode(*parts)
-    return tensors
-
-
-def plainly(folder: Path) -> Tensors:
-    """Return a source's weights, each linear of a layer rounded to the nearest."""
-    return {
-        name: quantize(value.float(), 128).dequantize() if "_proj.weight" in name else value
-        for name, value in load(folder).items()
-    }
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a calibration file of what the models were trained on."""
-    path = tmp_path_factory.mktemp("corpus") / "corpus.txt"
-    path.write_text("\n".join(training_text()), encoding="utf-8")
-    return path
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_beats_plain_rounding_by_far(
-    family: Family, trained: Trained, corpus: Path, tmp_path: Path
-) -> None:
-    """The divergence from the source is less than half of plain rounding's."""
-    source = trained(family)
-    request = make_request(source, "AWQ", tmp_path, calibration=str(corpus), samples="32")
-    result = produced(run(request))
-    assert (result.format, result.quantization) == ("safetensors", "AWQ")
-    tokens = encode(source, TEXT)[None]
-    expected = logits(source, tokens, load(source))
-    plain = divergence(expected, logits(source, tokens, plainly(source)))
-    ours = divergence(expected, logits(tmp_path, tokens, dequantize(tmp_path)))
-    assert 0 < ours < plain / 2
-    reported = {key: float(result.parameters[f"kl.{key}"]) for key in ("rtn", "awq")}
-    assert 0 < reported["awq"] < reported["rtn"] / 2
-    errors = json.loads(result.parameters["layer_errors"])
-    assert len(errors) == 2
-    assert all(after < before for before, after in errors)
 
 
 @pytest.fixture(scope="module")
@@ -214,12 +159,6 @@ def test_quantised_source_is_refused(made: Path, tmp_path: Path) -> None:
     """Quantising twice would lose twice."""
     with pytest.raises((UnsupportedSource, SourceIncomplete)):
         run(make_request(made, "AWQ", tmp_path))
-
-
-def test_family_without_known_folds_is_refused(trained: Trained, tmp_path: Path) -> None:
-    """A wrong fold would load without a word."""
-    with pytest.raises(UnsupportedArchitecture, match="Phi3ForCausalLM"):
-        run(make_request(trained("phi3"), "AWQ", tmp_path))
 
 
 @pytest.mark.parametrize("text", ["", "too short", "\n\n"])
