@@ -3,7 +3,6 @@
 Source: https://github.com/vllm-project/compressed-tensors
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 from converters.awq.model import Model
@@ -22,7 +21,7 @@ def describe(
     """Return the ``quantization_config`` of a checkpoint.
 
     Args:
-        model: Its source; matrices of its layers that are not quantised are named.
+        model: Its source; the matrices of its layers that stay, such as routers, are named.
         format: ``float-quantized``, ``int-quantized`` or ``pack-quantized``.
         weights: Type, bits and strategy of the linears' weights.
         activations: The same of their inputs, or None where those stay as they are.
@@ -31,7 +30,7 @@ def describe(
         "quant_method": "compressed-tensors",
         "format": format,
         "quantization_status": "compressed",
-        "ignore": ["lm_head", *_kept(model)],
+        "ignore": ["lm_head", *model.riders()],
         "kv_cache_scheme": None,
         "config_groups": {
             "group_0": {
@@ -42,12 +41,3 @@ def describe(
             }
         },
     }
-
-
-def _kept(model: Model) -> Iterable[str]:
-    """Yield the modules of layers that are linear and stay: routers and gates of experts."""
-    linears = set(model.linears())
-    for stored in model.tensors():
-        in_layer = stored.name.startswith("model.layers.") and stored.name.endswith(".weight")
-        if in_layer and len(stored.shape) == 2 and stored.name not in linears:
-            yield stored.name.removesuffix(".weight")

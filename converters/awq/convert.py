@@ -6,42 +6,53 @@ from functools import partial
 
 import torch
 
-from converters.awq.eightbit import FP8, INT8, convert_eight_bit
+from converters.awq.eightbit import convert_eight_bit
+from converters.awq.fourbit import W4A16, Awq
+from converters.awq.job import Job
+from converters.awq.layout import SHARD
 from converters.awq.model import Model
-from converters.awq.quantize import convert_awq
+from converters.awq.options import read_options
+from converters.awq.quantize import convert_four_bit
+from converters.awq.scheme import FP8, INT8
 from converters.awq.source import Source
 from modelvault.core.protocol import Event, Request
 from modelvault.errors import UnsupportedTarget
 
-_TARGETS: dict[str, Callable[[Model, Request, ExitStack], Iterator[Event]]] = {
-    "AWQ": convert_awq,
+_TARGETS: dict[str, Callable[[Job], Iterator[Event]]] = {
+    "AWQ": partial(convert_four_bit, Awq),
     "FP8": partial(convert_eight_bit, FP8),
     "INT8": partial(convert_eight_bit, INT8),
+    "W4A16": partial(convert_four_bit, W4A16),
 }
 
 
-def convert(request: Request, stack: ExitStack) -> Iterator[Event]:
+def convert(request: Request, stack: ExitStack, *, shard: int = SHARD) -> Iterator[Event]:
     """Yield the events of a conversion.
 
     Args:
         request: From the vault.
         stack: Closes what is opened.
+        shard: Bytes of tensors a weight file holds at most, where it holds more than one.
 
     Raises:
+        BadOption: An option is unknown or not acceptable.
         ConversionError: What is refused, as its own class.
     """
     for target in request.targets:
         if target not in _TARGETS:
-            raise UnsupportedTarget(
-                f"'{target}' is not made here", hint="write --to " + " or --to ".join(_names())
-            )
+            names = " or --to ".join(name.lower() for name in _TARGETS)
+            raise UnsupportedTarget(f"'{target}' is not made here", hint=f"write --to {names}")
+    if len(request.targets) != 1:
+        raise UnsupportedTarget(
+            "one target at a time: each is a folder with the same file names",
+            hint="write --to awq --to fp8, not awq:AWQ and awq:FP8",
+        )
+    options = read_options(request.options)
     if request.threads:
         torch.set_num_threads(request.threads)
     source = Source(request.files)
     weights = source.weights(stack)
-    for target in request.targets:
-        yield from _TARGETS[target](Model.open(source, weights, target), request, stack)
-
-
-def _names() -> list[str]:
-    return [name.lower() for name in _TARGETS]
+    (target,) = request.targets
+    model = Model.open(source, weights, target)
+    job = Job(model=model, request=request, options=options, stack=stack, shard=shard)
+    yield from _TARGETS[target](job)

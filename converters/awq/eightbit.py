@@ -9,77 +9,44 @@ Source:
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
 from converters.awq.compressed import DYNAMIC, describe
+from converters.awq.job import Job, plan
+from converters.awq.journal import sweep
+from converters.awq.layout import Output, lay_out
 from converters.awq.model import Model, write_side_files
-from converters.awq.writer import CheckpointWriter, Output
-from modelvault.core.protocol import Advanced, Event, Planned, Produced, Request
-
-_SMALLEST_SCALE = 2.0**-100
-"""Keeps the quotient finite for channels of zeros and of subnormal weights."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EightBit:
-    """A type of eight bits."""
-
-    target: str
-    format: str
-    """As compressed-tensors calls it."""
-    kind: str
-    """``float`` or ``int``."""
-    dtype: str
-    """As safetensors spells it."""
-    largest: float
-    """Largest magnitude that is used."""
-
-    def quantize(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a weight in 8 bits and the scales of its rows.
-
-        Args:
-            weight: ``[out, in]``, bf16, f16 or f32.
-
-        Returns:
-            8-bit ``[out, in]`` and f32 ``[out, 1]``; their product approximates the weight.
-        """
-        values = weight.float()
-        scale = values.abs().amax(dim=1, keepdim=True) / self.largest
-        scale = scale.clamp(min=_SMALLEST_SCALE)
-        scaled = (values / scale).clamp(-self.largest, self.largest)
-        if self.kind == "int":
-            return scaled.round().to(torch.int8), scale
-        return scaled.to(torch.float8_e4m3fn), scale
+from converters.awq.options import useless_options
+from converters.awq.room import require_space
+from converters.awq.scheme import EightBit
+from converters.awq.trial import check_eight_bit
+from converters.awq.writer import CheckpointWriter
+from modelvault.core.protocol import Advanced, Event, Produced, Warned
 
 
-FP8 = EightBit(target="FP8", format="float-quantized", kind="float", dtype="F8_E4M3", largest=448.0)
-INT8 = EightBit(target="INT8", format="int-quantized", kind="int", dtype="I8", largest=127.0)
-
-
-def convert_eight_bit(
-    scheme: EightBit, model: Model, request: Request, stack: ExitStack
-) -> Iterator[Event]:
+def convert_eight_bit(scheme: EightBit, job: Job) -> Iterator[Event]:
     """Plan and write a checkpoint of eight bits; yield what happens.
 
     Raises:
         MalformedWeights: A weight is NaN or infinite.
+        NoSpace: The result does not fit on the disk.
+        CheckFailed: It is to be compared with its source, and is further off than allowed.
     """
-    outputs = list(_outputs(scheme, model))
-    yield Planned(
-        target=scheme.target,
-        size=sum(output.size for output in outputs),
-        tensors=len(outputs),
-        parameters=model.parameters,
-    )
-    if request.plan_only:
+    model, folder = job.model, job.folder
+    for message in useless_options(job.request.options, scheme.target):
+        yield Warned(message=message)
+    layout = lay_out(_outputs(scheme, model), job.shard)
+    yield from plan(scheme.target, layout, job)
+    if job.request.plan_only:
         return
-    folder = Path(request.output)
-    writer = CheckpointWriter(folder, outputs, stack)
+    sweep(folder)
+    require_space(folder, layout.footprint)
+    report: dict[str, str] = {}
+    if job.options.check:
+        report = yield from check_eight_bit(scheme, job)
+    writer = CheckpointWriter(folder, layout, job.stack)
     linears = set(model.linears())
     for stored in model.tensors():
         if stored.name in linears:
@@ -102,7 +69,12 @@ def convert_eight_bit(
         format="safetensors",
         quantization=scheme.target,
         tools={name: version(name) for name in ("torch", "safetensors")},
-        parameters={"type": scheme.target, "weights": "channel", "activations": "token, dynamic"},
+        parameters={
+            "type": scheme.target,
+            "weights": "channel",
+            "activations": "token, dynamic",
+            **report,
+        },
     )
 
 

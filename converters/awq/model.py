@@ -15,6 +15,8 @@ from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSou
 _MOST_LAYERS = 1024
 _WIDEST = 1 << 20
 _FUSED = (".experts.gate_up_proj", ".experts.down_proj")
+EMBEDDING = "model.embed_tokens.weight"
+_LAYER = re.compile(r"model\.layers\.(\d{1,9})\.")
 _DROPPED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
 
@@ -61,6 +63,7 @@ class Model:
             layers=_dimension(config, "num_hidden_layers", _MOST_LAYERS),
             hidden=_dimension(config, "hidden_size", _WIDEST),
         )
+        model._check_layers()
         model._check_linears()
         return model
 
@@ -100,6 +103,18 @@ class Model:
         """Number of weights."""
         return sum(stored.count for stored in self.tensors())
 
+    def _check_layers(self) -> None:
+        surplus = [
+            stored.name for stored in self.tensors() if (layer_of(stored.name) or 0) >= self.layers
+        ]
+        if surplus:
+            raise UnsupportedSource(
+                f"{len(surplus)} tensors are of layers beyond num_hidden_layers, {self.layers}: "
+                f"{surplus[0]:.200} …",
+                hint="compare config.json with the one on the Hub; extra layers are not converted",
+                issues=surplus[:100],
+            )
+
     def _check_linears(self) -> None:
         held = self.weights.tensors
         wanted = [*self.linears(), *(f"{name}.weight" for name in self.riders())]
@@ -116,6 +131,12 @@ class Model:
         for name in self.linears():
             if len(held[name].shape) != 2 or not held[name].count:
                 raise MalformedWeights(f"{name}: a matrix is expected, not {held[name].shape}")
+
+
+def layer_of(name: str) -> int | None:
+    """Return the number of the layer that a tensor belongs to; None for the rest of a model."""
+    found = _LAYER.match(name)
+    return int(found[1]) if found else None
 
 
 def write_side_files(model: Model, folder: Path, changes: dict[str, Any]) -> tuple[str, ...]:

@@ -1,34 +1,40 @@
-"""How good the result is: per layer, and over the whole model on held-out text.
+"""How far the result's predictions for held-out text are from the source's.
 
-Held-out sequences pass through three models side by side, layer by layer: the source,
-plain rounding, and the result. At the end their predictions are compared.
+Held-out sequences pass through several models side by side, layer by layer: the source, the
+result, and, for comparison, plain rounding. At the end their predictions are compared.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
 
 from converters.awq.activations import Activations
-from converters.awq.model import Model
+from converters.awq.calibration import Sequences
+from converters.awq.model import EMBEDDING, Model
+from modelvault.errors import CheckFailed
 
-_TOKENS = 64
-"""Positions whose predictions are held at once."""
+SOURCE = "source"
+"""Name of the model that the others are compared with."""
+
+_LOGITS = 128 * 1024 * 1024
+"""Bytes of predictions that are held at once."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Quality:
-    """The report, as it grows."""
+class Predictions:
+    """What models predict for the same text."""
 
-    layers: list[tuple[float, float]] = field(default_factory=list)
-    """Relative squared error of the linears' outputs: plain rounding, result."""
     tokens: int = 0
     """Predictions compared."""
     loss: dict[str, float] = field(default_factory=dict)
-    """Summed cross entropy, nats: ``source``, ``rtn``, ``awq``."""
+    """Summed cross entropy of each model, nats."""
     divergence: dict[str, float] = field(default_factory=dict)
-    """Summed KL divergence from the source, nats: ``rtn``, ``awq``."""
+    """Summed KL divergence of each model from the source, nats."""
+
+    def kl(self, name: str) -> float:
+        """Return a model's mean divergence from the source, nats a token."""
+        return self.divergence[name] / self.tokens
 
     def encode(self) -> dict[str, str]:
         """Return the report as parameters of the lineage."""
@@ -36,72 +42,94 @@ class Quality:
             f"perplexity.{name}": f"{torch.tensor(loss / self.tokens).exp():.6g}"
             for name, loss in self.loss.items()
         }
-        divergence = {
-            f"kl.{name}": f"{value / self.tokens:.6g}" for name, value in self.divergence.items()
-        }
-        layers = [[float(f"{value:.4g}") for value in pair] for pair in self.layers]
-        return {
-            **perplexity,
-            **divergence,
-            "held_out_tokens": str(self.tokens),
-            "layer_errors": json.dumps(layers),
-        }
+        divergence = {f"kl.{name}": f"{self.kl(name):.6g}" for name in self.divergence}
+        return {**perplexity, **divergence, "held_out_tokens": str(self.tokens)}
+
+    def require(self, name: str, most: float | None, advice: str) -> None:
+        """Refuse a result that is too far from its source.
+
+        Args:
+            name: Of the result among the models.
+            most: Largest mean divergence that is accepted, nats a token; None for any.
+            advice: What to try.
+
+        Raises:
+            CheckFailed: It is further off.
+        """
+        if most is not None and not self.kl(name) <= most:
+            raise CheckFailed(
+                f"{name.upper()} diverges {self.kl(name):.3g} nats a token from its source, "
+                f"more than --max-kl {most:g}",
+                hint=advice,
+            )
 
 
 def compare_predictions(
-    model: Model,
-    hidden: dict[str, Activations],
-    tokens: tuple[torch.Tensor, ...],
-    quality: Quality,
-) -> None:
-    """Add what the models predict for the held-out text to the report.
+    model: Model, hidden: Mapping[str, Activations], tokens: Sequences, device: torch.device
+) -> Predictions:
+    """Return what models predict for held-out text.
 
     Args:
-        model: The source; its norm and output head serve all three.
-        hidden: Last layer's outputs of ``source``, ``rtn`` and ``awq``.
+        model: The source; its norm and output head serve all.
+        hidden: Last layer's outputs by model; ``source`` is one.
         tokens: The sequences themselves.
-        quality: Where it is noted.
+        device: Where predictions are computed.
     """
+    predictions = Predictions()
+    head = _Head(model, device)
+    at_once = max(1, _LOGITS // (4 * len(hidden) * head.vocabulary))
     for number, sequence in enumerate(tokens):
-        states = {name: _normed(model, store.read(number)) for name, store in hidden.items()}
-        for start in range(0, len(sequence) - 1, _TOKENS):
-            wanted = sequence[start + 1 : start + 1 + _TOKENS]
-            part = slice(start, start + len(wanted))
-            predicted = {name: _log_softmax(model, state[part]) for name, state in states.items()}
-            _add(quality, predicted, wanted)
+        states = {name: head.normed(held.read(number)) for name, held in hidden.items()}
+        for start in range(0, len(sequence) - 1, at_once):
+            wanted = sequence[start + 1 : start + 1 + at_once].to(device)
+            rows = [state[start : start + len(wanted)] for state in states.values()]
+            found = head.log_softmax(torch.cat(rows)).view(len(states), len(wanted), -1)
+            _add(predictions, dict(zip(states, found)), wanted)
+    return predictions
 
 
-def _add(quality: Quality, predicted: dict[str, torch.Tensor], wanted: torch.Tensor) -> None:
-    source = predicted["source"]
-    quality.tokens += len(wanted)
-    for name, values in predicted.items():
+class _Head:
+    """The end of a model: its last norm and its output head."""
+
+    def __init__(self, model: Model, device: torch.device) -> None:
+        self._model = model
+        self._device = device
+        weight = model.weights.read("model.norm.weight").to(device, torch.float32)
+        self._norm = weight + model.family.norm_offset
+        self._epsilon = float(model.config.get("rms_norm_eps", 1e-6))
+        self._cap = model.family.logit_cap(model.config)
+        head, tensors = "lm_head.weight", model.weights.tensors
+        tied = model.config.get("tie_word_embeddings") or head not in tensors
+        self._name = EMBEDDING if tied else head
+        self.vocabulary = tensors[self._name].shape[0]
+        """Rows of the output head, which may be the embedding."""
+
+    def normed(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return hidden states after the last norm, f32 ``[length, hidden]``."""
+        values = hidden.to(self._device)
+        scale = (values.square().mean(-1, keepdim=True) + self._epsilon).rsqrt()
+        return values * scale * self._norm
+
+    def log_softmax(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return log-probabilities, f32 ``[length, vocabulary]``, reading the head in blocks."""
+        logits = torch.empty((len(hidden), self.vocabulary), device=self._device)
+        start = 0
+        for block in self._model.weights.blocks(self._name):
+            end = start + len(block)
+            logits[:, start:end] = hidden @ block.to(self._device, torch.float32).T
+            start = end
+        if self._cap:
+            logits.div_(self._cap).tanh_().mul_(self._cap)
+        return logits.sub_(logits.logsumexp(-1, keepdim=True))
+
+
+def _add(predictions: Predictions, found: Mapping[str, torch.Tensor], wanted: torch.Tensor) -> None:
+    source = found[SOURCE]
+    expected = source.exp()
+    predictions.tokens += len(wanted)
+    for name, values in found.items():
         loss = -float(values.gather(1, wanted.unsqueeze(1)).double().sum())
-        quality.loss[name] = quality.loss.get(name, 0.0) + loss
-        if name != "source":
-            gap = float((source.exp() * (source - values)).double().sum())
-            quality.divergence[name] = quality.divergence.get(name, 0.0) + gap
-
-
-def _normed(model: Model, hidden: torch.Tensor) -> torch.Tensor:
-    """Return hidden states after the last norm, f32 ``[length, hidden]``."""
-    epsilon = float(model.config.get("rms_norm_eps", 1e-6))
-    scale = (hidden.square().mean(-1, keepdim=True) + epsilon).rsqrt()
-    weight = model.weights.read("model.norm.weight").float() + model.family.norm_offset
-    return hidden * scale * weight
-
-
-def _log_softmax(model: Model, hidden: torch.Tensor) -> torch.Tensor:
-    """Return log-probabilities, f32 ``[length, vocabulary]``, reading the head in blocks."""
-    parts = [hidden @ block.float().T for block in head_blocks(model)]
-    logits = torch.cat(parts, dim=1)
-    cap = model.family.logit_cap(model.config)
-    if cap:
-        logits = (logits / cap).tanh_().mul_(cap)
-    return logits.log_softmax(-1)
-
-
-def head_blocks(model: Model) -> Iterator[torch.Tensor]:
-    """Yield the rows of the output head, which may be the embedding, block by block."""
-    head = "lm_head.weight"
-    tied = model.config.get("tie_word_embeddings") or head not in model.weights.tensors
-    yield from model.weights.blocks("model.embed_tokens.weight" if tied else head)
+        predictions.loss[name] = predictions.loss.get(name, 0.0) + loss
+        if name != SOURCE:
+            gap = float((expected * (source - values)).sum(-1).double().sum())
+            predictions.divergence[name] = predictions.divergence.get(name, 0.0) + gap

@@ -1,235 +1,271 @@
-"""AWQ: four-bit weights, one decoder layer in memory at a time.
+"""Four-bit weights by AWQ, one decoder layer in memory at a time.
 
-For each layer: run the calibration sequences through it and note what enters each linear;
-write the outputs as the next layer's inputs; search scales and fold them into the norm or
-linear before; search ranges; round, pack, write, drop.
+For each layer: run the calibration sequences through it and note what enters each linear; the
+outputs are the next layer's inputs; search scales and fold them into the norm or linear
+before; search ranges; round, pack, write, drop. After each layer all is durable, and a
+conversion that was interrupted goes on with the next.
 
 Source: Lin et al., "AWQ: Activation-aware Weight Quantization", arXiv 2306.00978
 """
 
+import json
 from collections.abc import Iterator
-from contextlib import ExitStack
-from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from converters.awq import packing
 from converters.awq.activations import Activations
-from converters.awq.calibration import Calibration, read_calibration, read_number
-from converters.awq.layers import LayerRunner
-from converters.awq.model import Model, write_side_files
+from converters.awq.calibration import read_calibration
+from converters.awq.fourbit import FourBit
+from converters.awq.job import Job, plan
+from converters.awq.journal import Journal, digest_work, flush_folder, read_journal, sweep
+from converters.awq.layers import LayerRunner, State
+from converters.awq.layout import Layout, lay_out
+from converters.awq.model import layer_of, write_side_files
 from converters.awq.observe import Observer
-from converters.awq.quality import Quality, compare_predictions
-from converters.awq.rounding import Settings, round_awq, round_plainly
-from converters.awq.writer import CheckpointWriter, Output
-from modelvault.core.protocol import Advanced, Event, Planned, Produced, Request
-from modelvault.errors import BadOption, MalformedWeights, UnsupportedSource, UnsupportedTokenizer
+from converters.awq.packing import Quantized
+from converters.awq.passage import BEFORE, Passage, shape_of
+from converters.awq.progress import Reporter
+from converters.awq.quality import SOURCE, Predictions, compare_predictions
+from converters.awq.room import require_space
+from converters.awq.rounding import Rounded, Settings, round_awq, round_plainly
+from converters.awq.writer import CheckpointWriter, is_begun
+from modelvault import __version__
+from modelvault.core.protocol import (
+    RESUME,
+    Advanced,
+    Event,
+    Produced,
+    Stepped,
+    Warned,
+)
+from modelvault.errors import CheckFailed, MalformedWeights
 
-TARGET = "AWQ"
-GROUPS = (128, 64, 32)
+_TOOLS = ("safetensors", "torch", "transformers")
+_SAMPLES, _PLAIN = "samples", "rtn"
+_HARDLY = 0.9
+"""Share of plain rounding's divergence above which the search has hardly helped."""
+_ADVICE = "calibrate with more text of your domain, use groups of 32, or convert to FP8: --to fp8"
 
-State = dict[str, torch.Tensor]
 
-
-def convert_awq(model: Model, request: Request, stack: ExitStack) -> Iterator[Event]:
-    """Plan and write an AWQ checkpoint; yield what happens.
+def convert_four_bit(kind: type[FourBit], job: Job) -> Iterator[Event]:
+    """Plan and write a checkpoint of four bits; yield what happens.
 
     Raises:
         UnsupportedSource: The shapes do not fit groups, or the configuration is unusable.
-        BadOption: An option or the calibration text is not acceptable.
-        MalformedWeights: A weight is NaN, infinite or beyond f16.
+        UnsupportedTokenizer: The text cannot be encoded.
+        BadOption: The calibration text is not acceptable.
+        MalformedWeights: A weight is NaN, infinite or beyond the type of 16 bits.
+        CheckFailed: The result is further from its source than allowed.
+        NoSpace: Result and activations do not fit on the disk.
+        NotEnoughMemory: A layer does not fit in memory.
     """
-    group = _choose_group(model, request)
-    outputs = list(_outputs(model, group))
-    size = sum(output.size for output in outputs)
-    yield Planned(target=TARGET, size=size, tensors=len(outputs), parameters=model.parameters)
-    if request.plan_only:
-        return
-    runner = LayerRunner(model)
-    calibration = read_calibration(model, request, runner.longest)
-    folder = Path(request.output)
-    writer = CheckpointWriter(folder, outputs, stack)
-    passage = _Passage(model, runner, calibration, folder, stack)
-    for number in range(model.layers):
-        passage.advance(number, group, writer)
-        yield Advanced(target=TARGET, done=writer.done)
-    passage.finish()
-    for stored in model.tensors():
-        if not _layer_of(stored.name):
-            blocks = model.weights.blocks(stored.name)
-            writer.write(stored.name, (_to_half(block, stored.name) for block in blocks))
-            yield Advanced(target=TARGET, done=writer.done)
-    weights = writer.finish()
-    side = write_side_files(model, folder, _changes(model, group))
-    yield Produced(
-        target=TARGET,
-        files=(*side, *weights),
-        format="safetensors",
-        quantization=TARGET,
-        tools={name: version(name) for name in ("safetensors", "torch", "transformers")},
-        parameters={
-            "type": TARGET,
-            "group_size": str(group),
-            "calibration": calibration.digest,
-            "samples": str(len(calibration.samples)),
-            "sequence_length": str(calibration.length),
-            "seed": request.options.get("seed", "0"),
-            **passage.quality.encode(),
-        },
-    )
+    form = kind(job.model, job.options.group_size)
+    layout = lay_out(form.outputs(), job.shard)
+    yield from plan(form.target, layout, job)
+    if not job.request.plan_only:
+        yield from _Conversion(form, layout, job).run()
 
 
-class _Passage:
-    """The sequences on their way through the layers, and what was learnt underway."""
+class _Conversion:
+    """One conversion on its way, from its first unfinished layer to the finished checkpoint."""
 
-    def __init__(
-        self,
-        model: Model,
-        runner: LayerRunner,
-        calibration: Calibration,
-        folder: Path,
-        stack: ExitStack,
-    ) -> None:
-        self.quality = Quality()
-        self._model = model
-        self._runner = runner
-        self._held_out = calibration.held_out
+    def __init__(self, form: FourBit, layout: Layout, job: Job) -> None:
+        self._form = form
+        self._layout = layout
+        self._job = job
+        self._model = job.model
+        self._own = form.target.lower()
+        self._runner = LayerRunner(job.model, job.options.device)
+        self._text = read_calibration(job.model, job.options, self._runner.longest, job.folder)
+        self._sets = {
+            _SAMPLES: self._text.samples,
+            **dict.fromkeys((SOURCE, _PLAIN, self._own), self._text.held_out),
+        }
+        self._settings: Settings[Quantized] = Settings(
+            rounder=form.round, heads=job.model.heads, dtype=form.dtype
+        )
+        work = digest_work(self._facts())
+        found = read_journal(job.folder, work)
+        self._resumed = found is not None and self._is_whole()
+        self._journal = found if found and self._resumed else Journal(work=work)
+        self._reporter = Reporter(form.target, job.model.layers, self._journal.seconds)
 
-        def store(name: str, sequences: tuple[torch.Tensor, ...]) -> Activations:
-            path = folder / f"{name}.activations"
-            made = Activations(path, len(sequences), calibration.length, model.hidden)
-            stack.callback(made.close)
-            for number, hidden in enumerate(_embed(model, sequences)):
-                made.write(number, hidden)
-            return made
+    def run(self) -> Iterator[Event]:
+        """Yield what happens."""
+        folder, done = self._job.folder, self._journal.layers
+        sweep(folder, self._working_files() if self._resumed else ())
+        require_space(folder, self._footprint())
+        written = [
+            output.name
+            for output in self._layout.outputs()
+            if self._resumed and (layer_of(output.name) or 0) < done
+        ]
+        writer = CheckpointWriter(folder, self._layout, self._job.stack, written=written)
+        passage = Passage(
+            self._model,
+            self._runner,
+            self._sets,
+            folder,
+            self._job.stack,
+            layer=done if self._resumed else BEFORE,
+        )
+        if not self._resumed:
+            yield from self._begin(writer, passage)
+        for number in range(done, self._model.layers):
+            yield from self._advance(number, writer, passage)
+            yield Advanced(target=self._form.target, done=writer.done)
+        yield from self._finish(writer, passage)
 
-        self._samples = store("samples", calibration.samples)
-        self._kept = {name: store(name, calibration.held_out) for name in ("source", "rtn", "awq")}
+    def _begin(self, writer: CheckpointWriter, passage: Passage) -> Iterator[Event]:
+        """Write what belongs to no layer, and embed the sequences."""
+        for stored in self._model.tensors():
+            if layer_of(stored.name) is None:
+                blocks = self._model.weights.blocks(stored.name)
+                writer.write(stored.name, (self._narrow(block, stored.name) for block in blocks))
+                yield Advanced(target=self._form.target, done=writer.done)
+        passage.embed()
+        self._keep(writer, passage)
 
-    def advance(self, number: int, group: int, writer: CheckpointWriter) -> None:
+    def _advance(
+        self, number: int, writer: CheckpointWriter, passage: Passage
+    ) -> Iterator[Stepped]:
         """Take everything through one layer; write that layer's tensors."""
-        prefix, groups = f"model.layers.{number}.", self._model.groups(number)
+        groups, report = self._model.groups(number), self._reporter
         state = self._runner.read(number)
         layer = self._runner.load(number, state)
-        observer = Observer(groups, self._samples.count, group)
+        observer = Observer(groups, len(self._text.samples), self._form.group)
         with observer.watching(layer):
-            self._run(layer, self._samples)
-        self._run(layer, self._kept["source"])
-        settings = Settings(rounder=partial(_round, group=group), heads=self._model.heads)
-        round_plainly(state, groups, settings.rounder)
-        self._run(layer, self._kept["rtn"])
+            passage.run(layer, _SAMPLES)
+        yield from report.step("inputs of the linears")
+        passage.run(layer, SOURCE)
+        round_plainly(state, groups, self._settings.rounder)
+        passage.run(layer, _PLAIN)
+        yield from report.step("plain rounding, for comparison")
         del layer, state
         state = self._runner.read(number)
-        rounded = round_awq(state, observer.inputs(), groups, settings)
-        self._run(self._runner.load(number, state), self._kept["awq"])
-        self.quality.layers.append((rounded.plain_error, rounded.error))
+        steps = round_awq(state, observer.inputs(), groups, self._settings)
+        rounded = yield from report.steps(steps)
+        passage.run(self._runner.load(number, state), self._own)
+        self._write(f"model.layers.{number}.", state, rounded, writer)
+        self._journal.errors.append((rounded.plain_error, rounded.error))
+        done = report.end_layer(rounded.plain_error, rounded.error)
+        self._journal.seconds = report.seconds
+        self._journal.layers = number + 1
+        self._keep(writer, passage)
+        yield done
+
+    def _keep(self, writer: CheckpointWriter, passage: Passage) -> None:
+        """Make durable what was done, then vouch for it."""
+        writer.flush()
+        passage.flush()
+        flush_folder(self._job.folder)
+        self._journal.save(self._job.folder)
+        passage.turn()
+
+    def _write(
+        self, prefix: str, state: State, rounded: Rounded[Quantized], writer: CheckpointWriter
+    ) -> None:
         for name, quantized in rounded.linears.items():
-            for part, value in packing.encode(quantized).items():
+            for part, value in self._form.encode(quantized).items():
                 writer.write(f"{prefix}{name}.{part}", [value])
         for name, value in state.items():
             if name.removesuffix(".weight") not in rounded.linears:
-                writer.write(f"{prefix}{name}", [_to_half(value, f"{prefix}{name}")])
+                writer.write(f"{prefix}{name}", [self._narrow(value, f"{prefix}{name}")])
 
-    def finish(self) -> None:
-        """Compare the predictions for the held-out text."""
-        compare_predictions(self._model, self._kept, self._held_out, self.quality)
-
-    def _run(self, layer: torch.nn.Module, sequences: Activations) -> None:
-        for number in range(sequences.count):
-            sequences.write(number, self._runner.run(layer, sequences.read(number)))
-
-
-def _embed(model: Model, sequences: tuple[torch.Tensor, ...]) -> Iterator[torch.Tensor]:
-    """Yield the embeddings of sequences, f32 ``[length, hidden]``; one pass over the matrix."""
-    name = "model.embed_tokens.weight"
-    if name not in model.weights.tensors or len(model.weights.tensors[name].shape) != 2:
-        raise MalformedWeights(f"{name}: missing, or no matrix")
-    tokens, places = torch.unique(torch.cat(sequences), return_inverse=True)
-    rows, width = model.weights.tensors[name].shape
-    if int(tokens[-1]) >= rows or width != model.hidden:
-        raise UnsupportedTokenizer(
-            f"token {int(tokens[-1])} has no row in {name}, which is {rows} x {width}",
-            hint="tokenizer and weights are of different models",
+    def _finish(self, writer: CheckpointWriter, passage: Passage) -> Iterator[Event]:
+        """Measure the result, complete it, and leave nothing else in the folder."""
+        job, options = self._job, self._job.options
+        quality = compare_predictions(
+            self._model,
+            {name: held for name, held in passage.sets.items() if name != _SAMPLES},
+            self._text.held_out,
+            options.device,
         )
-    factor = model.family.embedding_scale(width)
-    found = torch.empty((len(tokens), width))
-    start = 0
-    for block in model.weights.blocks(name):
-        inside = (tokens >= start) & (tokens < start + len(block))
-        found[inside] = block[tokens[inside] - start].float() * factor
-        start += len(block)
-    for part in places.split([len(sequence) for sequence in sequences]):
-        yield found[part]
-
-
-def _round(weight: torch.Tensor, shrink: torch.Tensor | None, group: int) -> packing.Quantized:
-    return packing.quantize(weight, group, shrink)
-
-
-def _layer_of(name: str) -> bool:
-    return name.startswith("model.layers.")
-
-
-def _to_half(value: torch.Tensor, name: str) -> torch.Tensor:
-    half = value.half()
-    if not bool(torch.isfinite(half).all()):
-        raise MalformedWeights(
-            f"tensor '{name:.200}' does not fit f16, which AWQ kernels need",
-            hint="convert to FP8 instead: --to fp8",
+        try:
+            quality.require(self._own, options.max_kl, _ADVICE)
+        except CheckFailed:
+            sweep(job.folder)  # nobody may go on with it
+            raise
+        yield from self._warn(quality)
+        weights = writer.finish()
+        side = write_side_files(self._model, job.folder, self._form.changes())
+        files = (*side, *weights)
+        flush_folder(job.folder)
+        yield Produced(
+            target=self._form.target,
+            files=files,
+            format="safetensors",
+            quantization=self._form.target,
+            tools={name: version(name) for name in _TOOLS},
+            parameters=self._parameters(quality),
         )
-    return half
+        # only now: until the vault has heard of the result, a new run must be able to finish it
+        sweep(job.folder, files)
 
+    def _warn(self, quality: Predictions) -> Iterator[Warned]:
+        own, plain = quality.kl(self._own), quality.kl(_PLAIN)
+        if own > _HARDLY * plain:
+            yield Warned(
+                message=f"{self._form.target} diverges {own:.3g} nats a token from its source, "
+                f"plain rounding {plain:.3g}: the search has hardly helped; {_ADVICE}"
+            )
 
-def _choose_group(model: Model, request: Request) -> int:
-    shapes = [(name, model.weights.tensors[name].shape) for name in model.linears()]
-    odd = [f"{name}: {shape[0]} outputs" for name, shape in shapes if shape[0] % packing.PACKED]
-    if odd:
-        raise UnsupportedSource(
-            f"{odd[0]} are no multiple of {packing.PACKED}", hint="--to fp8 takes it", issues=odd
+    def _narrow(self, value: torch.Tensor, name: str) -> torch.Tensor:
+        narrow = value.to(self._form.dtype)
+        if not bool(torch.isfinite(narrow).all()):
+            raise MalformedWeights(
+                f"tensor '{name:.200}' does not fit f16, which AWQ kernels need",
+                hint="--to w4a16 or --to fp8 takes it",
+            )
+        return narrow
+
+    def _facts(self) -> dict[str, Any]:
+        """Return everything that shapes the result, and nothing that does not."""
+        request = self._job.request
+        return {
+            "release": __version__,
+            "tools": {name: version(name) for name in _TOOLS},
+            "target": self._form.target,
+            "model": request.model,
+            "revision": request.revision,
+            "files": [[file.path, file.size] for file in request.files],
+            "group": self._form.group,
+            "device": str(self._job.options.device),
+            "samples": [sequence.tolist() for sequence in self._text.samples],
+            "held_out": [sequence.tolist() for sequence in self._text.held_out],
+        }
+
+    def _parameters(self, quality: Predictions) -> dict[str, str]:
+        errors = [[float(f"{value:.4g}") for value in pair] for pair in self._journal.errors]
+        chosen = self._text.held_out_digest
+        return {
+            "type": self._form.target,
+            "group_size": str(self._form.group),
+            "calibration": self._text.digest,
+            "samples": str(len(self._text.samples)),
+            "sequence_length": str(len(self._text.samples[0])),
+            "seed": str(self._job.options.seed),
+            **({"check_text": chosen} if chosen else {}),
+            **quality.encode(),
+            "layer_errors": json.dumps(errors),
+        }
+
+    def _working_files(self) -> tuple[str, ...]:
+        weights = (file.name for file in self._layout.files)
+        held = (name for item in self._sets for name in Activations.names(item))
+        return (RESUME, *weights, *held)
+
+    def _is_whole(self) -> bool:
+        """Return whether what the journal vouches for is there."""
+        folder = self._job.folder
+        return all(is_begun(folder, file) for file in self._layout.files) and all(
+            Activations.are_in(folder, name, shape_of(self._model, sequences))
+            for name, sequences in self._sets.items()
         )
-    allowed: tuple[int, ...] = GROUPS
-    if "group_size" in request.options:
-        allowed = (read_number(request, "group_size", GROUPS[0], most=GROUPS[0]),)
-        if allowed[0] not in GROUPS:
-            raise BadOption(f"--group-size {allowed[0]}: not one of 128, 64, 32")
-    for group in allowed:
-        if all(shape[1] % group == 0 for _, shape in shapes):
-            return group
-    odd = [f"{name}: {shape[1]} inputs" for name, shape in shapes if shape[1] % allowed[-1]]
-    raise UnsupportedSource(
-        f"{odd[0]} are no multiple of {allowed[-1]}", hint="--to fp8 takes it", issues=odd[:100]
-    )
 
-
-def _outputs(model: Model, group: int) -> Iterator[Output]:
-    linears = set(model.linears())
-    for stored in model.tensors():
-        if stored.name not in linears:
-            yield Output(name=stored.name, dtype="F16", shape=stored.shape)
-            continue
-        out, width = stored.shape
-        name = stored.name.removesuffix(".weight")
-        packed = out // packing.PACKED
-        yield Output(name=f"{name}.qweight", dtype="I32", shape=(width, packed))
-        yield Output(name=f"{name}.qzeros", dtype="I32", shape=(width // group, packed))
-        yield Output(name=f"{name}.scales", dtype="F16", shape=(width // group, out))
-
-
-def _changes(model: Model, group: int) -> dict[str, Any]:
-    changes: dict[str, Any] = {
-        "dtype": "float16",
-        "quantization_config": {
-            "quant_method": "awq",
-            "bits": 4,
-            "group_size": group,
-            "zero_point": True,
-            "version": "gemm",
-            "modules_to_not_convert": list(model.riders()) or None,
-        },
-    }
-    if "torch_dtype" in model.config:
-        changes["torch_dtype"] = "float16"
-    return changes
+    def _footprint(self) -> int:
+        """Return the bytes on disk that result and activations take."""
+        shapes = (shape_of(self._model, sequences) for sequences in self._sets.values())
+        return self._layout.footprint + sum(Activations.footprint(shape) for shape in shapes)

@@ -4,7 +4,7 @@ Everything happens in the tensors given: a layer is never held twice. What was t
 is read again from the checkpoint, which is mapped and costs no memory.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Generic
@@ -25,9 +25,6 @@ from converters.awq.search import (
 
 State = dict[str, torch.Tensor]
 
-Tell = Callable[[str, float, float], None]
-"""Hears of a step: what was done, the relative error before, and after."""
-
 FEWEST = 16
 """Inputs below which an expert is rounded plainly: so few tell nothing of the rest."""
 
@@ -45,6 +42,17 @@ class Settings(Generic[R]):
     """Query heads of the attention."""
     dtype: torch.dtype = torch.float16
     """Type of what is not rounded to four bits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One step of a layer's search."""
+
+    text: str
+    """What was done."""
+    before: float
+    """Error before, relative to the outputs."""
+    after: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,8 +88,7 @@ def round_awq(
     inputs: Mapping[str, Inputs],
     groups: Sequence[Group],
     settings: Settings[R],
-    tell: Tell | None = None,
-) -> Rounded[R]:
+) -> Generator[Step, None, Rounded[R]]:
     """Scale, fold, clip and round a layer, in place; return its linears in four bits.
 
     Args:
@@ -89,16 +96,18 @@ def round_awq(
         inputs: What calibration saw, by the first linear of each stream.
         groups: Of the layer.
         settings: Of the model.
-        tell: Hears of each step.
+
+    Yields:
+        Each step that was done.
 
     Raises:
         MalformedWeights: Shapes do not fit each other, or a weight does not fit f16.
     """
-    layer = _Layer(state, inputs, groups, settings, tell)
+    layer = _Layer(state, inputs, groups, settings)
     for group in groups:
-        layer.scale(group)
+        yield from layer.scale(group)
     for group in groups:
-        layer.round(group)
+        yield from layer.round(group)
     layer.settle()
     return layer.result
 
@@ -112,21 +121,19 @@ class _Layer(Generic[R]):
         inputs: Mapping[str, Inputs],
         groups: Sequence[Group],
         settings: Settings[R],
-        tell: Tell | None,
     ) -> None:
         self.result: Rounded[R] = Rounded()
         self._state = state
         self._inputs = inputs
         self._groups = groups
         self._settings = settings
-        self._tell = tell
         self._scales: dict[str, torch.Tensor] = {}
         self._before: dict[str, float] = {}
         self._after: dict[str, float] = {}
         self._folded: dict[str, torch.Tensor] = {}
 
-    def scale(self, group: Group) -> None:
-        """Search a group's scales and fold them."""
+    def scale(self, group: Group) -> Iterator[Step]:
+        """Search a group's scales and fold them; yield that."""
         state, settings = self._state, self._settings
         shapes = {name: tuple(value.shape) for name, value in state.items()}
         sharing = find_sharing(group, shapes, settings.heads)
@@ -144,11 +151,10 @@ class _Layer(Generic[R]):
         self._before[group.name], self._after[group.name] = found.before, found.after
         if group.fold not in NORMS:
             self._folded[group.before] = sharing.narrow(scales)
-        if self._tell:
-            self._tell(f"scales of {_spell(group)}", found.before, found.after)
+        yield Step(text=f"scales of {_spell(group)}", before=found.before, after=found.after)
 
-    def round(self, group: Group) -> None:
-        """Search the ranges of a group's linears and round them."""
+    def round(self, group: Group) -> Iterator[Step]:
+        """Search the ranges of a group's linears and round them; yield that."""
         error = Error()
         for names in group.streams:
             seen = self._seen(names)
@@ -156,8 +162,11 @@ class _Layer(Generic[R]):
             for name in names:
                 self._round(name, seen, error)
         if group.name in self._scales:
-            if self._tell:
-                self._tell(f"ranges of {_spell(group)}", self._after[group.name], error.relative)
+            yield Step(
+                text=f"ranges of {_spell(group)}",
+                before=self._after[group.name],
+                after=error.relative,
+            )
             self.result.error += error.relative / len(self._scales)
             self.result.plain_error += self._before[group.name] / len(self._scales)
 

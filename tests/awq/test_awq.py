@@ -10,7 +10,7 @@ import torch
 
 from converters.awq.packing import pack, quantize, unpack
 from modelvault.app.convert import Target
-from modelvault.core.protocol import Planned
+from modelvault.core.protocol import Laid, Planned
 from modelvault.errors import (
     BadOption,
     MalformedWeights,
@@ -122,7 +122,7 @@ def test_same_seed_gives_the_same_bytes_and_report(
 def test_plan_needs_no_calibration_and_writes_nothing(trained: Trained, tmp_path: Path) -> None:
     """A dry run tells the size."""
     events = run(make_request(trained("llama"), "AWQ", tmp_path, plan_only=True))
-    assert [type(event) for event in events] == [Planned]
+    assert [type(event) for event in events] == [Planned, Laid]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,21 +5,22 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
 
-from converters.awq import writer
-from converters.awq.eightbit import FP8, INT8, EightBit
+from converters.awq.convert import convert
+from converters.awq.scheme import FP8, INT8, EightBit
 from modelvault.app import convert as verb
 from modelvault.app.convert import ConvertOptions, Target
 from modelvault.app.pull import plan_pull, pull
 from modelvault.app.vault import Vault
 from modelvault.core.names import ModelName, Reference
 from modelvault.core.progress import Silence
-from modelvault.core.protocol import Planned
+from modelvault.core.protocol import Laid, Planned
 from modelvault.errors import (
     MalformedWeights,
     SizeMismatch,
@@ -140,14 +141,13 @@ def test_int8_weights_are_whole_steps_of_a_row(trained: Trained, tmp_path: Path)
     }
 
 
-def test_large_result_is_cut_into_indexed_shards(
-    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_result_is_cut_into_indexed_shards(trained: Trained, tmp_path: Path) -> None:
     """The index names every tensor in its file; together they are the single file's."""
     source = trained("llama")
     run(make_request(source, "FP8", tmp_path / "one"))
-    monkeypatch.setattr(writer, "SHARD", 200_000)
-    result = produced(run(make_request(source, "FP8", tmp_path / "many")))
+    with ExitStack() as stack:
+        request = make_request(source, "FP8", tmp_path / "many")
+        result = produced(list(convert(request, stack, shard=200_000)))
     shards = [name for name in result.files if name.endswith(".safetensors")]
     assert len(shards) > 2
     assert "model.safetensors.index.json" in result.files
@@ -179,7 +179,7 @@ def test_sharded_source_gives_the_same_bytes(trained: Trained, tmp_path: Path) -
 def test_plan_writes_nothing(trained: Trained, tmp_path: Path) -> None:
     """A dry run tells the size and leaves the folder empty."""
     events = run(make_request(trained("llama"), "FP8", tmp_path, plan_only=True))
-    assert [type(event) for event in events] == [Planned]
+    assert [type(event) for event in events] == [Planned, Laid]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -315,7 +315,7 @@ def test_all_converters_are_registered_as_this_package() -> None:
     values = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     entries = values["project"]["entry-points"]["modelvault.converters"]
     names = {name for name, module in entries.items() if module == "converters.awq"}
-    assert names == {"awq", "fp8", "int8"}
+    assert names == {"awq", "fp8", "int8", "w4a16"}
 
 
 def test_vault_converts_and_installs_for_vllm(

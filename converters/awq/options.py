@@ -1,0 +1,121 @@
+"""What a request asks of the conversion, checked before anything is read."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from modelvault.errors import BadOption
+
+GROUPS = (128, 64, 32)
+"""Sizes of quantisation groups, in input channels."""
+
+_CALIBRATED = ("calibration", "samples", "sequence_length", "group_size", "seed")
+_OPTIONS = (*_CALIBRATED, "device", "check", "check_text", "max_kl")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The options of a request."""
+
+    calibration: Path | None
+    """Text to calibrate with; None for the embedded set."""
+    samples: int
+    """Sequences at most."""
+    sequence_length: int
+    """Tokens a sequence at most."""
+    group_size: int | None
+    """Input channels a group; None for the largest that fits."""
+    seed: int
+    device: torch.device
+    """Where layers are computed."""
+    check: bool
+    """Whether the result is to be compared with its source, where that costs extra."""
+    check_text: Path | None
+    """Text that is held out; None for a part of the calibration text."""
+    max_kl: float | None
+    """Largest acceptable mean divergence, in nats; None for any."""
+
+
+def read_options(given: Mapping[str, str]) -> Options:
+    """Return a request's options.
+
+    Raises:
+        BadOption: One is unknown, malformed or out of bounds, or asks for a missing device.
+    """
+    unknown = sorted(set(given) - set(_OPTIONS))
+    if unknown:
+        raise BadOption(
+            f"this converter has no option '{unknown[0]}'",
+            hint=f"it has {', '.join(_OPTIONS)}",
+            issues=[f"unknown option '{name}'" for name in unknown],
+        )
+    group = _read_number(given, "group_size", 0, least=32, most=128) or None
+    if group and group not in GROUPS:
+        raise BadOption(f"--group-size {group}: not one of 128, 64, 32")
+    limit = _read_limit(given.get("max_kl", ""))
+    return Options(
+        calibration=_read_path(given, "calibration"),
+        samples=_read_number(given, "samples", 128, most=65536),
+        sequence_length=_read_number(given, "sequence_length", 512, most=1 << 20),
+        group_size=group,
+        seed=_read_number(given, "seed", 0, least=0, most=1 << 31),
+        device=_read_device(given.get("device", "cpu")),
+        check=bool(given.get("check") or given.get("check_text")) or limit is not None,
+        check_text=_read_path(given, "check_text"),
+        max_kl=limit,
+    )
+
+
+def useless_options(given: Mapping[str, str], target: str) -> Iterator[str]:
+    """Yield a sentence for each option that a target without calibration has no use for."""
+    for name in _CALIBRATED:
+        if name in given:
+            yield f"{target} is not calibrated: --{name.replace('_', '-')} changes nothing"
+
+
+def _read_number(
+    given: Mapping[str, str], name: str, default: int, *, least: int = 1, most: int
+) -> int:
+    if name not in given:
+        return default
+    text, option = given[name], f"--{name.replace('_', '-')}"
+    if not text.isascii() or not text.isdigit() or len(text) > 12:
+        raise BadOption(f"{option} {text:.40}: not a whole number")
+    if not least <= int(text) <= most:
+        raise BadOption(f"{option} {text}: not from {least} to {most}")
+    return int(text)
+
+
+def _read_path(given: Mapping[str, str], name: str) -> Path | None:
+    if not given.get(name):
+        return None
+    path = Path(given[name])
+    if not path.is_file():
+        raise BadOption(f"--{name.replace('_', '-')} {path}: there is no such file")
+    return path
+
+
+def _read_device(text: str) -> torch.device:
+    if text not in ("cpu", "cuda"):
+        raise BadOption(f"--device {text:.40}: not cpu or cuda")
+    if text == "cuda" and not torch.cuda.is_available():
+        raise BadOption(
+            "--device cuda: torch finds no CUDA device",
+            hint="install a CUDA build of torch and the driver, or leave --device out",
+        )
+    return torch.device(text)
+
+
+def _read_limit(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        limit = float(text)
+    except ValueError as error:
+        raise BadOption(f"--max-kl {text:.20}: not a number") from error
+    if not math.isfinite(limit) or limit < 0:
+        raise BadOption(f"--max-kl {text:.20}: give nats, zero or more")
+    return limit

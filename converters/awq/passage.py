@@ -1,0 +1,97 @@
+"""Sets of token sequences on their way through the layers, each as one model computes it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from converters.awq.activations import Activations
+from converters.awq.calibration import Sequences
+from converters.awq.layers import LayerRunner
+from converters.awq.model import EMBEDDING, Model
+from modelvault.errors import MalformedWeights, UnsupportedTokenizer
+
+BEFORE = -1
+"""Layer that sequences are in before they are embedded."""
+
+
+class Passage:
+    """Sets of sequences that pass through the same number of layers."""
+
+    def __init__(
+        self,
+        model: Model,
+        runner: LayerRunner,
+        sets: Mapping[str, Sequences],
+        folder: Path,
+        stack: ExitStack,
+        *,
+        layer: int = BEFORE,
+    ) -> None:
+        """Open the sets.
+
+        Args:
+            model: Whose layers are passed.
+            runner: Runs them.
+            sets: By name; every one holds a sequence at least.
+            folder: Where activations lie.
+            stack: Closes them.
+            layer: That the sets enter next, where an earlier run brought them so far.
+        """
+        self._model = model
+        self._runner = runner
+        self._tokens = dict(sets)
+        self.sets = {
+            name: Activations(folder, name, shape_of(model, sequences), stack, layer=layer)
+            for name, sequences in sets.items()
+        }
+
+    def embed(self) -> None:
+        """Let every set enter the first layer."""
+        for name, sequences in self._tokens.items():
+            for number, hidden in enumerate(_embed(self._model, sequences)):
+                self.sets[name].write(number, hidden)
+
+    def run(self, layer: torch.nn.Module, name: str) -> None:
+        """Take a set through a layer."""
+        held = self.sets[name]
+        for number in range(held.count):
+            held.write(number, self._runner.run(layer, held.read(number)))
+
+    def flush(self) -> None:
+        """Bring what left the layer to the disk."""
+        for held in self.sets.values():
+            held.flush()
+
+    def turn(self) -> None:
+        """Go on to the next layer."""
+        for held in self.sets.values():
+            held.turn()
+
+
+def shape_of(model: Model, sequences: Sequences) -> tuple[int, int, int]:
+    """Return the shape of the activations of sequences."""
+    return (len(sequences), len(sequences[0]), model.hidden)
+
+
+def _embed(model: Model, sequences: Sequences) -> Iterator[torch.Tensor]:
+    """Yield the embeddings of sequences, f32 ``[length, hidden]``; one pass over the matrix."""
+    if EMBEDDING not in model.weights.tensors or len(model.weights.tensors[EMBEDDING].shape) != 2:
+        raise MalformedWeights(f"{EMBEDDING}: missing, or no matrix")
+    tokens, places = torch.unique(torch.cat(sequences), return_inverse=True)
+    rows, width = model.weights.tensors[EMBEDDING].shape
+    if int(tokens[-1]) >= rows or width != model.hidden:
+        raise UnsupportedTokenizer(
+            f"token {int(tokens[-1])} has no row in {EMBEDDING}, which is {rows} x {width}",
+            hint="tokenizer and weights are of different models",
+        )
+    factor = model.family.embedding_scale(width)
+    found = torch.empty((len(tokens), width))
+    start = 0
+    for block in model.weights.blocks(EMBEDDING):
+        inside = (tokens >= start) & (tokens < start + len(block))
+        found[inside] = block[tokens[inside] - start].float() * factor
+        start += len(block)
+    for part in places.split([len(sequence) for sequence in sequences]):
+        yield found[part]

@@ -1,0 +1,81 @@
+"""How far a checkpoint of eight bits is from its source, before it is written.
+
+Held-out text passes through the source and through the result, layer by layer. The result is
+computed as a server does: weights and activations are both rounded to eight bits.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+
+import torch
+
+from converters.awq.calibration import read_calibration
+from converters.awq.job import Job
+from converters.awq.journal import sweep
+from converters.awq.layers import LayerRunner
+from converters.awq.passage import Passage
+from converters.awq.progress import Reporter
+from converters.awq.quality import SOURCE, compare_predictions
+from converters.awq.scheme import EightBit
+from modelvault.core.protocol import Stepped
+
+_ADVICE = "try --to fp8 where it was int8, --to awq, or a larger --max-kl"
+
+
+def check_eight_bit(scheme: EightBit, job: Job) -> Generator[Stepped, None, dict[str, str]]:
+    """Compare a result with its source; yield the steps, return the report.
+
+    Args:
+        scheme: Type of the result.
+        job: Names the text and the limit; its folder is empty, before and after.
+
+    Raises:
+        BadOption: The text is not acceptable.
+        UnsupportedTokenizer: The model's tokenizer cannot be used.
+        CheckFailed: The result is further off than allowed.
+    """
+    model, options, own = job.model, job.options, scheme.target.lower()
+    runner = LayerRunner(model, options.device)
+    text = read_calibration(model, options, runner.longest, job.folder, calibrate=False)
+    sets = dict.fromkeys((SOURCE, own), text.held_out)
+    report = Reporter(scheme.target, model.layers)
+    with ExitStack() as stack:
+        passage = Passage(model, runner, sets, job.folder, stack)
+        passage.embed()
+        passage.turn()
+        for number in range(model.layers):
+            state = runner.read(number)
+            layer = runner.load(number, state)
+            passage.run(layer, SOURCE)
+            names = list(chain.from_iterable(group.linears for group in model.groups(number)))
+            for name in names:
+                weight = state[f"{name}.weight"]
+                weight.copy_(scheme.restore(weight))
+            with _rounding(layer, names, scheme.restore):
+                passage.run(layer, own)
+            passage.turn()
+            yield report.end_layer()
+        quality = compare_predictions(model, passage.sets, text.held_out, options.device)
+    sweep(job.folder)
+    quality.require(own, options.max_kl, _ADVICE)
+    chosen = {"check_text": text.held_out_digest} if text.held_out_digest else {}
+    return {**quality.encode(), **chosen}
+
+
+@contextmanager
+def _rounding(
+    layer: torch.nn.Module, names: list[str], restore: Callable[[torch.Tensor], torch.Tensor]
+) -> Iterator[None]:
+    """Round what enters linears, within the block."""
+    handles = [
+        layer.get_submodule(name).register_forward_pre_hook(
+            lambda _, inputs: (restore(inputs[0]), *inputs[1:])
+        )
+        for name in names
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
