@@ -5,8 +5,10 @@ event; a fault of the program leaves as a traceback on standard error and exit s
 Standard output belongs to the protocol: what libraries print goes to standard error.
 """
 
+import ctypes
 import errno
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -26,6 +28,7 @@ from modelvault.errors import (
 )
 
 _LARGEST_REQUEST = 256 * 1024 * 1024
+_PR_SET_PDEATHSIG = 1
 _INTERVAL = 0.25
 """Seconds between two reports of a target's progress."""
 
@@ -51,6 +54,7 @@ def main(load: Callable[[], Convert], *, extra: str) -> int:
         load: Imports the converter: a missing library is to be reported, not a traceback.
         extra: The extra of the package that brings its libraries, for the hint.
     """
+    _die_with_parent()
     events = _take_stdout()
     data = sys.stdin.buffer.read(_LARGEST_REQUEST + 1)
     with closing(serve(data, load, extra=extra)) as served:
@@ -105,6 +109,17 @@ def _thinned(events: Iterator[Event]) -> Iterator[Event]:
                 continue
             told[event.target] = now
         yield event
+
+
+def _die_with_parent() -> None:
+    """Have the kernel kill this process when the vault dies, however that ends.
+
+    A layer may take minutes: without this a new run of the same work could begin in the same
+    folder before the old one finds its pipe closed. Other systems than Linux have no such call.
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _take_stdout() -> BinaryIO:

@@ -93,15 +93,16 @@ def collect_garbage(vault: Vault, *, dry_run: bool, partials: bool) -> Collected
     Args:
         vault: The vault; nobody else may be writing.
         dry_run: Only say what would be removed.
-        partials: Also drop unfinished downloads and imports.
+        partials: Also drop unfinished downloads, imports and conversions.
 
     Raises:
         VaultBusy: Another process is writing.
     """
     store = vault.store
     with store.alone():
-        garbage = find_garbage(store.blobs(), vault.catalog.referenced_digests())
-        leftovers = tuple(store.leftovers(partials=partials))
+        referenced = vault.catalog.referenced_digests()
+        garbage = find_garbage(store.blobs(), referenced)
+        leftovers = tuple(store.leftovers(partials=partials, referenced=referenced))
         size = sum(_size(path) for path in leftovers)
         if not dry_run:
             for blob in garbage.blobs:

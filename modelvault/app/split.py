@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelvault import __version__, fsio
-from modelvault.app.convert import record_result, working_folder
 from modelvault.app.inspect import shard_names
+from modelvault.app.results import record_result
 from modelvault.app.vault import Vault
+from modelvault.app.workplace import working_folder
 from modelvault.core import gguf, gguf_shards
 from modelvault.core.artifact import Artifact
 from modelvault.core.gguf_shards import Layout

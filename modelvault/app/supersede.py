@@ -84,7 +84,7 @@ def supersede(vault: Vault, artifact: Artifact, manifest: Manifest) -> Supersede
             continue
         if not contains(manifest, sibling.manifest):
             notes.append(_hidden(old))
-        elif needs := list(_dependents(vault, old)):
+        elif needs := list(dependents(vault, old)):
             notes.append(f"{old.digest.short}, with fewer files, is kept: {', '.join(needs)}")
         else:
             details = {"artifact": str(old.digest), "superseded_by": str(artifact.digest)}
@@ -107,7 +107,8 @@ def _hidden(old: Artifact) -> str:
     )
 
 
-def _dependents(vault: Vault, artifact: Artifact) -> Iterator[str]:
+def dependents(vault: Vault, artifact: Artifact) -> Iterator[str]:
+    """Yield why an artefact cannot be forgotten, a clause for each install and each child."""
     for install in vault.catalog.installs(artifact=artifact.digest):
         yield f"installed in {install.install.target} as {install.install.name}"
     for child in vault.catalog.children(artifact.digest):

@@ -8,15 +8,18 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
 from rich.progress import Progress as Display
+from rich.text import Text
 
 from modelvault.cli import text
 from modelvault.core.progress import Progress
+from modelvault.core.protocol import Stepped
 
 _LONGEST_NAME = 40
 _MOST_BARS = 12
@@ -35,13 +38,26 @@ def open_bars(*, expected: int) -> Iterator[Progress]:
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
-        TimeRemainingColumn(compact=True),
+        _TimeLeft(compact=True),
         TextColumn("{task.fields[note]}", markup=False),
         console=Console(stderr=True),
         transient=True,
     )
     with display:
         yield _Bars(display, expected=expected)
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """Time left as a step told it, else as the bytes' rate gives it."""
+
+    max_refresh = 0.0
+
+    def render(self, task: Task) -> Text:
+        """Return the time left."""
+        told: float | None = task.fields.get("left")
+        if told is None:
+            return super().render(task)
+        return Text(text.duration(told), style="progress.remaining")
 
 
 class _Bars:
@@ -101,6 +117,13 @@ class _Bars:
                 note = ", ".join([*self._notes[task], f"{count}: {reason[:60]}"])
                 self._display.update(bar, note=note)
             self._display.update(self._all, note=self._overall_note())
+
+    def step(self, step: Stepped) -> None:
+        """Show a step beside its bar."""
+        with self._mutex:
+            bar = self._tasks.get(step.target)
+            if bar is not None:
+                self._display.update(bar, note=text.step(step), left=step.seconds_left)
 
     def end(self, task: str, *, note: str = "") -> None:
         """Remove a bar; a note stays on the screen."""

@@ -1,6 +1,7 @@
 """Arguments that complete to what the vault holds."""
 
 import os
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
@@ -23,6 +24,15 @@ def complete_reference(incomplete: str) -> list[str]:
     return sorted(
         {row.reference.label for row in rows if row.reference.label.startswith(incomplete)}
     )
+
+
+def complete_from(values: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what completes to those of ``values`` that start as the user began."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [value for value in values if value.lower().startswith(incomplete.lower())]
+
+    return complete
 
 
 _HELP = "ORG/NAME[@REVISION][:VARIANT]"

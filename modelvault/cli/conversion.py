@@ -5,10 +5,15 @@ from typing import Annotated
 
 import typer
 
-from modelvault.cli import text
-from modelvault.cli.completion import ReferenceArgument
+from modelvault.cli.completion import ReferenceArgument, complete_from
 from modelvault.cli.session import Session, command
 from modelvault.core.names import Reference
+
+_TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "Q4_K_S", "IQ4_XS", "Q3_K_M", "Q2_K", "BF16", "F16")
+TARGETS = ("awq", "w4a16", "fp8", "int8", *(f"gguf:{name}" for name in _TYPES))
+"""What ``--to`` completes to: the usual targets, not all of them."""
+
+_AWQ = "AWQ and W4A16"
 
 
 def register(app: typer.Typer) -> None:
@@ -21,18 +26,33 @@ def _convert(
     *,
     reference: ReferenceArgument,
     to: Annotated[
-        list[str], typer.Option("--to", help="gguf:F16, gguf:Q8_0, gguf:Q4_K_M …, awq, fp8")
+        list[str],
+        typer.Option(
+            "--to",
+            metavar="TARGET",
+            help="gguf:Q4_K_M, gguf:Q8_0, gguf:F16 …, awq, w4a16, fp8, int8; several at once.",
+            autocompletion=complete_from(TARGETS),
+        ),
     ],
     threads: Annotated[
         int, typer.Option("--threads", min=0, max=1024, help="0: one per core.")
     ] = 0,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            "--device",
+            metavar="cpu|cuda|cuda:N",
+            help="Where awq, w4a16, fp8 and int8 compute.",
+            autocompletion=complete_from(("cpu", "cuda", "cuda:0", "cuda:1")),
+        ),
+    ] = None,
     pre_tokenizer: Annotated[
         str | None,
-        typer.Option("--pre-tokenizer", help="Name for the runtime, where none is recognised."),
+        typer.Option("--pre-tokenizer", help="GGUF: the runtime's name for it, if not recognised."),
     ] = None,
     imatrix: Annotated[
         Path | None,
-        typer.Option("--imatrix", help="Importance matrix (GGUF) that guides the quantisation."),
+        typer.Option("--imatrix", help="GGUF: importance matrix that guides the quantisation."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Run the results, and compare them with the source.")
@@ -45,81 +65,56 @@ def _convert(
         typer.Option("--max-kl", min=0, help="Refuse a result further off, in nats a token."),
     ] = None,
     calibration: Annotated[
-        Path | None, typer.Option("--calibration", help="AWQ: text, or JSON lines.")
+        Path | None, typer.Option("--calibration", help=f"{_AWQ}: text, or JSON lines.")
     ] = None,
     samples: Annotated[
-        int | None, typer.Option("--samples", min=1, help="AWQ: sequences at most.")
+        int | None, typer.Option("--samples", min=1, help=f"{_AWQ}: sequences at most.")
     ] = None,
     sequence_length: Annotated[
-        int | None, typer.Option("--sequence-length", min=1, help="AWQ: tokens a sequence.")
+        int | None, typer.Option("--sequence-length", min=1, help=f"{_AWQ}: tokens a sequence.")
     ] = None,
     group_size: Annotated[
-        int | None, typer.Option("--group-size", min=32, max=128, help="AWQ: 128, 64 or 32.")
+        int | None, typer.Option("--group-size", min=32, max=128, help=f"{_AWQ}: 128, 64 or 32.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="AWQ: choice of the sequences.")
+        int | None, typer.Option("--seed", min=0, help=f"{_AWQ}: choice of the sequences.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Plan everything, write nothing.")
+        bool, typer.Option("--dry-run", help="Plan every tensor, write nothing.")
     ] = False,
 ) -> None:
     """Convert an artefact to what a runtime wants; the source stays."""
-    from modelvault.app.convert import ConvertOptions, Target, convert, plan_conversion
+    from modelvault.app.convert import convert
+    from modelvault.app.convert_options import ConvertOptions, Target
+    from modelvault.app.convert_plan import plan_conversion
+    from modelvault.cli.convert_result import result_document, result_lines
+    from modelvault.cli.convert_table import plan_document, plan_lines
 
     targets = [Target.parse(item) for item in to]
     given = {
         "pre_tokenizer": pre_tokenizer or None,
-        "calibration": calibration and calibration.absolute(),
         "samples": samples,
         "sequence_length": sequence_length,
         "group_size": group_size,
         "seed": seed,
     }
-    parameters = {name: str(value) for name, value in given.items() if value is not None}
     options = ConvertOptions(
         threads=threads,
-        parameters=parameters,
+        device=device,
+        parameters={name: str(value) for name, value in given.items() if value is not None},
         imatrix=imatrix,
+        calibration=calibration,
         check=check,
         check_text=check_text,
         max_kl=max_kl,
     )
     if dry_run:
         with session.open_vault() as vault:
-            plans = plan_conversion(vault, Reference.parse(reference), targets, options)
-        session.result(
-            [
-                {
-                    "target": plan.target,
-                    "size": plan.size,
-                    "tensors": plan.tensors,
-                    "parameters": plan.parameters,
-                }
-                for plan in plans
-            ],
-            (
-                f"{plan.target}: {text.size(plan.size)}, {plan.tensors} tensors, "
-                f"{plan.parameters} parameters, "
-                f"{plan.size * 8 / max(plan.parameters, 1):.2f} bits per weight"
-                for plan in plans
-            ),
-        )
+            plan = plan_conversion(vault, Reference.parse(reference), targets, options)
+        for warning in plan.warnings:
+            session.warn(warning)
+        session.result(plan_document(plan), plan_lines(plan))
         return
     with session.open_vault() as vault, session.progress() as progress:
-        done = convert(vault, Reference.parse(reference), targets, options, progress)
-    for warning in done.warnings:
-        session.warn(warning)
-    session.result(
-        {
-            "artifacts": [
-                {"reference": str(item.reference), "artifact": str(item.digest)}
-                for item in done.artifacts
-            ],
-            "skipped": [str(item.reference) for item in done.skipped],
-            "warnings": list(done.warnings),
-        },
-        [
-            *(f"{item.label} converted: artefact {item.digest}" for item in done.artifacts),
-            *(f"{item.label} is already here" for item in done.skipped),
-        ],
-    )
+        done = convert(vault, Reference.parse(reference), targets, options, progress, voice=session)
+    session.result(result_document(done), result_lines(done))

@@ -31,6 +31,8 @@ class Figures:
         self.moved = 0
         """Bytes of this run."""
         self.retries = 0
+        self.stepped = False
+        """Whether it tells of steps: then its bytes come in leaps and say little."""
 
     @property
     def done(self) -> int:

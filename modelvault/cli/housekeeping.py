@@ -225,7 +225,8 @@ def _gc(
         bool, typer.Option("--dry-run", help="Only say what would be removed.")
     ] = False,
     partials: Annotated[
-        bool, typer.Option("--partials", help="Also drop unfinished downloads and imports.")
+        bool,
+        typer.Option("--partials", help="Also drop unfinished downloads, imports and conversions."),
     ] = False,
 ) -> None:
     """Free the bytes that no artefact refers to."""

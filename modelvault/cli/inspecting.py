@@ -14,9 +14,6 @@ from modelvault.core.names import Reference
 if TYPE_CHECKING:
     from modelvault.app.inspect import Inspected
 
-_LONGEST = 80
-"""Characters of a metadata value that are shown."""
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -96,34 +93,33 @@ def _lines(found: "Inspected", *, tensors: bool) -> Iterator[str]:
     yield ""
     rows = [("type", "tensors", "parameters", "size")]
     rows += [
-        (_visible(total.type), str(total.tensors), f"{total.parameters:,}", text.size(total.size))
+        (
+            text.visible(total.type),
+            str(total.tensors),
+            f"{total.parameters:,}",
+            text.size(total.size),
+        )
         for total in found.totals
     ]
     yield from text.columns(rows, right=frozenset({1, 2, 3}))
     if found.metadata or found.arrays:
         yield ""
         for key, value in found.metadata.items():
-            yield f"{_visible(key)} = {_visible(str(value))}"
+            yield f"{text.visible(key)} = {text.visible(str(value))}"
         for key, length in found.arrays.items():
-            yield f"{_visible(key)} = [{length} values]"
+            yield f"{text.visible(key)} = [{length} values]"
     if tensors:
         yield ""
         listing = [("tensor", "type", "shape", "offset", "bytes", "file")]
         listing += [
             (
-                _visible(tensor.name),
-                _visible(tensor.type),
+                text.visible(tensor.name),
+                text.visible(tensor.type),
                 " x ".join(map(str, tensor.shape)),
                 str(tensor.offset),
                 "?" if tensor.size is None else str(tensor.size),
-                _visible(tensor.file),
+                text.visible(tensor.file),
             )
             for tensor in found.tensors
         ]
         yield from text.columns(listing, right=frozenset({3, 4}))
-
-
-def _visible(value: str) -> str:
-    """Return one line that cannot steer a terminal: a file's texts are anyone's."""
-    short = value if len(value) <= _LONGEST else f"{value[: _LONGEST - 1]}…"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in short)

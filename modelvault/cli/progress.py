@@ -16,6 +16,7 @@ from typing import Protocol, Self
 from modelvault.cli import text
 from modelvault.cli.figures import Clock, Figures
 from modelvault.core.progress import Progress, Silence
+from modelvault.core.protocol import Stepped
 
 ProgressDisplay = AbstractContextManager[Progress]
 
@@ -54,6 +55,9 @@ class Writer(Protocol):
 
     def retried(self, name: str, task: Figures, reason: str) -> None:
         """Say that a part of a task is tried again."""
+
+    def stepped(self, step: Stepped, task: Figures, *, due: bool) -> None:
+        """Say that a step was done; not ``due`` when something was said moments ago."""
 
     def ended(self, name: str, task: Figures, note: str, *, due: bool) -> None:
         """Say that a task is over; not ``due`` when something was said moments ago."""
@@ -124,7 +128,7 @@ class Reporter:
                 return
             found.advance(amount)
             self._all.advance(amount)
-            if self._due():
+            if not found.stepped and self._due():
                 self._writer.moved(task, found)
                 if len(self._tasks) > 1 or self._ended:
                     self._writer.overall(self._all, self._ended, final=False)
@@ -144,6 +148,14 @@ class Reporter:
                 found.retries += 1
                 self._all.retries += 1
                 self._writer.retried(task, found, reason)
+
+    def step(self, step: Stepped) -> None:
+        """Report a step; a task with steps tells of them rather than of its bytes."""
+        with self._mutex:
+            found = self._tasks.get(step.target)
+            if found is not None:
+                found.stepped = True
+                self._writer.stepped(step, found, due=self._due())
 
     def end(self, task: str, *, note: str = "") -> None:
         """Announce that a task is over."""
@@ -170,6 +182,13 @@ class PlainLines:
 
     def retried(self, name: str, task: Figures, reason: str) -> None:
         """Say nothing: on a bad line there are many; they are counted."""
+
+    def stepped(self, step: Stepped, task: Figures, *, due: bool) -> None:  # noqa: ARG002
+        """Say now and then which step was done."""
+        if due:
+            left = step.seconds_left
+            words = [text.step(step), *([f"{text.duration(left)} left"] if left else [])]
+            _tell(f"{step.target}: {', '.join(words)}")
 
     def ended(self, name: str, task: Figures, note: str, *, due: bool) -> None:
         """Say what a task took; of many short ones only some, the rest are counted."""
@@ -225,6 +244,20 @@ class JsonLines:
     def retried(self, name: str, task: Figures, reason: str) -> None:
         """Write ``retry``."""
         self._write("retry", task, task=name, reason=reason)
+
+    def stepped(self, step: Stepped, task: Figures, *, due: bool) -> None:  # noqa: ARG002
+        """Write ``step``, for each step: programs draw from them."""
+        self._write(
+            "step",
+            task,
+            task=step.target,
+            step=step.step,
+            layer=step.layer,
+            layers=step.layers,
+            loss_before=step.loss_before,
+            loss_after=step.loss_after,
+            seconds_left=step.seconds_left,
+        )
 
     def ended(self, name: str, task: Figures, note: str, *, due: bool) -> None:  # noqa: ARG002
         """Write ``end``, for each task: programs count them."""

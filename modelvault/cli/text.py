@@ -1,6 +1,10 @@
 """How values read: sizes, rates, durations, columns."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelvault.core.protocol import Stepped
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 
@@ -31,6 +35,20 @@ def duration(seconds: float) -> str:
 def count(number: int, singular: str, plural: str = "") -> str:
     """Return ``1 file`` or ``2 files``."""
     return f"{number} {singular if number == 1 else plural or singular + 's'}"
+
+
+def step(done: "Stepped") -> str:
+    """Return ``layer 3 of 32, scales of q_proj, error 0.012 -> 0.0043``."""
+    words = [f"layer {done.layer} of {done.layers}", visible(done.step)]
+    if done.loss_before is not None and done.loss_after is not None:
+        words.append(f"error {done.loss_before:.3g} -> {done.loss_after:.3g}")
+    return ", ".join(words)
+
+
+def visible(value: str, *, longest: int = 80) -> str:
+    """Return one line that cannot steer a terminal: a file's texts are anyone's."""
+    short = value if len(value) <= longest else f"{value[: longest - 1]}…"
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in short)
 
 
 def columns(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:

@@ -2,6 +2,8 @@
 
 from typing import Protocol
 
+from modelvault.core.protocol import Stepped
+
 
 class Progress(Protocol):
     """Where long work reports to. Calls may come from several threads."""
@@ -25,6 +27,9 @@ class Progress(Protocol):
         ``advance`` with a negative amount.
         """
 
+    def step(self, step: Stepped) -> None:
+        """Report a step of a task whose bytes come seldom; its target is the task."""
+
     def end(self, task: str, *, note: str = "") -> None:
         """Announce that a task is over; ``note`` says how, where that is of interest."""
 
@@ -40,6 +45,9 @@ class Silence:
 
     def retry(self, task: str, reason: str) -> None:
         """Ignore a retry."""
+
+    def step(self, step: Stepped) -> None:
+        """Ignore a step."""
 
     def end(self, task: str, *, note: str = "") -> None:
         """Ignore an end."""

@@ -12,9 +12,10 @@ Example:
 """
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
 from modelvault.errors import ConverterCrashed
 
@@ -176,6 +177,8 @@ class Failed:
     issues: tuple[str, ...] = ()
 
 
+_Checked = TypeVar("_Checked", bound="Event | PlannedTensor")
+
 Event = Planned | Laid | Advanced | Stepped | Produced | Warned | Failed
 
 _EVENTS: dict[str, type[Event]] = {
@@ -210,8 +213,12 @@ def lay(target: str, tensors: Iterable[PlannedTensor]) -> Iterator[Laid]:
 
 
 def encode_event(event: Event) -> bytes:
-    """Return the event as one line, newline included."""
-    return json.dumps({"event": _NAMES[type(event)], **asdict(event)}).encode() + b"\n"
+    """Return the event as one line, newline included; a figure that is no number is left out."""
+    values = {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(event).items()
+    }
+    return json.dumps({"event": _NAMES[type(event)], **values}).encode() + b"\n"
 
 
 def parse_event(line: bytes) -> Event:
@@ -228,10 +235,36 @@ def parse_event(line: bytes) -> Event:
                 value[name] = tuple(value[name])
         if kind is Laid:
             value["tensors"] = tuple(_parse_tensor(item) for item in value["tensors"])
-        return kind(**value)
+        return _checked(kind(**value))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ConverterCrashed(f"the converter broke the protocol: {line[:200]!r}") from error
 
 
 def _parse_tensor(value: dict[str, Any]) -> PlannedTensor:
-    return PlannedTensor(**{**value, "shape": tuple(value["shape"])})
+    return _checked(PlannedTensor(**{**value, "shape": tuple(value["shape"])}))
+
+
+def _checked(item: _Checked) -> _Checked:
+    """Return the item, each field of which holds what its annotation says.
+
+    Raises:
+        TypeError: A field holds something else.
+    """
+    for place in fields(item):
+        if not _fits(getattr(item, place.name), place.type):
+            raise TypeError(f"{place.name} is not of its type")
+    return item
+
+
+def _fits(value: object, kind: object) -> bool:
+    if kind in {int, str}:
+        return type(value) is kind
+    if kind == float | None:
+        return value is None or (type(value) in {int, float} and math.isfinite(value))  # type: ignore[arg-type]
+    if kind == tuple[int, ...]:
+        return all(type(element) is int for element in value)  # type: ignore[attr-defined]
+    if kind == tuple[str, ...]:
+        return all(type(element) is str for element in value)  # type: ignore[attr-defined]
+    if kind == Mapping[str, str]:
+        return isinstance(value, dict) and _fits(tuple(value.values()), tuple[str, ...])
+    return True

@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -20,6 +21,7 @@ from typing import BinaryIO
 from modelvault import fsio
 from modelvault.core.digest import Digest
 from modelvault.core.progress import Progress, Silence
+from modelvault.core.protocol import RESUME
 from modelvault.errors import (
     BlobMissing,
     DigestMismatch,
@@ -27,7 +29,7 @@ from modelvault.errors import (
     SizeMismatch,
     VaultNotFound,
 )
-from modelvault.store.layout import Layout
+from modelvault.store.layout import Layout, parent_of_conversion
 from modelvault.store.partials import Partial, open_partial
 
 READ_ONLY = 0o444
@@ -202,13 +204,18 @@ class Store:
             progress: Told about hashed bytes, under the file's name.
         """
         digest, size = hash_file(path, progress=progress)
-        target = self.layout.blob(digest)
-        if self.has(digest, size):
+        blob = BlobFile(digest=digest, size=size)
+        self.take_hashed(path, blob)
+        return blob
+
+    def take_hashed(self, path: Path, blob: BlobFile) -> None:
+        """Move a finished file of our own, whose digest and size are known, into the store."""
+        target = self.layout.blob(blob.digest)
+        if self.has(blob.digest, blob.size):
             path.unlink()
         else:
             fsio.make_folder(target.parent)
             fsio.publish(path, target, mode=READ_ONLY)
-        return BlobFile(digest=digest, size=size)
 
     def check(self, digest: Digest, size: int, *, progress: Progress | None = None) -> None:
         """Re-hash one blob.
@@ -246,25 +253,35 @@ class Store:
             except FileNotFoundError as error:
                 raise NotFound(f"the store lacks blob {digest}") from error
 
-    def leftovers(self, *, partials: bool) -> Iterator[Path]:
+    def leftovers(
+        self, *, partials: bool, referenced: AbstractSet[Digest] = frozenset()
+    ) -> Iterator[Path]:
         """Yield what crashes left behind; the caller works alone in the store.
 
-        Temporary files, working folders of converters, journals and locks whose partial is
-        gone, and partials whose content has been published; with ``partials`` all partials.
+        Temporary files, journals and locks whose partial is gone, partials whose content has
+        been published, and working folders of converters unless the conversion can go on.
+
+        Args:
+            partials: Also yield what could be finished: all partials and all such folders.
+            referenced: Digests in the catalogue: a conversion goes on while its parent is one.
         """
         for folder in self.layout.blobs.iterdir():
             yield from folder.glob(f"{fsio.TEMPORARY_PREFIX}*")
         for path in sorted(self.layout.partials.iterdir()):
             key = path.name.removesuffix(".journal").removesuffix(".lock")
-            if partials or path.name.startswith(".") or self._abandoned(key):
+            if partials or path.name.startswith(".") or self._abandoned(key, referenced):
                 yield path
 
-    def _abandoned(self, key: str) -> bool:
-        """Return whether a partial has no bytes left, or its content has been published."""
+    def _abandoned(self, key: str, referenced: AbstractSet[Digest]) -> bool:
+        """Return whether a partial or a working folder is of no use to anyone."""
+        path = self.layout.partials / key
+        parent = parent_of_conversion(key)
+        if parent is not None:
+            return parent not in referenced or not fsio.is_regular(path / RESUME)
         kind, _, hex_digits = key.partition("-")
         if kind == "sha256" and self.has(Digest(hex_digits)):
             return True
-        return not self.layout.partials.joinpath(key).is_file()
+        return not path.is_file()
 
     def clear(self, leftovers: Iterable[Path]) -> None:
         """Remove files and folders that ``leftovers`` named."""

@@ -4,16 +4,20 @@
 
     blobs/sha256/ab/abcd…      published bytes, read-only, named by their digest
     partial/<key>              bytes on their way in, with <key>.journal and <key>.lock
+    partial/convert-<parent>-<key>/    where a converter works, with its .lock
     quarantine/                bytes that failed a check, with a note of why
     keys/                      this site's signing key and the keys it trusts
     catalog.db, config.toml
     vault.lock                 shared by writers, exclusive for gc
 """
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.core.digest import Digest
+
+_CONVERSION = re.compile(r"convert-([0-9a-f]{64})-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +64,19 @@ class Layout:
     def blob(self, digest: Digest) -> Path:
         """Path of one blob."""
         return self.blobs / digest.hex[:2] / digest.hex
+
+
+def conversion_name(parent: Digest, key: str) -> str:
+    """Return the name of a converter's folder.
+
+    Args:
+        parent: Identity of what is converted.
+        key: 16 hexadecimal digits that name the work.
+    """
+    return f"convert-{parent.hex}-{key}"
+
+
+def parent_of_conversion(name: str) -> Digest | None:
+    """Return what is converted in the folder of this name; None for any other name."""
+    match = _CONVERSION.fullmatch(name)
+    return Digest(match[1]) if match else None

@@ -12,6 +12,7 @@ import pytest
 from modelvault.cli.figures import Figures
 from modelvault.cli.progress import JsonLines, PlainLines, Reporter
 from modelvault.core.progress import Progress
+from modelvault.core.protocol import Stepped
 
 
 class Clock:
@@ -188,3 +189,52 @@ def test_terminal_shows_bars_resumed_bytes_and_retries(tmp_path: Path) -> None:
     assert "small-5" in shown
     assert "small-20" not in shown
     assert "config.json: already in the vault" in shown
+
+
+def stepped(**more: float) -> Stepped:
+    """Return a step of an AWQ conversion."""
+    return Stepped(target="AWQ", step="scales of q_proj", layer=3, layers=32, **more)
+
+
+def test_plain_lines_tell_a_step_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    """Layer, step, error before and after, time left; one line in five seconds."""
+    clock = Clock()
+    with plain(clock) as display:
+        display.begin("AWQ", total=100)
+        for _ in range(100):
+            clock.now += 0.1
+            display.step(stepped(loss_before=0.012, loss_after=0.0043, seconds_left=725.0))
+    assert capsys.readouterr().err.splitlines() == 2 * [
+        "AWQ: layer 3 of 32, scales of q_proj, error 0.012 -> 0.0043, 12 min 05 s left"
+    ]
+
+
+def test_json_events_tell_every_step(capsys: pytest.CaptureFixture[str]) -> None:
+    """With every figure, null where one is not known."""
+    with Reporter(JsonLines(), interval=0.5, clock=Clock()) as display:
+        display.begin("AWQ", total=100)
+        display.step(stepped())
+        display.step(stepped(loss_before=0.5, loss_after=0.25, seconds_left=3.0))
+    _, one, two = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (one["event"], one["task"], one["layer"], one["layers"]) == ("step", "AWQ", 3, 32)
+    assert (one["loss_before"], one["seconds_left"]) == (None, None)
+    assert (two["loss_before"], two["loss_after"], two["seconds_left"]) == (0.5, 0.25, 3.0)
+
+
+_STEPS = """
+from modelvault.cli.progress import choose_display
+from modelvault.core.protocol import Stepped
+
+with choose_display(json=False, quiet=False) as display:
+    display.begin("AWQ", total=2_000_000)
+    display.step(Stepped(target="AWQ", step="[bold]scales", layer=3, layers=32,
+                         loss_before=0.012, loss_after=0.0043, seconds_left=725.0))
+    display._display.refresh()
+"""
+
+
+def test_terminal_shows_the_step_and_its_time_left(tmp_path: Path) -> None:
+    """The time that the converter tells stands in place of a guess from bytes."""
+    shown = on_terminal(_STEPS, tmp_path)
+    assert "layer 3 of 32, [bold]scales, error 0.012 -> 0.0043" in shown
+    assert "12 min 05 s" in shown

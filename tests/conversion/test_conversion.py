@@ -2,18 +2,17 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from modelvault.app import convert as verb
-from modelvault.app.convert import ConvertOptions, Target, convert, plan_conversion
-from modelvault.app.pull import plan_pull, pull
+from modelvault.app.convert import convert
+from modelvault.app.convert_options import ConvertOptions, Target
+from modelvault.app.convert_plan import plan_conversion
 from modelvault.app.vault import Vault
 from modelvault.conversion import find_converter, run_converter
 from modelvault.core.artifact import ConversionOrigin
-from modelvault.core.names import ModelName, Reference
+from modelvault.core.names import Reference
 from modelvault.core.progress import Silence
 from modelvault.core.protocol import Request, Warned, encode_event, parse_event
 from modelvault.errors import (
@@ -23,22 +22,11 @@ from modelvault.errors import (
     ModelVaultError,
     UnsupportedArchitecture,
 )
-from modelvault.store.layout import Layout
-from tests.support.fakes import FakeSource
+from tests.conversion.converter import PRELUDE, Install
 
 REFERENCE = Reference.parse("acme/tiny")
 TARGETS = [Target(converter="fake", type="Q8_0")]
 
-PRELUDE = """
-import json, os, pathlib, sys
-request = json.loads(sys.stdin.buffer.read())
-out = pathlib.Path(request["output"])
-def say(event, **values):
-    print(json.dumps({"event": event, **values}), flush=True)
-def produced(target="Q8_0", files=("a.gguf",), **more):
-    say("produced", target=target, files=list(files), format="gguf", quantization=target,
-        tools={"fake": "1"}, parameters={"type": target}, **more)
-"""
 GOOD = """
 (out / "a.gguf").write_bytes(b"GGUF" + request["targets"][0].encode())
 say("planned", target="Q8_0", size=8, tensors=1, parameters=8)
@@ -47,34 +35,8 @@ say("warning", message="quality suffers")
 produced()
 """
 
-Converter = Callable[[str], None]
 
-
-@pytest.fixture
-def vault(tmp_path: Path) -> Path:
-    """Return a vault that holds a small model."""
-    root = tmp_path / "vault"
-    files = {"config.json": b"{}", "model.safetensors": b"w" * 100, "LICENSE": b"free"}
-    source = FakeSource(ModelName.parse("acme/tiny"), files)
-    plan = plan_pull(source, Layout(root), include=(), exclude=())
-    with Vault.open(root, create=True) as opened:
-        pull(opened, source, plan, Silence())
-    return root
-
-
-@pytest.fixture
-def converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Converter:
-    """Return a function that makes ``--to fake`` run the given program."""
-
-    def install(program: str) -> None:
-        script = tmp_path / "converter.py"
-        script.write_text(PRELUDE + program)
-        monkeypatch.setattr(verb, "find_converter", lambda _: [sys.executable, str(script)])
-
-    return install
-
-
-def test_result_is_recorded_with_its_lineage(vault: Path, converter: Converter) -> None:
+def test_result_is_recorded_with_its_lineage(vault: Path, converter: Install) -> None:
     """Parent, tools and parameters stand in the record; the licence travels along."""
     converter(GOOD)
     with Vault.open(vault) as opened:
@@ -88,7 +50,7 @@ def test_result_is_recorded_with_its_lineage(vault: Path, converter: Converter) 
         assert done.warnings == ("quality suffers",)
         again = convert(opened, REFERENCE, TARGETS, ConvertOptions(), Silence())
         assert (again.artifacts, again.skipped) == ((), (artifact,))
-        assert list(opened.store.layout.partials.glob("convert-????????????????")) == []
+        assert list(opened.store.layout.partials.glob("convert-*")) == []
 
 
 @pytest.mark.parametrize(
@@ -101,6 +63,13 @@ def test_result_is_recorded_with_its_lineage(vault: Path, converter: Converter) 
         ("say('surprise')", "broke the protocol"),
         ("say('produced', target='Q8_0')", "broke the protocol"),
         ("print('[' * 100000)", "broke the protocol"),
+        ("planned(size='much')", "broke the protocol"),
+        ("produced(files=[1])", "broke the protocol"),
+        ("produced(parameters={'a': 1})", "broke the protocol"),
+        (
+            "(out / 'a').touch(); produced(files=['a'], parameters={n: 'x' for n in range(300)})",
+            "fits no record",
+        ),
         ("produced(files=['missing.gguf'])", "unusable file"),
         ("os.mkfifo(out / 'p'); produced(files=['p'])", "unusable file"),
         ("produced(files=['../../../etc/passwd'])", "unusable file"),
@@ -111,7 +80,7 @@ def test_result_is_recorded_with_its_lineage(vault: Path, converter: Converter) 
     ],
 )
 def test_crashing_or_lying_converter_changes_nothing(
-    vault: Path, converter: Converter, program: str, message: str
+    vault: Path, converter: Install, program: str, message: str
 ) -> None:
     """The error says what the child did; nothing is catalogued, nothing lies about."""
     converter(program)
@@ -119,11 +88,11 @@ def test_crashing_or_lying_converter_changes_nothing(
         with pytest.raises(ConverterCrashed, match=message):
             convert(opened, REFERENCE, TARGETS, ConvertOptions(), Silence())
         assert len(list(opened.catalog.artifacts())) == 1
-        assert list(opened.store.layout.partials.glob("convert-????????????????")) == []
+        assert list(opened.store.layout.partials.glob("convert-*")) == []
     assert Path("/etc/passwd").exists()
 
 
-def test_refusal_keeps_its_class_hint_and_issues(vault: Path, converter: Converter) -> None:
+def test_refusal_keeps_its_class_hint_and_issues(vault: Path, converter: Install) -> None:
     """What the converter refuses is raised as the error it names."""
     converter(
         "say('failed', error='UnsupportedArchitecture', message='no', hint='try', issues=['a'])"
@@ -135,7 +104,7 @@ def test_refusal_keeps_its_class_hint_and_issues(vault: Path, converter: Convert
 
 @pytest.mark.parametrize("name", ["KeyboardInterrupt", "Iterable", "__name__", "NoSuchError"])
 def test_attack_error_class_of_another_kind_is_a_crash(
-    vault: Path, converter: Converter, name: str
+    vault: Path, converter: Install, name: str
 ) -> None:
     """Only classes of the error tree can be named."""
     converter(f"say('failed', error={name!r}, message='x')")
@@ -143,7 +112,7 @@ def test_attack_error_class_of_another_kind_is_a_crash(
         convert(opened, REFERENCE, TARGETS, ConvertOptions(), Silence())
 
 
-def test_finished_target_survives_a_later_failure(vault: Path, converter: Converter) -> None:
+def test_finished_target_survives_a_later_failure(vault: Path, converter: Install) -> None:
     """Results are recorded one by one."""
     converter(GOOD + "\nsys.exit(1)")
     targets = [*TARGETS, Target(converter="fake", type="F16")]
@@ -154,12 +123,13 @@ def test_finished_target_survives_a_later_failure(vault: Path, converter: Conver
     assert labels == {"acme/tiny", "acme/tiny:Q8_0"}
 
 
-def test_plan_writes_nothing(vault: Path, converter: Converter) -> None:
+def test_plan_writes_nothing(vault: Path, converter: Install) -> None:
     """A dry run returns sizes and leaves the vault alone."""
     converter("say('planned', target='Q8_0', size=8, tensors=1, parameters=8)")
     with Vault.open(vault) as opened:
-        (plan,) = plan_conversion(opened, REFERENCE, TARGETS, ConvertOptions())
-        assert (plan.size, plan.parameters) == (8, 8)
+        plan = plan_conversion(opened, REFERENCE, TARGETS, ConvertOptions())
+        (target,) = plan.targets
+        assert (target.planned.size, target.planned.parameters, plan.fits) == (8, 8, True)
         assert len(list(opened.catalog.artifacts())) == 1
 
 

@@ -1,0 +1,143 @@
+"""``convert --dry-run``: each target's tensors, where they will lie, and whether there is room."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from modelvault import fsio
+from modelvault.app.convert_options import ConvertOptions, Target
+from modelvault.app.convert_request import Run, split_runs, start_run
+from modelvault.app.existing import find_existing
+from modelvault.app.quality import quality_warnings
+from modelvault.app.vault import Vault
+from modelvault.app.workplace import working_folder
+from modelvault.core.artifact import Artifact
+from modelvault.core.names import Reference
+from modelvault.core.protocol import Event, Laid, Planned, PlannedTensor, Warned
+from modelvault.errors import ConverterCrashed
+
+MOST_TENSORS = 1_000_000
+"""Tensors of one plan at most; the largest models known take a quarter of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetPlan:
+    """What one target will be."""
+
+    planned: Planned
+    tensors: tuple[PlannedTensor, ...]
+    """In the order of the files; empty where the converter does not tell."""
+    held: bool
+    """Whether the vault holds it already, so that it would not be made."""
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits a weight takes on average, everything in the files counted."""
+        return 8 * self.planned.size / max(self.planned.parameters, 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionPlan:
+    """What a conversion will make."""
+
+    targets: tuple[TargetPlan, ...]
+    warnings: tuple[str, ...]
+    free: int
+    """Bytes free on the vault's file system."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all results that are not held."""
+        return sum(target.planned.size for target in self.targets if not target.held)
+
+    @property
+    def fits(self) -> bool:
+        """Whether the disk has room for all results."""
+        return self.size <= self.free
+
+
+def plan_conversion(
+    vault: Vault, reference: Reference, targets: Sequence[Target], options: ConvertOptions
+) -> ConversionPlan:
+    """Return the layout of each target, without writing a byte of it.
+
+    Raises:
+        ArtifactNotFound: The vault holds no such artefact.
+        BadOption: An option is refused.
+        ConversionError: The converter refuses the source or a target.
+    """
+    parent = vault.catalog.find(reference).artifact
+    described = options.describe()
+    held = {target.type for target in targets if find_existing(vault, parent, target, described)}
+    with vault.store.writing():
+        return plan_runs(vault, parent, split_runs(targets), options, held=held)
+
+
+def plan_runs(
+    vault: Vault,
+    parent: Artifact,
+    runs: Sequence[Run],
+    options: ConvertOptions,
+    *,
+    held: AbstractSet[str] = frozenset(),
+) -> ConversionPlan:
+    """Return the plan of several runs; the caller keeps ``gc`` away.
+
+    Args:
+        vault: Holds the parent's files.
+        parent: What is converted.
+        runs: To what.
+        options: How.
+        held: Types that the vault holds already.
+
+    Raises:
+        BadOption: An option is refused.
+        ConversionError: A converter refuses the source or a target, or breaks the protocol.
+    """
+    draft = _Draft()
+    draft.warnings += quality_warnings(parent, [type_ for run in runs for type_ in run.types])
+    for run in runs:
+        with working_folder(vault, parent, f"plan {run.converter}") as folder:
+            for event in start_run(vault, parent, run, folder, options, plan_only=True):
+                draft.hear(event)
+    return ConversionPlan(
+        targets=tuple(
+            TargetPlan(planned=planned, tensors=tuple(draft.tensors[name]), held=name in held)
+            for name, planned in draft.planned.items()
+        ),
+        warnings=tuple(draft.warnings),
+        free=fsio.free_bytes(vault.store.layout.root),
+    )
+
+
+class _Draft:
+    """A plan under way."""
+
+    def __init__(self) -> None:
+        self.planned: dict[str, Planned] = {}
+        self.tensors: dict[str, list[PlannedTensor]] = {}
+        self.warnings: list[str] = []
+        self._count = 0
+
+    def hear(self, event: Event) -> None:
+        """Take an event in.
+
+        Raises:
+            ConverterCrashed: It does not belong into a plan, or there are too many.
+        """
+        match event:
+            case Planned():
+                self.planned[event.target] = event
+                self.tensors[event.target] = []
+            case Laid():
+                self._lay(event)
+            case Warned():
+                self.warnings.append(event.message)
+
+    def _lay(self, event: Laid) -> None:
+        if event.target not in self.tensors:
+            raise ConverterCrashed(f"the converter laid out what it did not plan: {event.target}")
+        self._count += len(event.tensors)
+        if self._count > MOST_TENSORS:
+            raise ConverterCrashed(f"the plan has more than {MOST_TENSORS} tensors")
+        self.tensors[event.target] += event.tensors

@@ -1,0 +1,173 @@
+"""What a converter made becomes an artefact; one made before of other options gives way."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelvault import fsio
+from modelvault.app.supersede import dependents
+from modelvault.app.vault import Vault
+from modelvault.catalog.values import Event
+from modelvault.core import canonical
+from modelvault.core.artifact import Artifact, ConversionOrigin
+from modelvault.core.digest import Digest
+from modelvault.core.manifest import FileEntry, Manifest
+from modelvault.core.protocol import RESUME, Produced
+from modelvault.errors import (
+    ArtifactNotFound,
+    BadPath,
+    ConverterCrashed,
+    MalformedRecord,
+    TargetConflict,
+)
+from modelvault.store.blobs import BlobFile, hash_file
+
+OPTIONS = "options"
+"""Parameter of the lineage: the options that shaped the result, as canonical JSON."""
+
+_CARRIED = ("license", "licence", "notice", "readme.md", "use_policy", "copying")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replaced:
+    """What became of earlier artefacts of the same reference."""
+
+    removed: tuple[Artifact, ...]
+    """Forgotten; their bytes stay until ``gc``."""
+    notes: tuple[str, ...]
+    """What stays, and why, one sentence each."""
+
+
+def encode_options(shaping: Mapping[str, str]) -> str:
+    """Return what the lineage says of the options that shaped a result."""
+    return canonical.encode(dict(shaping)).decode()
+
+
+def record_result(
+    vault: Vault,
+    parent: Artifact,
+    converter: str,
+    produced: Produced,
+    folder: Path,
+    *,
+    shaping: Mapping[str, str] | None = None,
+) -> Artifact:
+    """Take the result into the store and catalogue it.
+
+    Args:
+        vault: The vault; its store is being written to.
+        parent: What was converted.
+        converter: Name of the converter.
+        produced: What it reported.
+        folder: Where its files are.
+        shaping: Options that shaped the result; None for a conversion without options.
+
+    Raises:
+        ConverterCrashed: The report names unusable files, or does not fit a record.
+        StorageError: The disk is full or refuses.
+    """
+    manifest = _take(vault, parent, produced, folder)
+    options = {} if shaping is None else {OPTIONS: encode_options(shaping)}
+    artifact = Artifact(
+        model=parent.model,
+        revision=parent.revision,
+        variant=produced.target,
+        format=produced.format,
+        quantization=produced.quantization,
+        manifest=manifest.digest,
+        license=parent.license,
+        card=parent.card,
+        origin=ConversionOrigin(
+            parent=parent.digest,
+            parent_manifest=parent.manifest,
+            converter=converter,
+            tools=dict(produced.tools),
+            parameters={**produced.parameters, **options},
+        ),
+    )
+    try:
+        Artifact.parse(artifact.encode())
+    except MalformedRecord as error:
+        raise ConverterCrashed(f"the converter's report fits no record: {error}") from error
+    vault.keep(artifact, manifest)
+    details = {
+        "artifact": str(artifact.digest),
+        "parent": str(parent.digest),
+        "bytes": str(manifest.size),
+    }
+    event = Event(verb="convert", subject=artifact.label, details=details)
+    vault.catalog.add_artifact(artifact, manifest, event=event)
+    return artifact
+
+
+def _take(vault: Vault, parent: Artifact, produced: Produced, folder: Path) -> Manifest:
+    """Move the files into the store, beside the parent's licence; return their manifest.
+
+    Hashing takes long, moving does not. What marks the folder as one to go on from is
+    removed between the two: with files gone nothing could be gone on from.
+    """
+    entries = [
+        entry
+        for entry in vault.manifest(parent).files
+        if entry.path.lower().startswith(_CARRIED) and "/" not in entry.path
+    ]
+    found: list[tuple[Path, BlobFile]] = []
+    try:
+        for name in produced.files:
+            path = fsio.safe_join(folder, name)
+            if not fsio.is_regular(path):
+                raise ConverterCrashed(f"the converter reported an unusable file: {name}")
+            digest, size = hash_file(path)
+            found.append((path, BlobFile(digest=digest, size=size)))
+            entries.append(FileEntry(path=name, digest=digest, size=size))
+        manifest = Manifest.of(entries)
+    except BadPath as error:
+        raise ConverterCrashed(f"the converter reported an unusable file: {error}") from error
+    with fsio.storage_errors(folder):
+        (folder / RESUME).unlink(missing_ok=True)
+    fsio.sync_folder(folder)
+    for path, blob in found:
+        vault.store.take_hashed(path, blob)
+    return manifest
+
+
+def replace_earlier(vault: Vault, artifact: Artifact) -> Replaced:
+    """Forget what the same converter made before under the reference of a new artefact.
+
+    One reference means one artefact, the newest: an older one could not be named any more.
+    It stays where something depends on it. The caller keeps ``gc`` away; ``drop_records``
+    follows when it no longer does.
+    """
+    removed: list[Artifact] = []
+    notes: list[str] = []
+    for old in _earlier(vault, artifact):
+        if needs := list(dependents(vault, old)):
+            notes.append(f"the earlier {old.label} ({old.digest.short}) stays: {', '.join(needs)}")
+            continue
+        details = {"artifact": str(old.digest), "superseded_by": str(artifact.digest)}
+        event = Event(verb="supersede", subject=old.label, details=details)
+        try:
+            vault.catalog.remove_artifact(old.digest, event=event)
+        except TargetConflict as error:  # installed by another process this moment
+            notes.append(f"the earlier {old.label} ({old.digest.short}) stays: {error.message}")
+        except ArtifactNotFound:
+            continue  # another run has replaced it
+        else:
+            removed.append(old)
+            notes.append(f"it replaces the {old.label} made before ({old.digest.short})")
+    return Replaced(removed=tuple(removed), notes=tuple(notes))
+
+
+def _earlier(vault: Vault, artifact: Artifact) -> list[Artifact]:
+    new = artifact.origin
+    found = []
+    for row in vault.catalog.listing():
+        if row.reference != artifact.reference or row.digest == str(artifact.digest):
+            continue
+        old = vault.catalog.artifact(Digest.parse(row.digest)).artifact
+        origin = old.origin
+        if not isinstance(origin, ConversionOrigin) or not isinstance(new, ConversionOrigin):
+            continue
+        if origin.converter == new.converter:
+            found.append(old)
+    return found

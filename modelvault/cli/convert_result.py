@@ -1,0 +1,107 @@
+"""What a conversion made and what was measured of it, for people and for programs."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from modelvault.cli import text
+
+if TYPE_CHECKING:
+    from modelvault.app.convert import Converted
+    from modelvault.app.measured import Measured
+    from modelvault.core.artifact import Artifact
+
+
+def result_document(done: "Converted") -> dict[str, Any]:
+    """Return the outcome for programs."""
+    return {
+        "artifacts": [
+            {
+                "reference": str(item.reference),
+                "artifact": str(item.digest),
+                "quality": _quality(item),
+            }
+            for item in done.artifacts
+        ],
+        "skipped": [str(item.reference) for item in done.skipped],
+        "replaced": [str(item.digest) for item in done.replaced],
+        "warnings": list(done.warnings),
+    }
+
+
+def result_lines(done: "Converted") -> Iterator[str]:
+    """Yield the outcome for people."""
+    for item in done.artifacts:
+        yield f"{item.label} converted: artefact {item.digest}"
+        measured = measured_of(item)
+        if measured is not None and (line := figures_line(measured)):
+            yield f"{item.label}: {line}"
+    for item in done.skipped:
+        yield f"{item.label} is already here"
+
+
+def measured_of(artifact: "Artifact") -> "Measured | None":
+    """Return what was measured when an artefact was made; None for one that was not converted."""
+    from modelvault.app.measured import read_measured
+    from modelvault.core.artifact import ConversionOrigin
+
+    origin = artifact.origin
+    return read_measured(origin.parameters) if isinstance(origin, ConversionOrigin) else None
+
+
+def quality_document(measured: "Measured") -> dict[str, Any]:
+    """Return what was measured, for programs; divergences in nats a token."""
+    return {
+        "perplexity": {_key(name): value for name, value in measured.perplexity.items()},
+        "kl": {_key(name): value for name, value in measured.divergences.items()},
+        "layers": [
+            {"layer": number, "rtn": layer.plain, "result": layer.result}
+            for number, layer in enumerate(measured.layers)
+        ],
+    }
+
+
+def figures_line(measured: "Measured") -> str:
+    """Return the figures of the whole model as one line; empty where there are none."""
+    words = []
+    if measured.perplexity:
+        words.append(f"perplexity {_figures(measured.perplexity)}")
+    if measured.divergences:
+        words.append(f"divergence {_figures(measured.divergences)} nats a token")
+    return "; ".join(words)
+
+
+def layer_lines(measured: "Measured") -> list[str]:
+    """Return each layer's errors as a table; empty where there are none."""
+    if not measured.layers:
+        return []
+    rows = [("LAYER", "PLAIN ROUNDING", "RESULT", "OF PLAIN")]
+    rows += [
+        (
+            str(number),
+            f"{layer.plain:.3g}",
+            f"{layer.result:.3g}",
+            f"{layer.result / layer.plain:.0%}" if layer.plain else "-",
+        )
+        for number, layer in enumerate(measured.layers)
+    ]
+    return text.columns(rows, right=frozenset({0, 1, 2, 3}))
+
+
+def _quality(artifact: "Artifact") -> dict[str, Any] | None:
+    measured = measured_of(artifact)
+    if measured is None or not (measured.perplexity or measured.divergences):
+        return None
+    return {key: value for key, value in quality_document(measured).items() if key != "layers"}
+
+
+def _figures(values: "dict[str, float] | Any") -> str:
+    from modelvault.app.measured import PLAIN, RESULT, SOURCE
+
+    order = (SOURCE, PLAIN, RESULT)
+    return ", ".join(f"{name} {values[name]:.4g}" for name in order if name in values)
+
+
+def _key(name: str) -> str:
+    from modelvault.app.measured import PLAIN
+
+    return "rtn" if name == PLAIN else name

@@ -1,0 +1,78 @@
+"""The plan of a conversion, for people and for programs."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from modelvault.cli import text
+
+if TYPE_CHECKING:
+    from modelvault.app.convert_plan import ConversionPlan, TargetPlan
+
+
+def plan_document(plan: "ConversionPlan") -> dict[str, Any]:
+    """Return the plan for programs; sizes and offsets in bytes."""
+    return {
+        "targets": [
+            {
+                "target": target.planned.target,
+                "held": target.held,
+                "size": target.planned.size,
+                "parameters": target.planned.parameters,
+                "bits_per_weight": round(target.bits_per_weight, 4),
+                "tensors": [
+                    {
+                        "name": tensor.name,
+                        "type": tensor.type,
+                        "shape": list(tensor.shape),
+                        "file": tensor.file,
+                        "offset": tensor.offset,
+                        "size": tensor.size,
+                    }
+                    for tensor in target.tensors
+                ],
+            }
+            for target in plan.targets
+        ],
+        "size": plan.size,
+        "free": plan.free,
+        "fits": plan.fits,
+        "warnings": list(plan.warnings),
+    }
+
+
+def plan_lines(plan: "ConversionPlan") -> Iterator[str]:
+    """Yield the plan for people: each target's tensors and its sum, then the disk."""
+    for target in plan.targets:
+        if target.tensors:
+            yield from _table(target)
+        yield _summary(target)
+        yield ""
+    room = "" if plan.fits else ": not enough"
+    yield f"disk: {text.size(plan.size)} to write, {text.size(plan.free)} free{room}"
+
+
+def _table(target: "TargetPlan") -> list[str]:
+    several = len({tensor.file for tensor in target.tensors}) > 1
+    rows = [("tensor", "type", "shape", "offset", "bytes", *(("file",) if several else ()))]
+    rows += [
+        (
+            text.visible(tensor.name),
+            text.visible(tensor.type),
+            " x ".join(map(str, tensor.shape)),
+            str(tensor.offset),
+            str(tensor.size),
+            *((text.visible(tensor.file),) if several else ()),
+        )
+        for tensor in target.tensors
+    ]
+    return text.columns(rows, right=frozenset({3, 4}))
+
+
+def _summary(target: "TargetPlan") -> str:
+    planned = target.planned
+    return (
+        f"{planned.target}: {text.size(planned.size)} ({planned.size:,} bytes), "
+        f"{text.count(planned.tensors, 'tensor')}, {planned.parameters:,} parameters, "
+        f"{target.bits_per_weight:.2f} bits per weight"
+        f"{', already here' if target.held else ''}"
+    )
