@@ -69,10 +69,13 @@ def read_journal(folder: Path, work: str) -> Journal | None:
 def sweep(folder: Path, keep: Collection[str] = ()) -> None:
     """Remove what an interrupted run left, except the files named.
 
-    The journal goes first: what it vouches for is about to go.
+    Without a journal the folder is not ours, and stays as it is. The journal goes first, for
+    what it vouches for is about to go.
     """
+    if not (folder / RESUME).exists():
+        return
     if RESUME not in keep:
-        (folder / RESUME).unlink(missing_ok=True)
+        (folder / RESUME).unlink()
     for path in list(folder.iterdir()):
         if path.name in keep:
             continue

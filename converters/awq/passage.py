@@ -41,6 +41,7 @@ class Passage:
         """
         self._model = model
         self._runner = runner
+        self._folder = folder
         self._tokens = dict(sets)
         self.sets = {
             name: Activations(folder, name, shape_of(model, sequences), stack, layer=layer)
@@ -63,6 +64,12 @@ class Passage:
         """Bring what left the layer to the disk."""
         for held in self.sets.values():
             held.flush()
+
+    def remove(self) -> None:
+        """Remove the files; nothing passes any more."""
+        for name in self.sets:
+            for file in Activations.names(name):
+                (self._folder / file).unlink()
 
     def turn(self) -> None:
         """Go on to the next layer."""

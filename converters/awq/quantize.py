@@ -97,12 +97,7 @@ class _Conversion:
         folder, done = self._job.folder, self._journal.layers
         sweep(folder, self._working_files() if self._resumed else ())
         require_space(folder, self._footprint())
-        written = [
-            output.name
-            for output in self._layout.outputs()
-            if self._resumed and (layer_of(output.name) or 0) < done
-        ]
-        writer = CheckpointWriter(folder, self._layout, self._job.stack, written=written)
+        writer = CheckpointWriter(folder, self._layout, self._job.stack, written=self._written())
         passage = Passage(
             self._model,
             self._runner,
@@ -251,6 +246,14 @@ class _Conversion:
             **quality.encode(),
             "layer_errors": json.dumps(errors),
         }
+
+    def _written(self) -> set[str]:
+        """Return the tensors that an earlier run has written."""
+        if not self._resumed:
+            return set()
+        places = {output.name: layer_of(output.name) for output in self._layout.outputs()}
+        done = self._journal.layers
+        return {name for name, layer in places.items() if layer is None or layer < done}
 
     def _working_files(self) -> tuple[str, ...]:
         weights = (file.name for file in self._layout.files)

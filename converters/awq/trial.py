@@ -12,7 +12,6 @@ import torch
 
 from converters.awq.calibration import read_calibration
 from converters.awq.job import Job
-from converters.awq.journal import sweep
 from converters.awq.layers import LayerRunner
 from converters.awq.passage import Passage
 from converters.awq.progress import Reporter
@@ -57,7 +56,7 @@ def check_eight_bit(scheme: EightBit, job: Job) -> Generator[Stepped, None, dict
             passage.turn()
             yield report.end_layer()
         quality = compare_predictions(model, passage.sets, text.held_out, options.device)
-    sweep(job.folder)
+        passage.remove()
     quality.require(own, options.max_kl, _ADVICE)
     chosen = {"check_text": text.held_out_digest} if text.held_out_digest else {}
     return {**quality.encode(), **chosen}
