@@ -157,7 +157,8 @@ class _Work:
             )
 
     def _run(self, run: Run) -> None:
-        key = work_key(self.parent.digest, run.converter, run.types, self.described)
+        device = self.options.device or ""
+        key = work_key(self.parent.digest, run.converter, run.types, self.described, device)
         with resumable_folder(self.vault, self.parent, key) as place:
             if place.resumed:
                 self.voice.note(f"continuing an interrupted conversion to {', '.join(run.types)}")
@@ -210,7 +211,7 @@ class _Told:
         self._progress = progress
         self._resumed = resumed
         self._done: dict[str, int] = {}
-        self._waiting: dict[str, Planned] = {}
+        self._sizes: dict[str, int] = {}
 
     def hear(self, event: Event) -> None:
         """Report an event.
@@ -220,7 +221,7 @@ class _Told:
         """
         match event:
             case Planned():
-                self._waiting[event.target] = event
+                self._sizes[event.target] = event.size
                 if not self._resumed:
                     self._begin(event.target, 0)
             case Advanced():
@@ -232,12 +233,13 @@ class _Told:
                 self._progress.step(event)
             case Produced():
                 self._begin(event.target, 0)
+                rest = self._sizes.get(event.target, 0) - self._done[event.target]
+                self._progress.advance(event.target, rest)  # the last bytes may go untold
                 self._progress.end(event.target, note="converted")
 
     def _begin(self, target: str, done: int) -> None:
-        planned = self._waiting.pop(target, None)
-        if planned is not None or target not in self._done:
-            self._progress.begin(target, total=planned.size if planned else None, done=done)
+        if target not in self._done:
+            self._progress.begin(target, total=self._sizes.get(target), done=done)
             self._done[target] = done
 
 

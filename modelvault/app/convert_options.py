@@ -95,7 +95,7 @@ class ConvertOptions:
     def describe(self) -> dict[str, str]:
         """Return the options with files by digest: the same for the same work.
 
-        The device is left out: it decides where the work is done, not what comes of it.
+        The device is left out: results differ by rounding at most.
 
         Raises:
             BadOption: A file that is named is not there.
@@ -140,10 +140,14 @@ def shaping(described: Mapping[str, str], target: Target) -> dict[str, str]:
 
 
 def work_key(
-    parent: Digest, converter: str, types: Sequence[str], described: Mapping[str, str]
+    parent: Digest, converter: str, types: Sequence[str], described: Mapping[str, str], device: str
 ) -> str:
-    """Return a short name for one piece of work: the same again only for the same work."""
-    work: canonical.Json = [str(parent), converter, list(types), dict(described)]
+    """Return a short name for one piece of work: the same again only for the same work.
+
+    Here the device counts: a result of two halves from different processors could not be made
+    again.
+    """
+    work: canonical.Json = [str(parent), converter, list(types), dict(described), device]
     return hashlib.sha256(canonical.encode(work)).hexdigest()[:16]
 
 

@@ -9,12 +9,15 @@ Example:
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 SOURCE, PLAIN, RESULT = "source", "plain rounding", "result"
 _ROLES = {"source": SOURCE, "rtn": PLAIN}
 """Last parts of parameters' names; any other is the result."""
+_LAYERS = "layer_errors"
+_SUMMED_UP = re.compile(rf"{_LAYERS}|perplexity\..*|kl\..*")
 _MOST_LAYERS = 1000
 
 _GGUF = {
@@ -62,8 +65,13 @@ def read_measured(parameters: Mapping[str, str]) -> Measured:
     return Measured(
         perplexity=found["perplexity"],
         divergences=found["kl"],
-        layers=_read_layers(parameters.get("layer_errors", "")),
+        layers=_read_layers(parameters.get(_LAYERS, "")),
     )
+
+
+def is_summed_up(parameter: str) -> bool:
+    """Return whether a parameter is a figure that ``read_measured`` brings under one head."""
+    return _SUMMED_UP.fullmatch(parameter) is not None
 
 
 def _number(text: str) -> float | None:

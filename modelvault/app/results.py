@@ -12,7 +12,7 @@ from modelvault.core import canonical
 from modelvault.core.artifact import Artifact, ConversionOrigin
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
-from modelvault.core.protocol import RESUME, Produced
+from modelvault.core.protocol import Produced
 from modelvault.errors import (
     ArtifactNotFound,
     BadPath,
@@ -103,8 +103,8 @@ def record_result(
 def _take(vault: Vault, parent: Artifact, produced: Produced, folder: Path) -> Manifest:
     """Move the files into the store, beside the parent's licence; return their manifest.
 
-    Hashing takes long, moving does not. What marks the folder as one to go on from is
-    removed between the two: with files gone nothing could be gone on from.
+    Hashing takes long, moving does not: until all is hashed the folder stays whole, so that a
+    run that is killed meanwhile can be gone on from.
     """
     entries = [
         entry
@@ -123,9 +123,6 @@ def _take(vault: Vault, parent: Artifact, produced: Produced, folder: Path) -> M
         manifest = Manifest.of(entries)
     except BadPath as error:
         raise ConverterCrashed(f"the converter reported an unusable file: {error}") from error
-    with fsio.storage_errors(folder):
-        (folder / RESUME).unlink(missing_ok=True)
-    fsio.sync_folder(folder)
     for path, blob in found:
         vault.store.take_hashed(path, blob)
     return manifest

@@ -55,7 +55,7 @@ def quality_document(measured: "Measured") -> dict[str, Any]:
         "kl": {_key(name): value for name, value in measured.divergences.items()},
         "layers": [
             {"layer": number, "rtn": layer.plain, "result": layer.result}
-            for number, layer in enumerate(measured.layers)
+            for number, layer in enumerate(measured.layers, start=1)
         ],
     }
 
@@ -82,7 +82,7 @@ def layer_lines(measured: "Measured") -> list[str]:
             f"{layer.result:.3g}",
             f"{layer.result / layer.plain:.0%}" if layer.plain else "-",
         )
-        for number, layer in enumerate(measured.layers)
+        for number, layer in enumerate(measured.layers, start=1)
     ]
     return text.columns(rows, right=frozenset({0, 1, 2, 3}))
 

@@ -1,4 +1,4 @@
-"""``modelvault list``, ``show``, ``verify``, ``remove``, ``gc``, ``history``, ``rebuild``."""
+"""``modelvault list``, ``verify``, ``remove``, ``gc``, ``history``, ``rebuild``."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,11 +15,9 @@ from modelvault.cli.upstream import upstream_document, upstream_lines
 from modelvault.core.names import Reference
 
 if TYPE_CHECKING:
-    from modelvault.app.housekeeping import Shown
     from modelvault.app.upstream import Upstream
     from modelvault.app.vault import Vault
     from modelvault.catalog.values import ListingRow, RecordedEvent
-    from modelvault.core.artifact import Artifact
 
 _PANEL = "The vault"
 
@@ -28,7 +26,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     for name, function in (
         ("list", _list),
-        ("show", _show),
         ("verify", _verify),
         ("remove", _remove),
         ("gc", _gc),
@@ -79,86 +76,6 @@ def _row_document(row: "ListingRow") -> dict[str, Any]:
         "added": row.created_at,
         "installed": list(row.targets),
     }
-
-
-def _show(session: Session, reference: ReferenceArgument) -> None:
-    """Show one artefact: files, licence, lineage."""
-    from modelvault.app.housekeeping import show
-
-    with session.open_vault() as vault:
-        shown = show(vault, Reference.parse(reference))
-    session.result(_show_document(shown), _show_lines(shown))
-
-
-def _show_document(shown: "Shown") -> dict[str, Any]:
-    from modelvault.core import canonical
-
-    artifact = shown.cataloged.artifact
-    record = canonical.parse(artifact.encode(), limit=1 << 24)
-    return {
-        "artifact": str(artifact.digest),
-        "reference": str(artifact.reference),
-        "added": shown.cataloged.created_at.isoformat(),
-        "size": shown.manifest.size,
-        "record": record,
-        "files": [
-            {"path": entry.path, "size": entry.size, "digest": str(entry.digest)}
-            for entry in shown.manifest.files
-        ],
-        "parents": [str(item.reference) for item in shown.parents],
-        "children": [str(item.reference) for item in shown.children],
-    }
-
-
-def _show_lines(shown: "Shown") -> list[str]:
-    artifact = shown.cataloged.artifact
-    license_ = artifact.license
-    facts = [
-        ("reference", str(artifact.reference)),
-        ("artefact", str(artifact.digest)),
-        ("manifest", str(artifact.manifest)),
-        ("format", " ".join(filter(None, (artifact.format, artifact.quantization)))),
-        ("size", text.size(shown.manifest.size)),
-        ("licence", " ".join((license_.name or license_.id, license_.link)) if license_ else "-"),
-        ("added", shown.cataloged.created_at.isoformat(timespec="seconds")),
-        *artifact.card.items(),
-        *_origin_facts(artifact),
-        *(("made from", str(parent.reference)) for parent in shown.parents),
-        *(("converted to", str(child.reference)) for child in shown.children),
-    ]
-    table = [("SIZE", "DIGEST", "FILE")]
-    table += [
-        (text.size(entry.size), entry.digest.short, entry.path) for entry in shown.manifest.files
-    ]
-    width = max(len(name) for name, _ in facts)
-    return [
-        *(f"{name.ljust(width)}  {value}".rstrip() for name, value in facts),
-        "",
-        *text.columns(table, right=frozenset({0})),
-    ]
-
-
-def _origin_facts(artifact: "Artifact") -> list[tuple[str, str]]:
-    from modelvault.core.artifact import ConversionOrigin, FolderOrigin, HubOrigin
-    from modelvault.core.repository import repository_of
-
-    match artifact.origin:
-        case HubOrigin() as hub:
-            flags = [word for word, on in (("gated", hub.gated), ("private", hub.private)) if on]
-            return [
-                ("pulled from", f"{hub.endpoint}/{repository_of(artifact.model).path}"),
-                ("commit", f"{hub.commit} (asked for: {hub.requested})"),
-                *([("access", ", ".join(flags))] if flags else []),
-            ]
-        case FolderOrigin() as folder:
-            return [("taken from", f"folder {folder.label}")]
-        case ConversionOrigin() as made:
-            return [
-                ("converter", made.converter),
-                ("parent", str(made.parent)),
-                ("tools", ", ".join(f"{name} {version}" for name, version in made.tools.items())),
-                ("parameters", ", ".join(f"{key}={item}" for key, item in made.parameters.items())),
-            ]
 
 
 def _verify(

@@ -19,6 +19,7 @@ from modelvault.cli import (
     installs,
     keys,
     pulling,
+    showing,
 )
 from modelvault.cli.session import (
     CURRENT,
@@ -51,7 +52,17 @@ def _options(
     choose({"vault": vault, "json": json, "quiet": quiet, "verbose": verbose})
 
 
-for _module in (pulling, housekeeping, inspecting, conversion, gguf, bundles, installs, keys):
+for _module in (
+    pulling,
+    housekeeping,
+    showing,
+    inspecting,
+    conversion,
+    gguf,
+    bundles,
+    installs,
+    keys,
+):
     _module.register(app)
 
 

@@ -195,7 +195,9 @@ class PlainLines:
         if not due:
             return
         words = [f"{name}: {note or 'done'}", text.size(task.done)]
-        if task.moved > 0:
+        if task.stepped:
+            words[-1] += f" in {text.duration(task.elapsed)}"
+        elif task.moved > 0:
             words.append(f"at {text.size(task.average)}/s")
         _tell(", ".join([*words, *_retries(task)]))
 

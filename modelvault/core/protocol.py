@@ -22,7 +22,12 @@ from modelvault.errors import ConverterCrashed
 PROTOCOL = 1
 
 RESUME = "resume.json"
-"""File in the output folder that marks an interrupted conversion which can go on."""
+"""File in the output folder that marks an interrupted conversion which can go on.
+
+The same work finds the folder again; "same" is what the vault can see of it: parent, targets
+and options. Whether release and libraries fit, and whether everything the file vouches for is
+still there, is for the converter to find out; it begins anew where not.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

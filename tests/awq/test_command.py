@@ -1,5 +1,6 @@
 """``convert --to awq`` from the command line to a folder for vLLM."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ from tests.support.tinymodel import training_text
 from tests.support.trainedmodel import Family
 
 MODEL = "test/tiny"
-ENTRIES = "[modelvault.converters]\nawq = converters.awq\nfp8 = converters.awq\n"
+ENTRIES = "[modelvault.converters]\n" + "".join(
+    f"{name} = converters.awq\n" for name in ("awq", "w4a16", "fp8", "int8")
+)
 
 
 @pytest.fixture
@@ -55,3 +58,47 @@ def test_refusal_ends_with_the_status_of_bad_input(site: Site, tmp_path: Path) -
     done = site.run("convert", MODEL, "--to", "awq", "--calibration", tmp_path / "none.txt")
     assert done.status == 2
     assert "none.txt" in done.stderr
+
+
+def kill_after_a_layer(site: Site, *command: str | Path) -> int:
+    """Start a conversion and SIGKILL the vault once a layer is durable; return the layers."""
+
+    def layers() -> int:
+        for journal in (site.vault / "partial").glob("convert-*/resume.json"):
+            with contextlib.suppress(FileNotFoundError):
+                return int(json.loads(journal.read_text())["layers"])
+        return 0
+
+    assert site.kill_when(lambda: layers() > 0, *command, timeout=240)
+    return layers()
+
+
+@pytest.mark.slow
+def test_killed_conversion_goes_on_and_gives_the_same_bytes(site: Site) -> None:
+    """SIGKILL in the middle: the same command goes on after the last finished layer."""
+    command = ("convert", MODEL, "--to", "awq", "--samples", "6", "--threads", "1")
+    finished = kill_after_a_layer(site, *command)
+    (folder,) = (site.vault / "partial").glob("convert-*[0-9a-f]")
+    assert site.run("gc", "--json").ok().document["leftovers"] == []
+    again = site.run(*command, "--json").ok()
+    events = [json.loads(line) for line in again.stderr.splitlines()]
+    steps = [event["layer"] for event in events if event["event"] == "step"]
+    assert min(steps) == finished + 1
+    assert not folder.exists()
+    resumed = again.document["artifacts"][0]["artifact"]
+    site.run("remove", f"{MODEL}:AWQ").ok()
+    assert site.run(*command, "--json").ok().document["artifacts"][0]["artifact"] == resumed
+
+
+def test_plan_and_result_of_each_type_agree(site: Site) -> None:
+    """Every tensor of a dry run stands in the file where it was said to stand."""
+    for name in ("awq", "w4a16", "fp8", "int8"):
+        (plan,) = (
+            site.run("convert", MODEL, "--to", name, "--dry-run", "--json").ok().document["targets"]
+        )
+        site.run("convert", MODEL, "--to", name, "--samples", "2", "--threads", "1").ok()
+        found = site.run("inspect", f"{MODEL}:{name.upper()}", "--json").ok().document
+        keys = ("name", "type", "shape", "file", "offset", "size")
+        assert plan["tensors"] == [
+            {key: tensor[key] for key in keys} for tensor in found["tensors"]
+        ]

@@ -180,21 +180,19 @@ def test_other_work_neither_uses_nor_removes_the_folder(
         run(vault)
     (kept,) = folders(vault)
     calibration = tmp_path / "text"
-    options = [ConvertOptions(parameters={"seed": "1"})]
     for text in ("one", "two"):
         calibration.write_text(text)
-        options.append(ConvertOptions(calibration=calibration))
+        options = ConvertOptions(calibration=calibration)
         with Vault.open(vault) as opened, pytest.raises(ConverterCrashed):
-            convert(opened, REFERENCE, [AWQ], options[-1], Silence())
+            convert(opened, REFERENCE, [AWQ], options, Silence())
     with pytest.raises(ConverterCrashed):
         run(vault, seed="1")
     with pytest.raises(ConverterCrashed):
         run(vault, Target(converter="w4a16", type="W4A16"))
     assert len(folders(vault)) == 5
     assert kept in folders(vault)
-    with Vault.open(vault) as opened:  # threads and device do not shape the work
-        elsewhere = ConvertOptions(threads=3, device="cuda:0")
-        convert(opened, REFERENCE, [AWQ], elsewhere, Silence())
+    with Vault.open(vault) as opened:  # more threads make the same work
+        convert(opened, REFERENCE, [AWQ], ConvertOptions(threads=3), Silence())
     assert kept not in folders(vault)
 
 
@@ -212,20 +210,21 @@ def test_each_single_type_is_resumed_by_itself(vault: Path, converter: Install) 
     assert content(vault, "W4A16") == b"0123W4A16"
 
 
-def test_crash_while_the_result_is_taken_begins_anew(
+def test_failure_while_the_result_is_hashed_loses_nothing(
     vault: Path, converter: Install, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once files have moved into the store nothing could be gone on from."""
-    converter(program("pass"))
+    """Until every file is hashed none has moved: the same command finishes the work."""
+    converter(program("pass") + "(out / 'b.gguf').write_text('b')\n")
 
-    def fail(*_: object) -> None:
-        raise StorageError("the disk is gone")
+    def fail(path: Path, **_: object) -> None:
+        raise StorageError(f"{path.name} cannot be read")
 
     with monkeypatch.context() as patch:
-        patch.setattr("modelvault.store.blobs.Store.take_hashed", fail)
-        with pytest.raises(StorageError):
+        patch.setattr("modelvault.app.results.hash_file", fail)
+        with pytest.raises(StorageError, match=r"a\.gguf"):
             run(vault)
-    assert folders(vault) == []
+    (folder,) = folders(vault)
+    assert (folder / "a.gguf").exists()
     run(vault)
     assert content(vault) == b"0123AWQ"
 

@@ -1,0 +1,119 @@
+"""``modelvault show``."""
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from modelvault.cli import text
+from modelvault.cli.completion import ReferenceArgument
+from modelvault.cli.convert_result import (
+    figures_line,
+    layer_lines,
+    measured_of,
+    quality_document,
+)
+from modelvault.cli.session import Session, command
+from modelvault.core.names import Reference
+
+if TYPE_CHECKING:
+    from modelvault.app.housekeeping import Shown
+    from modelvault.core.artifact import Artifact
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    command(app, "show", rich_help_panel="The vault")(_show)
+
+
+def _show(session: Session, reference: ReferenceArgument) -> None:
+    """Show one artefact: files, licence, lineage."""
+    from modelvault.app.housekeeping import show
+
+    with session.open_vault() as vault:
+        shown = show(vault, Reference.parse(reference))
+    session.result(_show_document(shown), _show_lines(shown))
+
+
+def _show_document(shown: "Shown") -> dict[str, Any]:
+    from modelvault.core import canonical
+
+    artifact = shown.cataloged.artifact
+    record = canonical.parse(artifact.encode(), limit=1 << 24)
+    return {
+        "artifact": str(artifact.digest),
+        "reference": str(artifact.reference),
+        "added": shown.cataloged.created_at.isoformat(),
+        "size": shown.manifest.size,
+        "record": record,
+        "files": [
+            {"path": entry.path, "size": entry.size, "digest": str(entry.digest)}
+            for entry in shown.manifest.files
+        ],
+        "quality": quality_document(measured) if (measured := measured_of(artifact)) else None,
+        "parents": [str(item.reference) for item in shown.parents],
+        "children": [str(item.reference) for item in shown.children],
+    }
+
+
+def _show_lines(shown: "Shown") -> list[str]:
+    artifact = shown.cataloged.artifact
+    license_ = artifact.license
+    facts = [
+        ("reference", str(artifact.reference)),
+        ("artefact", str(artifact.digest)),
+        ("manifest", str(artifact.manifest)),
+        ("format", " ".join(filter(None, (artifact.format, artifact.quantization)))),
+        ("size", text.size(shown.manifest.size)),
+        ("licence", " ".join((license_.name or license_.id, license_.link)) if license_ else "-"),
+        ("added", shown.cataloged.created_at.isoformat(timespec="seconds")),
+        *artifact.card.items(),
+        *_origin_facts(artifact),
+        *(("made from", str(parent.reference)) for parent in shown.parents),
+        *(("converted to", str(child.reference)) for child in shown.children),
+    ]
+    table = [("SIZE", "DIGEST", "FILE")]
+    table += [
+        (text.size(entry.size), entry.digest.short, entry.path) for entry in shown.manifest.files
+    ]
+    width = max(len(name) for name, _ in facts)
+    measured = measured_of(artifact)
+    layers = layer_lines(measured) if measured else []
+    return [
+        *(f"{name.ljust(width)}  {value}".rstrip() for name, value in facts),
+        *(["", "relative error of each layer's outputs:", *layers] if layers else []),
+        "",
+        *text.columns(table, right=frozenset({0})),
+    ]
+
+
+def _origin_facts(artifact: "Artifact") -> list[tuple[str, str]]:
+    from modelvault.app.measured import is_summed_up, read_measured
+    from modelvault.core.artifact import ConversionOrigin, FolderOrigin, HubOrigin
+    from modelvault.core.repository import repository_of
+
+    match artifact.origin:
+        case HubOrigin() as hub:
+            flags = [word for word, on in (("gated", hub.gated), ("private", hub.private)) if on]
+            return [
+                ("pulled from", f"{hub.endpoint}/{repository_of(artifact.model).path}"),
+                ("commit", f"{hub.commit} (asked for: {hub.requested})"),
+                *([("access", ", ".join(flags))] if flags else []),
+            ]
+        case FolderOrigin() as folder:
+            return [("taken from", f"folder {folder.label}")]
+        case ConversionOrigin() as made:
+            return [
+                ("converter", made.converter),
+                ("parent", str(made.parent)),
+                ("tools", ", ".join(f"{name} {version}" for name, version in made.tools.items())),
+                *(
+                    ("parameter", f"{text.visible(key)} = {text.visible(item, longest=200)}")
+                    for key, item in sorted(made.parameters.items())
+                    if not is_summed_up(key)
+                ),
+                *(
+                    [("quality", line)]
+                    if (line := figures_line(read_measured(made.parameters)))
+                    else []
+                ),
+            ]
