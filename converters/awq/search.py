@@ -93,9 +93,11 @@ def search_scales(
         share: Makes channels equal that must have the same factor, ``[in]`` to ``[in]``.
     """
     total = sum(stream.inputs.count for stream in streams)
-    magnitude = sum(stream.inputs.magnitude * (stream.inputs.count / total) for stream in streams)
-    grid = list(_candidates(share(torch.as_tensor(magnitude))))
-    errors = torch.zeros(len(grid), dtype=torch.float64)
+    magnitude = torch.zeros_like(streams[0].inputs.magnitude)
+    for stream in streams:
+        magnitude += stream.inputs.magnitude * (stream.inputs.count / total)
+    grid = list(_candidates(share(magnitude)))
+    errors = torch.zeros(len(grid), dtype=torch.float64, device=grid[0].device)
     size = 0.0
     for stream in streams:
         rows = stream.inputs.rows
@@ -104,7 +106,7 @@ def search_scales(
             size += portion * float((rows @ block.T).square().sum())
             for number, scales in enumerate(grid):
                 wrong = rounder(block * scales, None).dequantize().div_(scales).sub_(block)
-                errors[number] += portion * float((rows @ wrong.T).square().sum())
+                errors[number] += portion * (rows @ wrong.T).square().sum()
     errors /= max(size, 1e-30)
     best = int(errors.argmin())
     return Found(scales=grid[best], before=float(errors[0]), after=float(errors[best]))
@@ -112,8 +114,8 @@ def search_scales(
 
 def _candidates(magnitude: torch.Tensor) -> Iterator[torch.Tensor]:
     """Yield the factors to try, f32 ``[in]``; the first are all one."""
-    for alpha in torch.linspace(0, 1, GRID).tolist():
-        scales = magnitude.clamp(min=_LEAST) ** alpha
+    for step in range(GRID):
+        scales = magnitude.clamp(min=_LEAST) ** (step / (GRID - 1))
         yield (scales / (scales.max() * scales.min()).sqrt()).clamp(_LEAST, 1 / _LEAST)
 
 

@@ -4,9 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.support.tinymodel import training_text
 from tests.support.trainedmodel import Family, train_model
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Matrices this small gain nothing from more, and lose much on a busy machine."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
