@@ -43,6 +43,10 @@ class Config:
         """Return whether ``key`` is there and not null."""
         return self._values.get(key) is not None
 
+    def names(self) -> tuple[str, ...]:
+        """Return every key that is there."""
+        return tuple(self._values)
+
     def has_items(self, key: str) -> bool:
         """Return whether ``key`` is a list with something in it."""
         value = self._values.get(key)

@@ -21,7 +21,7 @@ ALIGNMENT = 32
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {"u32": (4, "<I"), "i32": (5, "<i"), "f32": (6, "<f"), "bool": (7, "<?")}
-_ELEMENTS = {"f32s": (6, "f"), "i32s": (5, "i"), "u8s": (0, "B")}
+_ELEMENTS = {"f32s": (6, "f"), "i32s": (5, "i"), "u8s": (0, "B"), "bools": (7, "?")}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

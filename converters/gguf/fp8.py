@@ -1,10 +1,10 @@
-"""FP8 weights with a scale a block, seen as float32: DeepSeek-V3's own way to store itself.
+"""FP8 weights with their factors, seen as float32.
 
-A weight of 8 bits (``F8_E4M3``) comes with ``<name>_scale_inv``, which holds one factor for
-every block of rows and columns, 128 by 128 as a rule. A value is the weight times the factor of
-its block, in float32. The view below does that while rows are read: nothing is unpacked on
-disk, and memory holds the slice in hand only. For the rest of the converter such a tensor is
-one of float32.
+A weight of 8 bits (``F8_E4M3``) comes with factors, whose name and number ``scaling`` knows: one
+for a matrix, for each of its rows, or for every block of rows and columns, 128 by 128 as a rule.
+A value is the weight times its factor, in float32. The view below does that while rows are read:
+nothing is unpacked on disk, and memory holds the slice in hand only. For the rest of the
+converter such a tensor is one of float32.
 
 Source:
     https://huggingface.co/deepseek-ai/DeepSeek-V3 (``inference/kernel.py``, ``README_WEIGHTS``);
@@ -12,58 +12,23 @@ Source:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from converters.gguf.safetensors import READABLE, Stored, to_floats
+from converters.gguf.scaling import Blocks, Scaling
 from converters.gguf.tensors import Floats
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
 
 DTYPE = "F8_E4M3"
-SUFFIX = "_scale_inv"
-"""What a weight's name gets to name its factors."""
 
-_LARGEST_BLOCK = 1 << 16
+_UNUSED = (".input_scale", ".activation_scale", ".k_scale", ".v_scale")
+"""Factors of what is computed while the model runs: they say nothing of a weight."""
+
 _SHOWN = 100
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Blocks:
-    """How many rows and columns share one factor."""
-
-    rows: int
-    columns: int
-
-
-def read_blocks(config: Mapping[str, Any]) -> Blocks | None:
-    """Return the blocks that ``quantization_config`` of ``config.json`` announces.
-
-    Returns:
-        None when the model is not quantised, or in another way.
-
-    Raises:
-        UnsupportedSource: It announces FP8 with blocks that cannot be.
-    """
-    quantization = config.get("quantization_config")
-    if not isinstance(quantization, dict) or quantization.get("quant_method") != "fp8":
-        return None
-    size = quantization.get("weight_block_size")
-    if size is None:
-        return None  # a factor a tensor or a channel: other names, other rules
-    if not (isinstance(size, list) and len(size) == 2 and all(_is_size(item) for item in size)):
-        raise UnsupportedSource(
-            f"config.json: 'weight_block_size' is {size!r:.60}, not two sizes",
-            hint="compare the file with the one on the Hub",
-        )
-    if quantization.get("fmt", "e4m3") != "e4m3":
-        raise UnsupportedSource(
-            f"config.json: FP8 weights of format {quantization['fmt']!r:.40}, not e4m3",
-            hint="pull the 16-bit model that this one was made from and convert that",
-        )
-    return Blocks(rows=size[0], columns=size[1])
 
 
 class ScaledWeights:
@@ -89,9 +54,12 @@ class ScaledWeights:
         factors = to_floats(rows, stored.dtype)
         wide = np.repeat(factors, self._blocks.columns, axis=1)[:, : values.shape[1]]
         with np.errstate(over="ignore"):  # infinity is looked for below
-            for number, row in enumerate(wide, start=first):
-                low, high = max(number * height - start, 0), (number + 1) * height - start
-                values[low:high] *= row
+            if height == 1:
+                values *= wide
+            else:
+                for number, row in enumerate(wide, start=first):
+                    low, high = max(number * height - start, 0), (number + 1) * height - start
+                    values[low:high] *= row
         if not np.isfinite(values).all():
             raise MalformedWeights(
                 f"{self.path}: tensor '{tensor.name}' is infinite once scaled "
@@ -101,27 +69,30 @@ class ScaledWeights:
         return values.view(np.uint32)
 
 
-def scaled(stored: Mapping[str, Stored], blocks: Blocks | None) -> Mapping[str, Stored]:
+def scaled(stored: Mapping[str, Stored], scaling: Scaling | None) -> Mapping[str, Stored]:
     """Return the tensors of a model with every FP8 weight seen as float32.
 
     Args:
         stored: The tensors of the weight files, by name.
-        blocks: What shares a factor; None leaves ``stored`` as it is.
+        scaling: Where factors are; None leaves ``stored`` as it is.
 
     Raises:
         SourceIncomplete: A weight has no factors.
         UnsupportedSource: Factors do not fit their weight.
     """
-    if blocks is None:
+    if scaling is None:
         return stored
-    result, issues, missing = dict(stored), [], []
+    result = {name: tensor for name, tensor in stored.items() if not name.endswith(_UNUSED)}
+    issues, missing = [], []
     for name, weights in stored.items():
         if weights.dtype != DTYPE:
             continue
-        factors = result.pop(name + SUFFIX, None)
+        factors = result.pop(name + scaling.suffix, None)
         if factors is None:
-            missing.append(f"tensor '{name + SUFFIX:.200}' is missing")
-        elif issue := _compare(weights, factors, blocks):
+            missing.append(f"tensor '{name + scaling.suffix:.200}' is missing")
+            continue
+        blocks = scaling.blocks or _blocks_of(weights, factors)
+        if issue := _compare(weights, factors, blocks):
             issues.append(issue)
         else:
             result[name] = _view(weights, factors, blocks)
@@ -136,14 +107,22 @@ def scaled(stored: Mapping[str, Stored], blocks: Blocks | None) -> Mapping[str, 
     return result
 
 
+def _blocks_of(weights: Stored, factors: Stored) -> Blocks:
+    """Return what shares a factor, where there is one for the matrix or one for each row."""
+    rows, columns = (*weights.shape, 1, 1)[:2]
+    alone = factors.shape in ((), (1,), (1, 1))
+    return Blocks(rows=max(rows, 1) if alone else 1, columns=max(columns, 1))
+
+
 def _view(weights: Stored, factors: Stored, blocks: Blocks) -> Stored:
+    matrix = factors if len(factors.shape) == 2 else replace(factors, shape=(*factors.shape, 1))
     return Stored(
         name=weights.name,
         dtype="F32",
         shape=weights.shape,
         offset=weights.offset,
         size=weights.size * 4,
-        file=ScaledWeights(weights, factors, blocks),
+        file=ScaledWeights(weights, matrix, blocks),
     )
 
 
@@ -153,7 +132,9 @@ def _compare(weights: Stored, factors: Stored, blocks: Blocks) -> str:
         return f"tensor '{weights.name:.200}' has shape {list(weights.shape)}, not a matrix's"
     rows, columns = weights.shape
     expected = (-(-rows // blocks.rows), -(-columns // blocks.columns))
-    if factors.shape != expected:
+    # One column may be left unsaid, and one factor be no list at all.
+    spelled = {expected, expected[:1] if expected[1] == 1 else expected}
+    if factors.shape not in spelled | ({()} if expected == (1, 1) else set()):
         return f"tensor '{factors.name:.200}' has shape {list(factors.shape)}, not {list(expected)}"
     if factors.dtype not in READABLE:
         return f"tensor '{factors.name:.200}' is of type {factors.dtype:.20}"
@@ -176,7 +157,3 @@ def _decoded() -> Floats:
 
 VALUES = _decoded()
 """Value of each byte of E4M3."""
-
-
-def _is_size(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _LARGEST_BLOCK

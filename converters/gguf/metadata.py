@@ -6,6 +6,7 @@ Source:
 
 import re
 from collections.abc import Iterator
+from typing import Literal
 
 from converters.gguf.config import Config
 from converters.gguf.source import Source
@@ -14,6 +15,21 @@ from modelvault.core.protocol import Request
 
 QUANTIZATION_VERSION = 2
 """Version of ggml's block formats (``GGML_QNT_VERSION``)."""
+
+_SAMPLING: tuple[tuple[tuple[str, ...], str, Literal["i32", "f32"]], ...] = (
+    (("top_k",), "top_k", "i32"),
+    (("top_p",), "top_p", "f32"),
+    (("min_p",), "min_p", "f32"),
+    (("xtc_probability",), "xtc_probability", "f32"),
+    (("xtc_threshold",), "xtc_threshold", "f32"),
+    (("temperature",), "temp", "f32"),
+    (("penalty_last_n",), "penalty_last_n", "i32"),
+    (("penalty_repeat", "repetition_penalty"), "penalty_repeat", "f32"),
+    (("mirostat",), "mirostat", "i32"),
+    (("mirostat_tau",), "mirostat_tau", "f32"),
+    (("mirostat_eta",), "mirostat_eta", "f32"),
+)
+"""Names in ``generation_config.json``, of which the first counts; key; kind."""
 
 _KEEPS_CASE = re.compile(r"v\d+(?:\.\d+)*|\d.*")
 
@@ -70,12 +86,15 @@ def _sampling(source: Source) -> Iterator[Entry]:
     settings = Config(
         source.optional_object("generation_config.json"), where="generation_config.json"
     )
-    if settings.has("top_k"):
-        value = settings.integer("top_k", least=-1)
-        yield Entry(key="general.sampling.top_k", kind="i32", value=value)
-    for name, key in (("top_p", "top_p"), ("min_p", "min_p"), ("temperature", "temp")):
-        if settings.has(name):
-            yield Entry(key=f"general.sampling.{key}", kind="f32", value=settings.number(name))
+    for names, key, kind in _SAMPLING:
+        name = next((name for name in names if settings.has(name)), "")
+        if name and kind == "i32":
+            value: int | float = settings.integer(name, least=-1)
+        elif name:
+            value = settings.number(name)
+        else:
+            continue
+        yield Entry(key=f"general.sampling.{key}", kind=kind, value=value)
     settings.check()
 
 

@@ -15,6 +15,7 @@ from converters.gguf.metadata import file_entries, general_entries
 from converters.gguf.mix import choose_types
 from converters.gguf.pooling import pooling_entries
 from converters.gguf.safetensors import READABLE, Stored
+from converters.gguf.scaling import read_scaling
 from converters.gguf.source import Source
 from converters.gguf.tensors import Blueprint, Entry, Part, Tensor
 from converters.gguf.tokenizer import Tokenizer, read_tokenizer
@@ -82,11 +83,12 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     source = Source(request.files)
     config = source.object("config.json")
     describe = families.find_family(config)
-    stored = fp8.scaled(stack.enter_context(source.weights()), fp8.read_blocks(config))
+    stored = fp8.scaled(stack.enter_context(source.weights()), read_scaling(config))
     blueprint = describe(config, {name: tensor.shape for name, tensor in stored.items()})
     tokenizer = read_tokenizer(
         source,
         config,
+        architecture=blueprint.architecture,
         rows=blueprint.vocabulary,
         pre_tokenizer=request.options.get("pre_tokenizer", ""),
     )

@@ -13,7 +13,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 Floats = npt.NDArray[np.float32]
 
-Kind = Literal["bool", "u32", "i32", "f32", "string", "strings", "f32s", "i32s", "u8s"]
+Kind = Literal["bool", "u32", "i32", "f32", "string", "strings", "f32s", "i32s", "u8s", "bools"]
 Value = bool | int | float | str | Sequence[str] | Sequence[float] | Sequence[int]
 
 

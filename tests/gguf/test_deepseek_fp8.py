@@ -17,8 +17,16 @@ from modelvault.errors import (
     SourceIncomplete,
     UnsupportedSource,
 )
-from tests.gguf.running import convert, edit_json, make_request, run
-from tests.support.fp8 import SUFFIX, dequantize, quantize_fp8
+from tests.gguf.running import convert, edit_json, make_request, plan, run
+from tests.support.fp8 import (
+    COMPRESSED,
+    SCHEMES,
+    SUFFIX,
+    dequantize,
+    dequantize_whole,
+    quantize_fp8,
+    quantize_fp8_whole,
+)
 from tests.support.tinymodel import make_tiny_llama
 
 
@@ -48,6 +56,39 @@ def test_fp8_converts_as_the_weights_it_stands_for(
     dequantize(wide)
     made = convert(small, target, tmp_path / "a")
     assert made.read_bytes() == convert(wide, target, tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_fp8_of_other_tools_converts_as_the_weights_it_stands_for(
+    tmp_path: Path, scheme: str
+) -> None:
+    """A factor a matrix or a row, under the names and words of each tool."""
+    folder = tmp_path / "fp8"
+    make_tiny_llama(folder, hidden=320, intermediate=352)
+    quantize_fp8_whole(folder, scheme)
+    wide = Path(shutil.copytree(folder, tmp_path / "wide" / folder.name))
+    dequantize_whole(wide, scheme)
+    made = convert(folder, "Q4_K_M", tmp_path / "a")
+    assert made.read_bytes() == convert(wide, "Q4_K_M", tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [{}, {"num_bits": 4}, {"type": "int"}, {"strategy": "group"}, None],
+    ids=str,
+)
+def test_compressed_weights_of_another_kind_are_refused(
+    tmp_path: Path, weights: dict[str, Any] | None
+) -> None:
+    """Integers, four bits and groups are named as quantised, not read as something else."""
+    folder = tmp_path / "fp8"
+    make_tiny_llama(folder, hidden=320, intermediate=352)
+    plain = {"num_bits": 8, "type": "float", "strategy": "channel"}
+    changed = COMPRESSED | {"config_groups": {"a": {"weights": weights and plain | weights}}}
+    config = COMPRESSED | {"config_groups": {}} if weights == {} else changed
+    edit_json(folder / "config.json", lambda value: value.update(quantization_config=config))
+    with pytest.raises(UnsupportedSource, match="already quantised"):
+        plan(folder)
 
 
 def test_slices_that_begin_within_a_block_are_scaled_right(
@@ -106,7 +147,12 @@ FACTORS = WEIGHT + SUFFIX
         (_announce(weight_block_size=[0, 128]), UnsupportedSource, "not two sizes"),
         (_announce(weight_block_size=[128, 1 << 40]), UnsupportedSource, "not two sizes"),
         (_announce(fmt="e5m2"), UnsupportedSource, "not e4m3"),
-        (_announce(weight_block_size=None), UnsupportedSource, "already quantised"),
+        (_announce(weight_block_size=None), UnsupportedSource, "has shape"),
+        (
+            _announce(quant_method="compressed-tensors", format="pack-quantized"),
+            UnsupportedSource,
+            "already quantised",
+        ),
         (_announce(quant_method="gptq"), UnsupportedSource, "already quantised"),
     ],
 )

@@ -22,18 +22,15 @@ GOLDEN = {"F16": "f16", "BF16": "bf16", "Q8_0": "q8_0"} | {
 UNPROVEN = {"F32", "Q5_K_S", "Q5_0", "IQ4_NL", "IQ4_XS", "Q3_K_L", "Q3_K_S", "Q2_K_S"}
 """Targets without vectors; test_types_mix.py holds their rules."""
 
-# llama.cpp looks special tokens up in tokenizer.json only; models of sentencepiece have none.
-UNKNOWN = {"tokenizer.ggml.unknown_token_id": 0}
-
 DEVIATIONS: dict[str, dict[str, object]] = {
     "llama3": {},
     "llama3-odd": {},
-    "llama-spm": UNKNOWN,
-    "mixtral": UNKNOWN,
+    "llama-spm": {},
+    "mixtral": {},
     "qwen2": {},
-    "gemma2": UNKNOWN,
-    "phi3": UNKNOWN,
-    # BOS is not added, and the runtime's default for the name would be to add it.
+    "gemma2": {},
+    "phi3": {},
+    # Nothing says whether BOS is added; some runtimes take that for yes.
     "deepseek2": {"tokenizer.ggml.add_bos_token": False},
 }
 """Metadata that differs on purpose; docs/formats/gguf.md gives the reasons."""

@@ -1,4 +1,4 @@
-"""Granite, OLMo 2, StableLM and Command-R: their own parts count, and what cannot be is refused.
+"""Granite, OLMo, StableLM and Command-R: their own parts count, and what cannot be is refused.
 
 That each computes what transformers computes is in ``test_family_runtime.py``.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from converters.gguf.families import commandr, decoder, granite, olmo2, stablelm
-from converters.gguf.tensors import Entry
+from converters.gguf.tensors import Entry, Tensor
 from modelvault.errors import UnsupportedSource
 from tests.gguf.running import convert, edit_json, plan
 from tests.gguf.test_runtime import difference
@@ -24,7 +24,9 @@ NEAR = 5e-3
 MODULES: dict[str, Any] = {
     "granite": granite,
     "olmo2": olmo2,
+    "olmo3": olmo2,
     "cohere": commandr,
+    "cohere2": commandr,
     "stablelm": stablelm,
 }
 
@@ -36,6 +38,7 @@ MODULES: dict[str, Any] = {
         ("cohere", {"num_key_value_heads": 4}),
         ("stablelm", {"use_parallel_residual": True}),
         ("stablelm", {"use_qkv_bias": False}),
+        ("stablelm", {"use_parallel_residual": True, "qk_layernorm": True}),
         ("granite", {"mlp_bias": True, "tie_word_embeddings": True}),
         ("olmo2", {"num_key_value_heads": 4}),
     ],
@@ -56,6 +59,10 @@ def test_variant_computes_what_transformers_does(
         ("granite", "residual_scale"),
         ("granite", "logit_scale"),
         ("cohere", "logit_scale"),
+        ("cohere2", "logit_scale"),
+        ("cohere2", "attention.sliding_window"),
+        ("olmo3", "attention.sliding_window"),
+        ("olmo3", "rope.scaling.factor"),
         ("stablelm", "rope.dimension_count"),
     ],
 )
@@ -94,6 +101,32 @@ def test_permuted_command_r_is_caught(tmp_path: Path, monkeypatch: pytest.Monkey
     assert difference(tmp_path / "tiny", "F32", tmp_path / "out") > 10 * NEAR
 
 
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("olmo2", {"num_key_value_heads": 4}),
+        ("stablelm", {"qk_layernorm": True, "num_key_value_heads": 4}),
+    ],
+    ids=["olmo2", "stablelm"],
+)
+def test_norms_of_queries_that_are_those_of_keys_are_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, changes: dict[str, Any]
+) -> None:
+    """Negative control: norms of queries and keys that change places fail the comparison."""
+    module = MODULES[family]
+    plain = module._tensors
+
+    def swapped(*arguments: Any, **settings: Any) -> Iterator[Tensor]:
+        made = {tensor.name: tensor for tensor in plain(*arguments, **settings)}
+        for name in made:
+            twin = name.replace("q_norm", "?").replace("k_norm", "q_norm").replace("?", "k_norm")
+            yield replace(made[twin], name=name)
+
+    monkeypatch.setattr(module, "_tensors", swapped)
+    make_tiny_family(tmp_path / "tiny", family, **changes)
+    assert difference(tmp_path / "tiny", "F32", tmp_path / "out") > 10 * NEAR
+
+
 @pytest.mark.parametrize("family", MODULES)
 def test_quantized_family_loads(tmp_path: Path, family: str) -> None:
     """A mix of types loads and computes in the runtime."""
@@ -114,7 +147,9 @@ def test_quantized_family_loads(tmp_path: Path, family: str) -> None:
         ("cohere", {"attention_bias": True}, "attention_bias"),
         ("cohere", {"use_qk_norm": True}, "use_qk_norm"),
         ("cohere", {"rope_parameters": {"rope_type": "yarn"}}, "yarn"),
-        ("stablelm", {"qk_layernorm": True}, "qk_layernorm"),
+        ("olmo3", {"layer_types": ["full_attention"]}, "1 of 5 blocks"),
+        ("cohere2", {"use_qk_norm": True}, "use_qk_norm"),
+        ("cohere2", {"rotary_pct": 1.5}, "rotary_pct"),
         ("stablelm", {"rope_parameters": {"partial_rotary_factor": 1.5}}, "rotary"),
     ],
 )

@@ -69,7 +69,7 @@ def test_sentencepiece_json_of_older_spelling_is_read(spm_model: Path, tmp_path:
 
 
 def test_tokens_added_to_a_model_file_are_found_in_text(tmp_path: Path) -> None:
-    """Added tokens of other files take their rows: markup is control, the rest plain text."""
+    """Added tokens of other files take their rows, as text that is found wherever it stands."""
     folder = tmp_path / "added"
     make_tiny_llama(folder, kind="spm", vocabulary_rows=VOCABULARY + 3)
     extra = {"<|im_start|>": VOCABULARY, "vault_word": VOCABULARY + 1}
@@ -78,7 +78,7 @@ def test_tokens_added_to_a_model_file_are_found_in_text(tmp_path: Path) -> None:
     made = read_metadata(path)
     assert made["tokenizer.ggml.tokens"][-3:] == [*extra, f"[PAD{VOCABULARY + 2}]"]
     assert made["tokenizer.ggml.token_type"][-3:] == [
-        TokenType.CONTROL,
+        TokenType.USER_DEFINED,
         TokenType.USER_DEFINED,
         TokenType.UNUSED,
     ]
@@ -187,16 +187,27 @@ def test_two_tokens_of_one_text_are_refused(model: Path) -> None:
         plan(model)
 
 
+BYTES = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}
+
+
 @pytest.mark.parametrize(
-    ("settings", "expected"),
-    [({}, True), ({"add_bos_token": False}, False), ({"add_bos_token": True}, True)],
+    ("processor", "settings", "expected"),
+    [
+        ("template", {}, True),
+        ("template", {"add_bos_token": False}, True),
+        (BYTES, {"add_bos_token": True}, False),
+        (None, {"add_bos_token": True}, True),
+        (None, {}, False),
+    ],
     ids=str,
 )
 def test_start_token_flag_is_always_written(
-    model: Path, tmp_path: Path, settings: dict[str, bool], expected: bool
+    model: Path, tmp_path: Path, processor: Any, settings: dict[str, bool], expected: bool
 ) -> None:
-    """The setting wins over the post-processor; the runtime is never left to guess."""
+    """The post-processor wins over the setting; the runtime is never left to guess."""
     edit_json(model / "tokenizer_config.json", lambda value: value.update(settings))
+    if processor != "template":
+        edit_json(model / "tokenizer.json", lambda file: file.update(post_processor=processor))
     path = convert(model, "F16", tmp_path / "out")
     assert read_metadata(path)["tokenizer.ggml.add_bos_token"] is expected
     with Model.load(path) as runtime:

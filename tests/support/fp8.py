@@ -1,4 +1,4 @@
-"""Checkpoints in FP8 with a factor a block, as DeepSeek-V3 is published, and their way back."""
+"""Checkpoints in FP8 with their factors, as DeepSeek-V3 and others are published, and back."""
 
 import json
 from pathlib import Path
@@ -31,6 +31,62 @@ def quantize_fp8(folder: Path, *, block: int = BLOCK) -> None:
     save_file(tensors, folder / "model.safetensors")
     announced = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [block, block]}
     _configure(folder, announced)
+
+
+COMPRESSED = {
+    "quant_method": "compressed-tensors",
+    "format": "float-quantized",
+    "config_groups": {
+        "group_0": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 8, "type": "float", "strategy": "channel"},
+        }
+    },
+}
+"""What llm-compressor announces; the strategy may be another."""
+
+SCHEMES: dict[str, tuple[str, int | None, dict[str, Any]]] = {
+    "fp8, a factor a matrix": ("_scale_inv", None, {"quant_method": "fp8"}),
+    "compressed-tensors, a factor a row": ("_scale", 1, COMPRESSED),
+    "modelopt": ("_scale", None, {"quant_method": "modelopt", "quant_algo": "FP8"}),
+}
+"""Scheme → suffix of the factors, dimension they are taken over, what ``config.json`` says."""
+
+
+def quantize_fp8_whole(folder: Path, scheme: str) -> None:
+    """Turn every projection into FP8 with a factor for the matrix or for each row.
+
+    Args:
+        folder: The checkpoint.
+        scheme: Key of ``SCHEMES``.
+    """
+    suffix, dimension, announced = SCHEMES[scheme]
+    tensors: dict[str, torch.Tensor] = {}
+    for name, value in load_file(folder / "model.safetensors").items():
+        if "_proj" not in name or value.dim() != 2:
+            tensors[name] = value
+            continue
+        wide = value.float()
+        largest = wide.abs().max() if dimension is None else wide.abs().amax(1, keepdim=True)
+        factors = (largest / 448).to(torch.float32 if dimension is None else torch.bfloat16)
+        tensors[name] = (wide / factors.float()).to(torch.float8_e4m3fn).contiguous()
+        tensors[name + suffix] = factors
+        tensors[name.removesuffix("weight") + "input_scale"] = torch.tensor(1.5)
+    save_file(tensors, folder / "model.safetensors")
+    _configure(folder, announced)
+
+
+def dequantize_whole(folder: Path, scheme: str) -> None:
+    """Turn what ``quantize_fp8_whole`` made into the float32 that it stands for, by torch."""
+    suffix = SCHEMES[scheme][0]
+    tensors = load_file(folder / "model.safetensors")
+    for name in [name for name in tensors if name.endswith("input_scale")]:
+        del tensors[name]
+    for name in [name for name in tensors if name.endswith(suffix)]:
+        factors = tensors.pop(name).float()
+        tensors[name.removesuffix(suffix)] = tensors[name.removesuffix(suffix)].float() * factors
+    save_file(tensors, folder / "model.safetensors")
+    _configure(folder, None)
 
 
 def dequantize(folder: Path, *, block: int = BLOCK) -> None:

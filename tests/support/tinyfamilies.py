@@ -91,7 +91,28 @@ FAMILIES: dict[str, tuple[Kind, dict[str, Any]]] = {
         },
     ),
     "olmo2": ("bpe", {"rope_parameters": {"rope_type": "default", "rope_theta": 500000.0}}),
+    "olmo3": (
+        "bpe",
+        {
+            "num_hidden_layers": 5,
+            "sliding_window": 48,
+            "max_position_embeddings": 2048,
+            "rope_parameters": {
+                "full_attention": {
+                    "rope_type": "yarn",
+                    "rope_theta": 500000.0,
+                    "factor": 8.0,
+                    "original_max_position_embeddings": 256,
+                    "attention_factor": 1.2079441541679836,
+                    "beta_fast": 32.0,
+                    "beta_slow": 1.0,
+                },
+                "sliding_attention": {"rope_type": "default", "rope_theta": 500000.0},
+            },
+        },
+    ),
     "cohere": ("bpe", {"logit_scale": 0.3}),
+    "cohere2": ("bpe", {"logit_scale": 0.3, "num_hidden_layers": 5, "sliding_window": 48}),
     "stablelm": ("bpe", {"use_qkv_bias": True}),
 }
 """Model type of transformers → kind of tokenizer, and what differs from a common shape."""

@@ -21,7 +21,7 @@ from converters.gguf.families import (
     qwen_moe,
     stablelm,
 )
-from converters.gguf.fp8 import read_blocks
+from converters.gguf.scaling import read_scaling
 from converters.gguf.tensors import Blueprint, Shapes
 from modelvault.errors import UnsupportedArchitecture, UnsupportedSource
 
@@ -81,7 +81,7 @@ def _architecture(config: Mapping[str, Any]) -> str:
 
 def _check_unquantized(config: Mapping[str, Any]) -> None:
     quantization = config.get("quantization_config")
-    if quantization is None or read_blocks(config):
+    if quantization is None or read_scaling(config):
         return
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
     raise UnsupportedSource(

@@ -121,6 +121,20 @@ def _entries(values: Config, skipped: int) -> Iterator[Entry]:
     yield Entry(key=f"{ARCHITECTURE}.attention.causal", kind="bool", value=False)
     types = values.integer("type_vocab_size", default=2)
     yield Entry(key="tokenizer.ggml.token_type_count", kind="u32", value=types)
+    labels = _labels(values.section("id2label"))
+    if labels:
+        key = f"{ARCHITECTURE}.classifier.output_labels"
+        yield Entry(key=key, kind="strings", value=labels)
+
+
+def _labels(section: Config) -> tuple[str, ...]:
+    """Return the names of a classifier's outputs, which llama.cpp's converter carries along.
+
+    Two that begin with ``LABEL_0`` are transformers' stand-ins for none.
+    """
+    numbers = sorted((len(name), name) for name in section.names() if name.isdecimal())
+    labels = tuple(section.text(number) for _, number in numbers)
+    return () if len(labels) == 2 and labels[0] == "LABEL_0" else labels
 
 
 def _embeddings(values: Config, names: _Names, skipped: int) -> Iterator[Tensor]:

@@ -98,6 +98,7 @@ def read_decoder(
     tied: bool = False,
     head: int = 0,
     prefix: str = "model.",
+    states_head: bool = False,
 ) -> Decoder:
     """Return the dimensions that a configuration gives.
 
@@ -107,6 +108,7 @@ def read_decoder(
         tied: What ``tie_word_embeddings`` means where it is not said.
         head: Width of a head where it is not said; 0 for ``hidden / heads``.
         prefix: What stands before ``layers.0`` in the names of the source.
+        states_head: Whether the width of a head is a key of the file in any case.
 
     Raises:
         UnsupportedSource: A number is missing or cannot be; all faults are listed.
@@ -124,7 +126,7 @@ def read_decoder(
         heads=heads,
         kv_heads=values.integer("num_key_value_heads", default=heads),
         head=values.integer("head_dim", default=head or max(hidden // heads, 1)),
-        head_is_stated=stated,
+        head_is_stated=stated or states_head,
         vocabulary=values.integer("vocab_size"),
         tied=values.flag("tie_word_embeddings", default=tied),
         prefix=prefix,

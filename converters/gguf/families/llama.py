@@ -28,6 +28,9 @@ _MIXTRAL = Spelling(
     down="w2",
 )
 
+_CODE_LLAMA, _CODE_LLAMA_TURN = 32016, 32010
+"""Tokens of Code Llama, by which llama.cpp knows it, and the one that ends its infilling."""
+
 
 def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
     """Return the blueprint of a Llama-like model.
@@ -40,7 +43,9 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
         UnsupportedSource: The configuration cannot be used; all faults are listed.
     """
     values = Config(config)
-    decoder = common.read_decoder(values, "llama")
+    # transformers fills the width of a head in for these two, and llama.cpp reads it from there.
+    fills = config["architectures"][0] in ("LlamaForCausalLM", "MistralForCausalLM")
+    decoder = common.read_decoder(values, "llama", states_head=fills)
     mixture = None
     if values.has("num_local_experts"):
         mixture = read_mixture(values, "num_local_experts", width="intermediate_size")
@@ -75,6 +80,8 @@ def _entries(
     yield from rope_entries(decoder, rope)
     if mixture:
         yield from mixture.entries(decoder)
+    if decoder.vocabulary == _CODE_LLAMA:
+        yield Entry(key="tokenizer.ggml.eot_token_id", kind="u32", value=_CODE_LLAMA_TURN)
 
 
 def _tensors(

@@ -16,9 +16,16 @@ from converters.gguf.families.decoder import Decoder
 from converters.gguf.tensors import Entry, Floats, Tensor
 from modelvault.errors import UnsupportedSource
 
-_YARN_KEYS = {"beta_fast": "yarn_beta_fast", "beta_slow": "yarn_beta_slow"}
-# What llama.cpp computes from the factor itself; another value could not be expressed.
-_YARN_UNKNOWN = ("attention_factor", "mscale", "mscale_all_dim", "truncate")
+_YARN_KEYS = {
+    "extrapolation_factor": "yarn_ext_factor",
+    "attention_factor": "yarn_attn_factor",
+    "beta_fast": "yarn_beta_fast",
+    "beta_slow": "yarn_beta_slow",
+}
+_YARN_UNKNOWN = ("mscale", "mscale_all_dim", "truncate")
+
+_NEAR = 1e-4
+"""Largest share by which a written ``attention_factor`` may miss its formula."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +103,11 @@ def _yarn_entries(decoder: Decoder, rope: Rope) -> Iterator[Entry]:
     for key in _YARN_UNKNOWN:
         if rope.section.has(key):
             rope.section.fault(f"'{key}' is not known for this architecture")
+    usual = 0.1 * math.log(max(rope.section.number("factor"), 1.0)) + 1.0
+    if abs(rope.section.number("attention_factor", default=usual) - usual) > _NEAR * usual:
+        rope.section.fault(
+            f"'attention_factor' is not {usual:.4f}, which llama.cpp computes from 'factor'"
+        )
     context = rope.section.integer("original_max_position_embeddings", default=rope.context)
     yield decoder.number("rope.scaling.original_context_length", context)
     for key, name in _YARN_KEYS.items():

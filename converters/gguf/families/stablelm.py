@@ -11,7 +11,7 @@ from converters.gguf.config import Config
 from converters.gguf.families import decoder as common
 from converters.gguf.families.decoder import Decoder, same
 from converters.gguf.families.rope import Rope, read_rope, rope_entries
-from converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
+from converters.gguf.tensors import Blueprint, Entry, Part, Shapes, Tensor
 
 ARCHITECTURES = ("StableLmForCausalLM", "StableLMEpochForCausalLM")
 
@@ -32,8 +32,6 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     decoder = common.read_decoder(values, "stablelm")
     rope = read_rope(values)
     common.check_activation(values, "silu", "swish")
-    if values.flag("qk_layernorm", default=False):
-        values.fault("'qk_layernorm' is true: a norm for every head is not known here")
     if rope.kind == "llama3":
         values.fault("rotary scaling of type 'llama3' is not known for this architecture")
     parallel = values.flag("use_parallel_residual", default=False)
@@ -49,7 +47,8 @@ def _entries(values: Config, decoder: Decoder, rope: Rope, *, parallel: bool) ->
             yield entry
     epsilon = values.number("layer_norm_eps", default=1e-5)
     yield decoder.real("attention.layer_norm_epsilon", epsilon)
-    yield from rope_entries(decoder, rope)
+    if (rope.kind, rope.theta) != ("default", 10000.0):
+        yield from rope_entries(decoder, rope)  # the runtime's own base is left unsaid
     yield decoder.number("rope.dimension_count", _rotary(values, decoder, rope))
     key = f"{decoder.architecture}.use_parallel_residual"
     yield Entry(key=key, kind="bool", value=parallel)
@@ -76,4 +75,18 @@ def _tensors(values: Config, decoder: Decoder, *, parallel: bool) -> Iterator[Te
             name = f"{decoder.source(layer)}{source}.bias"
             yield same(f"blk.{layer}.{role}.bias", name, decoder.hidden)
         yield from common.attention(decoder, layer, bias=bias)
+        if values.flag("qk_layernorm", default=False):
+            yield from _head_norms(decoder, layer)
         yield from common.feed_forward(decoder, layer)
+
+
+def _head_norms(decoder: Decoder, layer: int) -> Iterator[Tensor]:
+    """Yield the norms that each head of queries and keys has of its own, ``[heads, head]``."""
+    for letter, heads in (("q", decoder.heads), ("k", decoder.kv_heads)):
+        at = f"{decoder.source(layer)}self_attn.{letter}_layernorm.norms."
+        parts = tuple(
+            Part(name=f"{at}{number}.weight", shape=(decoder.head,), transposed=True)
+            for number in range(heads)
+        )
+        name = f"blk.{layer}.attn_{letter}_norm.weight"
+        yield Tensor(name=name, shape=(heads, decoder.head), parts=parts)

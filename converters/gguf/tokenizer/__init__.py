@@ -57,13 +57,19 @@ class Tokenizer:
 
 
 def read_tokenizer(
-    source: Source, config: dict[str, Any], *, rows: int, pre_tokenizer: str = ""
+    source: Source,
+    config: dict[str, Any],
+    *,
+    architecture: str,
+    rows: int,
+    pre_tokenizer: str = "",
 ) -> Tokenizer:
     """Return the model's tokenizer, padded to the rows of the embedding.
 
     Args:
         source: The model.
         config: Its ``config.json``.
+        architecture: ``general.architecture``.
         rows: Rows of the embedding.
         pre_tokenizer: Name that overrides what the structure says; empty for none.
 
@@ -75,16 +81,22 @@ def read_tokenizer(
     """
     settings = source.optional_object("tokenizer_config.json")
     file = source.optional_object("tokenizer.json")
-    vocabulary = _read_vocabulary(source, file, settings, pre_tokenizer)
+    vocabulary = _read_vocabulary(source, file, settings, architecture, pre_tokenizer).padded(rows)
     special = SpecialTokens.read(source, vocabulary, file, settings, config)
-    return Tokenizer(vocabulary=vocabulary.padded(rows), special=special)
+    return Tokenizer(vocabulary=vocabulary, special=special)
 
 
 def _read_vocabulary(
-    source: Source, file: dict[str, Any], settings: dict[str, Any], pre_tokenizer: str
+    source: Source,
+    file: dict[str, Any],
+    settings: dict[str, Any],
+    architecture: str,
+    pre_tokenizer: str,
 ) -> Vocabulary:
     if file and bpe.is_byte_level(file):
-        return bpe.read_vocabulary(file, pre_tokenizer=pre_tokenizer)
+        return bpe.read_vocabulary(
+            file, settings, pre_tokenizer=pre_tokenizer, architecture=architecture
+        )
     if pre_tokenizer:
         raise BadOption("pre_tokenizer: only a byte-level tokenizer.json has one to name")
     if file and wordpiece.is_wordpiece(file):
@@ -92,7 +104,8 @@ def _read_vocabulary(
     if file and unigram.is_unigram(file):
         return unigram.read_vocabulary(file)
     if source.has("tokenizer.model"):
-        added = spm.read_added(settings, source.optional_object("added_tokens.json"))
+        listed = source.optional_object("added_tokens.json")
+        added = spm.read_added(settings, listed, file, literal=architecture == "phi3")
         return spm.read_vocabulary(source.read("tokenizer.model"), added, settings)
     if file:
         return spm.read_json_vocabulary(file, settings)

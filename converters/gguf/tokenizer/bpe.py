@@ -11,6 +11,9 @@ from converters.gguf.tokenizer.pretokenizer import find_pre_tokenizer, steps
 from converters.gguf.tokenizer.vocabulary import LARGEST, TokenType, Vocabulary, added_type
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 
+_TELLING_PREFIX = ("llama", "granite")
+"""Architectures whose files carry ``add_prefix_space``; the runtime reads it when it decodes."""
+
 
 def is_byte_level(file: dict[str, Any]) -> bool:
     """Return whether ``tokenizer.json`` describes a BPE over bytes."""
@@ -19,12 +22,20 @@ def is_byte_level(file: dict[str, Any]) -> bool:
     return is_bpe and any(step.startswith("ByteLevel") for step in steps(file.get("pre_tokenizer")))
 
 
-def read_vocabulary(file: dict[str, Any], *, pre_tokenizer: str = "") -> Vocabulary:
+def read_vocabulary(
+    file: dict[str, Any],
+    settings: dict[str, Any],
+    *,
+    pre_tokenizer: str = "",
+    architecture: str = "",
+) -> Vocabulary:
     """Return the vocabulary that ``tokenizer.json`` describes.
 
     Args:
         file: The parsed file.
+        settings: ``tokenizer_config.json``, or empty.
         pre_tokenizer: Name that overrides what the structure says; empty for none.
+        architecture: ``general.architecture``.
 
     Raises:
         UnsupportedTokenizer: Unknown structure, or something GGUF cannot say.
@@ -35,7 +46,8 @@ def read_vocabulary(file: dict[str, Any], *, pre_tokenizer: str = "") -> Vocabul
     for key in ("continuing_subword_prefix", "end_of_word_suffix", "dropout"):
         if model.get(key):
             raise UnsupportedTokenizer(f"tokenizer.json: llama.cpp does not know BPE with '{key}'")
-    found = find_pre_tokenizer(file, override=pre_tokenizer)
+    found = find_pre_tokenizer(file, override=pre_tokenizer, architecture=architecture)
+    prefix = settings.get("add_prefix_space") if architecture in _TELLING_PREFIX else None
     tokens, types = list_tokens(file, read_ids(file))
     return Vocabulary(
         model="gpt2",
@@ -43,6 +55,7 @@ def read_vocabulary(file: dict[str, Any], *, pre_tokenizer: str = "") -> Vocabul
         tokens=tuple(tokens),
         types=tuple(types),
         merges=tuple(read_merges(file)),
+        space_prefix=prefix if isinstance(prefix, bool) else None,
         warnings=found.warnings,
     )
 
@@ -70,7 +83,7 @@ def list_tokens(
         MalformedRecord: Added tokens are not what they should be.
     """
     texts = {number: (text, TokenType.NORMAL) for text, number in vocabulary.items()}
-    for text, number, special in _added(file):
+    for text, number, special in read_added(file):
         kind = added_type(text, special=special)
         texts[number] = (text, kind)
     count = max(texts, default=-1) + 1
@@ -94,7 +107,12 @@ def read_merges(file: dict[str, Any]) -> Iterator[str]:
         yield f"{pair[0]} {pair[1]}"
 
 
-def _added(file: dict[str, Any]) -> Iterator[tuple[str, int, bool]]:
+def read_added(file: dict[str, Any]) -> Iterator[tuple[str, int, bool]]:
+    """Yield text, id and whether it is special of the tokens added to ``tokenizer.json``.
+
+    Raises:
+        MalformedRecord: They are not what they should be.
+    """
     added = file.get("added_tokens") or []
     if not isinstance(added, list):
         raise MalformedRecord("tokenizer.json: 'added_tokens' is not a list")

@@ -11,8 +11,8 @@ Source:
     llama.cpp ``src/llama-vocab.cpp`` (regular expressions and flags of each name).
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
@@ -45,21 +45,27 @@ class _Known:
     steps: tuple[str, ...]
     near: bool = False
     """Whether the name is the nearest there is, and some texts are cut otherwise."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Architecture → the name of the same cut that llama.cpp's converter gives its models."""
 
 
 _TABLE = (
     _Known(name="llama-bpe", ignore_merges=True, steps=(f"Split {LLAMA3}", _BYTES)),
-    _Known(name="smaug-bpe", ignore_merges=False, steps=(f"Split {LLAMA3}", _BYTES)),
-    _Known(name="qwen2", ignore_merges=False, steps=(f"Split {QWEN2}", _BYTES)),
+    _Known(name="smaug-bpe", ignore_merges=False, steps=(f"Split {LLAMA3}", _BYTES),
+           aliases={"olmo2": "dbrx", "phi3": "dbrx", "granite": "dbrx"}),
+    _Known(name="qwen2", ignore_merges=False, steps=(f"Split {QWEN2}", _BYTES),
+           aliases={"stablelm": "stablelm2"}),
     _Known(name="tekken", ignore_merges=True, steps=(f"Split {TEKKEN}", _BYTES)),
     _Known(name="gpt-4o", ignore_merges=False, steps=(f"Split {GPT4O}", _BYTES)),
-    _Known(name="gpt-2", ignore_merges=False, steps=(_BYTES_SPLITTING,)),
-    _Known(name="smollm", ignore_merges=False, steps=("Digits", _BYTES_SPLITTING)),
+    _Known(name="gpt-2", ignore_merges=False, steps=(_BYTES_SPLITTING,),
+           aliases={"stablelm": "olmo", "olmo2": "olmo"}),
+    _Known(name="smollm", ignore_merges=False, steps=("Digits", _BYTES_SPLITTING),
+           aliases={"granite": "refact", "command-r": "command-r", "cohere2": "command-r"}),
     _Known(name="deepseek-llm", ignore_merges=False, steps=deepseek.LLM),
     _Known(name="deepseek-coder", ignore_merges=False, steps=deepseek.CODER),
     _Known(name="deepseek-v3", ignore_merges=False, steps=deepseek.V3),
     _Known(name="deepseek-llm", ignore_merges=False, steps=deepseek.WORDS_AND_NUMBERS, near=True),
-)
+)  # fmt: skip
 
 _NAMES = """
     default llama3 llama-v3 llama-bpe falcon3 falcon-h1 pixtral midm-2.0 lfm2 deepseek-llm
@@ -73,6 +79,9 @@ _NAMES = """
 RUNTIME_NAMES = frozenset(_NAMES.split())
 """Names that llama.cpp accepts; it refuses to load a file with any other."""
 
+_R1_START = "<｜begin▁of▁sentence｜>"  # noqa: RUF001
+"""What the texts of DeepSeek's models begin with, those distilled into Qwen as well."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -82,12 +91,15 @@ class Found:
     warnings: tuple[str, ...] = ()
 
 
-def find_pre_tokenizer(file: dict[str, Any], *, override: str = "") -> Found:
+def find_pre_tokenizer(
+    file: dict[str, Any], *, override: str = "", architecture: str = ""
+) -> Found:
     """Return the runtime's name for the pre-tokenizer of ``tokenizer.json``.
 
     Args:
         file: The parsed file.
         override: A name to take instead; empty for none.
+        architecture: ``general.architecture``, which chooses between names of the same cut.
 
     Raises:
         UnsupportedTokenizer: The structure is not in the table.
@@ -100,7 +112,8 @@ def find_pre_tokenizer(file: dict[str, Any], *, override: str = "") -> Found:
     for known in _TABLE:
         if known.steps == found and known.ignore_merges == ignore_merges:
             return Found(
-                name=known.name, warnings=_near_warnings(known) + _normalizer_warnings(file)
+                name=_alias(known, architecture, file),
+                warnings=_near_warnings(known) + _normalizer_warnings(file),
             )
     shown = " → ".join(found) or "nothing"
     raise UnsupportedTokenizer(
@@ -108,6 +121,14 @@ def find_pre_tokenizer(file: dict[str, Any], *, override: str = "") -> Found:
         f"(ignore_merges: {str(ignore_merges).lower()})",
         hint="if you know the name that llama.cpp gives it, set the option pre_tokenizer to it",
     )
+
+
+def _alias(known: _Known, architecture: str, file: dict[str, Any]) -> str:
+    """Return the name that llama.cpp's converter gives, where several mean the same cut."""
+    distilled = _R1_START in str(file.get("added_tokens"))
+    if architecture == "qwen2" and known.name == "qwen2" and distilled:
+        return "deepseek-r1-qwen"
+    return known.aliases.get(architecture, known.name)
 
 
 def _take(override: str) -> Found:

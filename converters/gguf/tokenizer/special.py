@@ -1,9 +1,10 @@
 """Special tokens, the flags that add them, and the chat template.
 
-Where files disagree, what transformers does decides: an explicit setting of
-``tokenizer_config.json`` before the template of the post-processor before the default of the
-tokenizer's class; ``chat_template.jinja`` before the template in ``tokenizer_config.json``.
-``add_bos_token`` is always written: without it the runtime guesses by the pre-tokenizer's name.
+Ids and flags are those of llama.cpp's converter: a token that ``tokenizer_config.json`` names has
+its id from the added tokens of ``tokenizer.json``, then from ``config.json``; what the
+post-processor adds counts before a setting, as in transformers 5. ``chat_template.jinja`` comes
+before the template in ``tokenizer_config.json``. ``add_bos_token`` is always written where text is
+generated: some runtimes take its absence for true.
 """
 
 import re
@@ -13,11 +14,12 @@ from typing import Any
 
 from converters.gguf.source import Source
 from converters.gguf.tensors import Entry
+from converters.gguf.tokenizer.processor import Frame, read_frame
 from converters.gguf.tokenizer.vocabulary import Vocabulary
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 
 _KEYS = {"bos": "bos", "eos": "eos", "unk": "unknown", "sep": "seperator", "pad": "padding",
-         "mask": "mask"}  # fmt: skip
+         "mask": "mask", "eot": "eot"}  # fmt: skip
 """Name in Hugging Face's files → in GGUF's keys (the misspelling is the format's)."""
 
 _TEMPLATE = "tokenizer.chat_template"
@@ -49,7 +51,7 @@ class SpecialTokens:
 
         Args:
             source: The model, for the files of templates.
-            vocabulary: Its tokens, unpadded.
+            vocabulary: Its tokens, one a row of the embedding.
             file: ``tokenizer.json``, or empty.
             settings: ``tokenizer_config.json``, or empty.
             config: ``config.json``.
@@ -58,7 +60,8 @@ class SpecialTokens:
             UnsupportedTokenizer: A template is not text.
             MalformedRecord: A file does not parse.
         """
-        ids = _find_ids(vocabulary, settings, config)
+        texts = _read_texts(settings, read_frame(file))
+        ids = _find_ids(vocabulary, file, texts, config)
         templates = _read_templates(source, settings)
         talks = vocabulary.model not in ("bert", "t5")
         warnings = [] if templates or not talks else ["the model has no chat template"]
@@ -66,7 +69,7 @@ class SpecialTokens:
             warnings.append("the model names no end-of-text token: generation stops at the limit")
         return cls(
             ids=ids,
-            added=_find_added(vocabulary, file, settings, ids),
+            added=_find_added(vocabulary, file, settings, texts, ids),
             templates=templates,
             warnings=tuple(warnings),
         )
@@ -82,25 +85,54 @@ class SpecialTokens:
             yield Entry(key=_TEMPLATE, kind="string", value=self.templates["default"])
 
 
+def _read_texts(settings: dict[str, Any], frame: Frame) -> dict[str, str]:
+    """Return role → text of the special tokens that the settings and the post-processor name.
+
+    An embedder's template may end a text with another token than the one that ends an answer
+    (Qwen3-Embedding): that one is the end of text, and the other ends a turn.
+    """
+    texts = {name: _content(settings.get(f"{name}_token")) for name in (*_KEYS, "cls")}
+    texts["bos"] = texts["bos"] or texts["cls"] or frame.first
+    texts["eos"] = texts["eos"] or texts["sep"]
+    if frame.last and frame.last != texts["eos"]:
+        texts["eot"], texts["eos"] = texts["eos"], frame.last
+    if _separates(frame, texts):
+        texts["sep"] = texts["sep"] or texts["eos"]
+    return texts
+
+
 def _find_ids(
-    vocabulary: Vocabulary, settings: dict[str, Any], config: dict[str, Any]
+    vocabulary: Vocabulary, file: dict[str, Any], texts: dict[str, str], config: dict[str, Any]
 ) -> dict[str, int]:
     numbers = {token: number for number, token in enumerate(vocabulary.tokens)}
+    listed = _listed(file)
     ids: dict[str, int] = {}
     for name, key in _KEYS.items():
-        text = _content(settings.get(f"{name}_token"))
-        number = numbers[text] if text and text in numbers else -1
+        number = listed.get(texts[name], -1)
         if number < 0:
             number = _first_id(config.get(f"{name}_token_id"))
+        if number < 0 and name in ("bos", "eos"):
+            number = numbers.get(texts[name], -1)
         if 0 <= number < len(vocabulary.tokens):
             ids[key] = number
     if vocabulary.model == "bert":
-        _add_bert_ends(settings, numbers, ids)
+        _add_bert_ends(texts, numbers, ids)
     return ids
 
 
+def _listed(file: dict[str, Any]) -> dict[str, int]:
+    """Return text → id of the added tokens of ``tokenizer.json``; the first of a text counts."""
+    found: dict[str, int] = {}
+    added = file.get("added_tokens")
+    for token in added if isinstance(added, list) else ():
+        text, number = _content(token), token.get("id") if isinstance(token, dict) else None
+        if text and isinstance(number, int) and not isinstance(number, bool):
+            found.setdefault(text, number)
+    return found
+
+
 def _add_bert_ends(
-    settings: dict[str, Any],
+    texts: Mapping[str, str],
     numbers: Mapping[str, int],
     ids: dict[str, int],
 ) -> None:
@@ -110,7 +142,7 @@ def _add_bert_ends(
         number = numbers.get(f"[{name.upper()}]", -1)
         if key not in ids and number >= 0:
             ids[key] = number
-    first = numbers.get(_content(settings.get("cls_token")) or "[CLS]", -1)
+    first = numbers.get(texts["cls"] or "[CLS]", -1)
     if first < 0 or "seperator" not in ids:
         raise UnsupportedTokenizer(
             "the tokenizer names no [CLS] or no [SEP], which go around every text of BERT",
@@ -138,61 +170,37 @@ def _find_added(
     vocabulary: Vocabulary,
     file: dict[str, Any],
     settings: dict[str, Any],
+    texts: Mapping[str, str],
     ids: Mapping[str, int],
 ) -> dict[str, bool]:
-    processor = file.get("post_processor")
-    first, last = _template_ends(processor)
-    llama = str(settings.get("tokenizer_class", "")).startswith("LlamaTokenizer")
-    added = {"bos": llama or (vocabulary.model == "llama" and not file), "eos": False}
-    if first or last:
-        texts = {name: vocabulary.tokens[number] for name, number in ids.items()}
-        added = {"bos": first == texts.get("bos", ""), "eos": last == texts.get("eos", "")}
-    for name in added:
+    """Return which special tokens encoding adds; what no file says is left to the runtime."""
+    frame = read_frame(file)
+    said = {"bos": False, "eos": False} if frame.silent else {}
+    if frame.first:
+        said["bos"] = frame.first in (texts["bos"], texts["cls"]) or not texts["cls"]
+    if frame.last:
+        said["eos"] = True
+    if frame.between:
+        said["sep"] = _separates(frame, texts)
+    for name in ("bos", "eos", "sep"):
         value = settings.get(f"add_{name}_token")
         if isinstance(value, bool):
-            added[name] = value
-        added[name] = added[name] and name in ids
-    if not (first or last) and not isinstance(settings.get("add_eos_token"), bool):
-        del added["eos"]  # no file says a word of it, and none is the runtime's own default
-    if vocabulary.model == "bert":  # the runtime puts both around a text, whatever a file says
-        added = {"bos": True, "eos": True}
-    if vocabulary.model == "bert" or (vocabulary.model == "gpt2" and _joins_pairs(processor)):
-        added["sep"] = False  # said where a template tells how two texts are joined
-    return added
+            said.setdefault(name, value)
+    if vocabulary.model == "t5":
+        said = {"bos": True, "eos": True} | said  # the class that all of these tokenizers have
+    elif vocabulary.model != "bert":  # BERT's ends go around every text, whatever a file says
+        llama = str(settings.get("tokenizer_class", "")).startswith("LlamaTokenizer")
+        said.setdefault("bos", llama or (vocabulary.model == "llama" and not file))
+    return {name: said[name] and (name in ids or name == "sep")
+            for name in ("bos", "eos", "sep") if name in said}  # fmt: skip
 
 
-def _joins_pairs(processor: object) -> bool:
-    """Return whether a post-processor puts special tokens between two texts."""
-    if not isinstance(processor, dict):
-        return False
-    if processor.get("type") == "Sequence":
-        parts = processor.get("processors")
-        return any(_joins_pairs(part) for part in parts) if isinstance(parts, list) else False
-    pair = processor.get("pair")
-    if processor.get("type") != "TemplateProcessing" or not isinstance(pair, list):
-        return False
-    texts = [at for at, item in enumerate(pair) if isinstance(item, dict) and "Sequence" in item]
-    return len(texts) == 2 and texts[1] - texts[0] > 1
-
-
-def _template_ends(processor: object) -> tuple[str, str]:
-    """Return the special tokens that a post-processor puts before and after a text."""
-    if not isinstance(processor, dict):
-        return "", ""
-    if processor.get("type") == "Sequence":
-        parts = processor.get("processors")
-        ends = [_template_ends(part) for part in parts] if isinstance(parts, list) else []
-        return next((pair for pair in ends if any(pair)), ("", ""))
-    single = processor.get("single")
-    if processor.get("type") != "TemplateProcessing" or not isinstance(single, list):
-        return "", ""
-    names = [
-        str(item["SpecialToken"].get("id", ""))
-        if isinstance(item, dict) and isinstance(item.get("SpecialToken"), dict)
-        else ""
-        for item in single
-    ]
-    return (names[0], names[-1]) if len(names) > 1 else ("", "")
+def _separates(frame: Frame, texts: Mapping[str, str]) -> bool:
+    """Return whether two texts stand apart by a separator of their own."""
+    marks = {texts["sep"], texts["eos"]} - {""}
+    if len(frame.between) == 2 and frame.between[1] in marks:
+        return True
+    return bool(frame.between) and frame.between[0] in marks and not frame.last
 
 
 def _read_templates(source: Source, settings: dict[str, Any]) -> dict[str, str]:

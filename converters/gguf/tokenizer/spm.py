@@ -18,7 +18,14 @@ from typing import Any
 
 from converters.gguf.tokenizer import bpe
 from converters.gguf.tokenizer.pretokenizer import flatten
-from converters.gguf.tokenizer.vocabulary import LARGEST, TokenType, Vocabulary, added_type
+from converters.gguf.tokenizer.vocabulary import (
+    LARGEST,
+    PAD_SCORE,
+    WORD,
+    TokenType,
+    Vocabulary,
+    added_type,
+)
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 
 _BPE = 2
@@ -27,32 +34,49 @@ _MODEL_TYPES = {1: "unigram", 3: "word", 4: "char"}
 # ones for llama.cpp, which looks for them by score.
 _PIECE_TYPES = {2: TokenType.UNKNOWN, 3: TokenType.CONTROL, 5: TokenType.UNUSED, 6: TokenType.BYTE}
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-_SPACE = "▁"
 _ADDED_SCORE = -1000.0
 
-Added = Mapping[int, tuple[str, bool]]
-"""Id → text of an added token, and whether it is special."""
+Added = Mapping[int, tuple[str, TokenType]]
+"""Id → text and type of an added token."""
 
 
-def read_added(settings: dict[str, Any], listed: dict[str, Any]) -> Added:
-    """Return the added tokens of ``tokenizer_config.json`` and ``added_tokens.json``.
+def read_added(
+    settings: dict[str, Any], listed: dict[str, Any], file: dict[str, Any], *, literal: bool
+) -> Added:
+    """Return the tokens that other files add to those of a ``tokenizer.model``.
+
+    Args:
+        settings: ``tokenizer_config.json``, or empty.
+        listed: ``added_tokens.json``, or empty.
+        file: ``tokenizer.json``, or empty.
+        literal: Take the files at their word, ``tokenizer.json`` last, as llama.cpp does for
+            Phi-3. Elsewhere it takes what looks like markup for control, and leaves that file.
 
     Raises:
         MalformedRecord: An id or a text is not one.
     """
-    added: dict[int, tuple[str, bool]] = {}
+    added: dict[int, tuple[str, TokenType]] = {}
     for text, number in listed.items():
         if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < LARGEST:
             raise MalformedRecord(f"added_tokens.json: {text!r:.100} has no proper id")
-        added[number] = (text, False)
+        added[number] = (text, TokenType.USER_DEFINED)
     decoder = settings.get("added_tokens_decoder")
     for key, token in decoder.items() if isinstance(decoder, dict) else ():
         content = token.get("content") if isinstance(token, dict) else None
         is_id = re.fullmatch(r"[0-9]{1,7}", key) is not None and int(key) < LARGEST
         if not isinstance(content, str) or not is_id:
             raise MalformedRecord(f"tokenizer_config.json: added token {key!r:.20} is not one")
-        added[int(key)] = (content, token.get("special") is True)
+        special = token.get("special") is True
+        added[int(key)] = (content, _added_type(content, special=special, literal=literal))
+    for content, number, special in bpe.read_added(file) if literal else ():
+        added[number] = (content, _added_type(content, special=special, literal=literal))
     return added
+
+
+def _added_type(text: str, *, special: bool, literal: bool) -> TokenType:
+    if literal:
+        return TokenType.CONTROL if special else TokenType.USER_DEFINED
+    return added_type(text, special=special)
 
 
 def read_vocabulary(data: bytes, added: Added, settings: dict[str, Any]) -> Vocabulary:
@@ -103,7 +127,7 @@ def read_json_vocabulary(file: dict[str, Any], settings: dict[str, Any]) -> Voca
     model = file.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
         raise UnsupportedTokenizer("tokenizer.json describes no BPE")
-    marks_spaces = _SPACE in str((file.get("pre_tokenizer"), file.get("normalizer")))
+    marks_spaces = WORD in str((file.get("pre_tokenizer"), file.get("normalizer")))
     if not model.get("byte_fallback") or not marks_spaces:
         raise UnsupportedTokenizer(
             "tokenizer.json is a BPE neither over bytes nor made of a SentencePiece model"
@@ -129,12 +153,11 @@ def _build(
     """Return the vocabulary of ``pieces`` once added tokens took their places."""
     rows = list(pieces)
     rows.extend(
-        (f"[PAD{number}]", _ADDED_SCORE, TokenType.UNUSED)
+        (f"[PAD{number}]", PAD_SCORE, TokenType.UNUSED)
         for number in range(len(rows), max(added, default=-1) + 1)
     )
-    for number, (text, special) in added.items():
-        kind = added_type(text, special=special)
-        shown = text if kind is TokenType.CONTROL else text.replace(_SPACE, " ")
+    for number, (text, kind) in added.items():
+        shown = text if kind is TokenType.CONTROL else text.replace(WORD, " ")
         rows[number] = (shown, _ADDED_SCORE, kind)
     return Vocabulary(
         model="llama",

@@ -11,10 +11,16 @@ from modelvault.errors import UnsupportedTokenizer
 LARGEST = 1 << 22
 """Most tokens a vocabulary may have; four million is ten times the largest known."""
 
-_PAD_SCORE = -10000.0
+WORD = "▁"
+"""What SentencePiece puts for a space, and llama.cpp before the words of a WordPiece."""
+
+PAD_SCORE = -10000.0
 """Score that no merge can want."""
 
-_LOOKS_SPECIAL = re.compile(r"<\|.*\|>|<｜.*｜>|<pad>|<mask>|<unused\d+>")  # noqa: RUF001
+_LOOKS_SPECIAL = re.compile(
+    r"<\|.*\|>|<｜.*｜>|<pad>|<mask>|<2mass>|\[@BOS@\]|<unused.*>",  # noqa: RUF001
+    re.DOTALL,
+)
 
 
 class TokenType(IntEnum):
@@ -62,11 +68,12 @@ class Vocabulary:
             )
         _check_text(self.tokens)
         missing = range(used, rows)
+        mark = WORD if self.model == "bert" else ""
         return replace(
             self,
-            tokens=self.tokens + tuple(f"[PAD{number}]" for number in missing),
+            tokens=self.tokens + tuple(f"{mark}[PAD{number}]" for number in missing),
             types=self.types + (TokenType.UNUSED,) * len(missing),
-            scores=self.scores and self.scores + (_PAD_SCORE,) * len(missing),
+            scores=self.scores and self.scores + (PAD_SCORE,) * len(missing),
         )
 
 

@@ -15,11 +15,10 @@ from typing import Any
 
 from converters.gguf.tokenizer import bpe
 from converters.gguf.tokenizer.pretokenizer import flatten
-from converters.gguf.tokenizer.vocabulary import LARGEST, TokenType, Vocabulary
+from converters.gguf.tokenizer.vocabulary import LARGEST, WORD, TokenType, Vocabulary
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 
 PREFIX = "##"
-_WORD = "▁"
 _CHINESE = (
     "the tokenizer keeps Chinese characters together; llama.cpp takes them one by one, so token "
     "ids of Chinese text differ"
@@ -65,7 +64,7 @@ def read_vocabulary(file: dict[str, Any]) -> Vocabulary:
             "tokenizer.json: a WordPiece model without BERT's normalizer is not known"
         )
     tokens, types = bpe.list_tokens(file, bpe.read_ids(file))
-    return _assemble(tokens, types, normalizer)
+    return _assemble(tokens, types, normalizer, from_json=True)
 
 
 def read_text(data: bytes, settings: Mapping[str, Any]) -> Vocabulary:
@@ -94,15 +93,22 @@ def read_text(data: bytes, settings: Mapping[str, Any]) -> Vocabulary:
         "strip_accents": settings.get("strip_accents"),
         "handle_chinese_chars": settings.get("tokenize_chinese_chars", True),
     }
-    return _assemble(tokens, types, normalizer)
+    return _assemble(tokens, types, normalizer, from_json=False)
 
 
 def _assemble(
-    tokens: list[str], types: list[TokenType], normalizer: Mapping[str, Any]
+    tokens: list[str],
+    types: list[TokenType],
+    normalizer: Mapping[str, Any],
+    *,
+    from_json: bool,
 ) -> Vocabulary:
     lowercase = normalizer.get("lowercase", True) is not False
     accents = normalizer.get("strip_accents")
     flags = {"lowercase": lowercase, "strip_accents": lowercase if accents is None else accents}
+    told = (
+        {name for name in flags if isinstance(normalizer.get(name), bool)} if from_json else set()
+    )
     warnings = [_HANGUL] if flags["strip_accents"] else []
     if normalizer.get("handle_chinese_chars", True) is False:
         warnings.append(_CHINESE)
@@ -111,16 +117,16 @@ def _assemble(
         pre="default",
         tokens=tuple(_marked(text, kind) for text, kind in zip(tokens, types)),
         types=tuple(types),
-        # Both are the runtime's defaults: keys are written only to say otherwise.
-        normalizer={name: False for name, value in flags.items() if value is not True},
+        # True is the runtime's default for both: it is written only where tokenizer.json says it.
+        normalizer={name: value for name, value in flags.items() if name in told or not value},
         warnings=tuple(warnings),
     )
 
 
 def _marked(text: str, kind: TokenType) -> str:
-    if kind is TokenType.CONTROL or kind is TokenType.UNUSED:
+    if kind is TokenType.CONTROL:
         return text
-    return text.removeprefix(PREFIX) if text.startswith(PREFIX) else _WORD + text
+    return text.removeprefix(PREFIX) if text.startswith(PREFIX) else WORD + text
 
 
 def _content(settings: Mapping[str, Any], name: str) -> str:
