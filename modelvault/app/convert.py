@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from modelvault.app.convert_options import ConvertOptions, Target, shaping, work_key
+from modelvault.app.convert_options import ConvertOptions, Target, shaping
 from modelvault.app.convert_plan import plan_runs
-from modelvault.app.convert_request import Run, split_runs, start_run
-from modelvault.app.existing import find_existing
+from modelvault.app.convert_request import Run, split_runs, start_run, work_key
+from modelvault.app.existing import part_held
 from modelvault.app.quality import quality_warnings
 from modelvault.app.results import record_result, replace_earlier
 from modelvault.app.supersede import drop_records
 from modelvault.app.vault import Vault
-from modelvault.app.workplace import Workplace, resumable_folder
+from modelvault.app.workplace import Workplace, is_resumable, resumable_folder
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
 from modelvault.core.progress import Progress
@@ -86,24 +86,11 @@ def convert(
         StorageError: The disk is full or refuses.
     """
     parent = vault.catalog.find(reference).artifact
-    described = options.describe()
-    held = {
-        target: found
-        for target in targets
-        if (found := find_existing(vault, parent, target, described))
-    }
-    wanted = [target for target in targets if target not in held]
-    work = _Work(
-        vault=vault,
-        parent=parent,
-        options=options,
-        described=described,
-        progress=progress,
-        voice=voice or Mute(),
-    )
+    held, runs = part_held(vault, parent, split_runs(targets, options))
+    work = _Work(vault=vault, parent=parent, progress=progress, voice=voice or Mute())
     try:
         with vault.store.writing():
-            work.carry_out(split_runs(wanted))
+            work.carry_out(runs)
     finally:
         drop_records(vault, tuple(work.replaced))
     return Converted(
@@ -120,8 +107,6 @@ class _Work:
 
     vault: Vault
     parent: Artifact
-    options: ConvertOptions
-    described: Mapping[str, str]
     progress: Progress
     voice: Voice
     made: list[Artifact] = field(default_factory=list)
@@ -149,7 +134,13 @@ class _Work:
 
     def _require_all(self, runs: Sequence[Run]) -> None:
         """Refuse now what would be refused after hours of work for the first target."""
-        plan = plan_runs(self.vault, self.parent, runs, self.options)
+        begun = {
+            type_
+            for run in runs
+            if is_resumable(self.vault, self.parent, work_key(self.parent, run))
+            for type_ in run.types
+        }  # their bytes are partly there
+        plan = plan_runs(self.vault, self.parent, runs, held=begun)
         if not plan.fits:
             raise NoSpace(
                 f"the results take {plan.size} bytes and {plan.free} are free",
@@ -157,24 +148,23 @@ class _Work:
             )
 
     def _run(self, run: Run) -> None:
-        device = self.options.device or ""
-        key = work_key(self.parent.digest, run.converter, run.types, self.described, device)
-        with resumable_folder(self.vault, self.parent, key) as place:
+        described = run.options.describe()
+        with resumable_folder(self.vault, self.parent, work_key(self.parent, run)) as place:
             if place.resumed:
                 self.voice.note(f"continuing an interrupted conversion to {', '.join(run.types)}")
-            events = start_run(self.vault, self.parent, run, place.folder, self.options)
+            events = start_run(self.vault, self.parent, run, place.folder)
             told = _Told(self.progress, resumed=place.resumed)
             try:
                 for event in events:
                     told.hear(event)
-                    self._take(event, run, place)
+                    self._take(event, run, place, described)
             except ConverterCrashed:
                 if place.resumed:
                     again = self.vault.command("gc", "--partials")
                     self.voice.note(f"if going on fails again, begin anew after: {again}")
                 raise
 
-    def _take(self, event: Event, run: Run, place: Workplace) -> None:
+    def _take(self, event: Event, run: Run, place: Workplace, described: Mapping[str, str]) -> None:
         match event:
             case Warned():
                 self._warn(event.message)
@@ -186,7 +176,7 @@ class _Work:
                     run.converter,
                     event,
                     place.folder,
-                    shaping=shaping(self.described, target),
+                    shaping=shaping(described, target),
                 )
                 self.made.append(artifact)
                 earlier = replace_earlier(self.vault, artifact)

@@ -2,13 +2,11 @@
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelvault import fsio
-from modelvault.core import canonical
-from modelvault.core.digest import Digest
 from modelvault.core.names import is_variant
 from modelvault.errors import BadOption
 
@@ -18,7 +16,18 @@ SINGLE = ("awq", "fp8", "int8", "w4a16")
 _FLOATS = ("F32", "F16", "BF16")
 """Types that no importance matrix changes."""
 
-_DEVICE = re.compile(r"cpu|cuda(:[0-9]{1,3})?")
+_GGUF = frozenset({"pre_tokenizer", "imatrix"})
+_CALIBRATED = frozenset({"calibration", "samples", "sequence_length", "group_size", "seed"})
+_DEVICE = "device"
+_DEVICES = re.compile(r"cpu|cuda(:[0-9]{1,3})?")
+_USES = {
+    "gguf": _GGUF,
+    "awq": _CALIBRATED | {_DEVICE},
+    "w4a16": _CALIBRATED | {_DEVICE},
+    "fp8": frozenset({_DEVICE}),
+    "int8": frozenset({_DEVICE}),
+}
+"""Options that some converters have a use for and others have not."""
 
 _CHECKS = ("check", "check_text", "max_kl")
 """Options that look at a result and leave its bytes as they are."""
@@ -79,8 +88,31 @@ class ConvertOptions:
         Raises:
             BadOption: It is none.
         """
-        if self.device is not None and not _DEVICE.fullmatch(self.device):
+        if self.device is not None and not _DEVICES.fullmatch(self.device):
             raise BadOption(f"--device {self.device}: not one of cpu, cuda, cuda:N")
+
+    def narrowed(self, converter: str, others: Iterable[str]) -> "ConvertOptions":
+        """Return the options without those that are meant for other converters.
+
+        What no converter of the command has a use for stays, so that it is refused by name.
+
+        Args:
+            converter: Whose options are wanted.
+            others: The other converters of the same command.
+        """
+        own = _USES.get(converter)
+        if own is None:
+            return self
+        foreign = frozenset().union(*(_USES.get(name, ()) for name in others)) - own
+        return replace(
+            self,
+            device=None if _DEVICE in foreign else self.device,
+            imatrix=None if "imatrix" in foreign else self.imatrix,
+            calibration=None if "calibration" in foreign else self.calibration,
+            parameters={
+                name: value for name, value in self.parameters.items() if name not in foreign
+            },
+        )
 
     def encode(self) -> dict[str, str]:
         """Return the options as a converter reads them: files by absolute path.
@@ -89,7 +121,7 @@ class ConvertOptions:
             BadOption: A file that is named is not there.
         """
         files = {name: str(path.absolute()) for name, path in self._files().items()}
-        device = {"device": self.device} if self.device else {}
+        device = {_DEVICE: self.device} if self.device else {}
         return {**self._texts(), **device, **files}
 
     def describe(self) -> dict[str, str]:
@@ -137,18 +169,6 @@ def shaping(described: Mapping[str, str], target: Target) -> dict[str, str]:
     if target.converter == "gguf" and target.type in _FLOATS:
         idle = (*_CHECKS, "imatrix")
     return {name: value for name, value in described.items() if name not in idle}
-
-
-def work_key(
-    parent: Digest, converter: str, types: Sequence[str], described: Mapping[str, str], device: str
-) -> str:
-    """Return a short name for one piece of work: the same again only for the same work.
-
-    Here the device counts: a result of two halves from different processors could not be made
-    again.
-    """
-    work: canonical.Json = [str(parent), converter, list(types), dict(described), device]
-    return hashlib.sha256(canonical.encode(work)).hexdigest()[:16]
 
 
 def _digest(path: Path) -> str:

@@ -1,13 +1,12 @@
 """``convert --dry-run``: each target's tensors, where they will lie, and whether there is room."""
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from modelvault import fsio
 from modelvault.app.convert_options import ConvertOptions, Target
 from modelvault.app.convert_request import Run, split_runs, start_run
-from modelvault.app.existing import find_existing
+from modelvault.app.existing import part_held
 from modelvault.app.quality import quality_warnings
 from modelvault.app.vault import Vault
 from modelvault.app.workplace import working_folder
@@ -67,27 +66,25 @@ def plan_conversion(
         ConversionError: The converter refuses the source or a target.
     """
     parent = vault.catalog.find(reference).artifact
-    described = options.describe()
-    held = {target.type for target in targets if find_existing(vault, parent, target, described)}
+    runs = split_runs(targets, options)
+    held, _ = part_held(vault, parent, runs)
     with vault.store.writing():
-        return plan_runs(vault, parent, split_runs(targets), options, held=held)
+        return plan_runs(vault, parent, runs, held=held)
 
 
 def plan_runs(
     vault: Vault,
     parent: Artifact,
     runs: Sequence[Run],
-    options: ConvertOptions,
     *,
-    held: AbstractSet[str] = frozenset(),
+    held: Collection[str] = (),
 ) -> ConversionPlan:
     """Return the plan of several runs; the caller keeps ``gc`` away.
 
     Args:
         vault: Holds the parent's files.
         parent: What is converted.
-        runs: To what.
-        options: How.
+        runs: To what, and how.
         held: Types that the vault holds already.
 
     Raises:
@@ -98,7 +95,7 @@ def plan_runs(
     draft.warnings += quality_warnings(parent, [type_ for run in runs for type_ in run.types])
     for run in runs:
         with working_folder(vault, parent, f"plan {run.converter}") as folder:
-            for event in start_run(vault, parent, run, folder, options, plan_only=True):
+            for event in start_run(vault, parent, run, folder, plan_only=True):
                 draft.hear(event)
     return ConversionPlan(
         targets=tuple(

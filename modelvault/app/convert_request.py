@@ -1,5 +1,6 @@
 """From what the user asks for to what each converter is asked for."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from modelvault.app.convert_options import ConvertOptions, Target
 from modelvault.app.vault import Vault
 from modelvault.conversion import find_converter, run_converter
+from modelvault.core import canonical
 from modelvault.core.artifact import Artifact
 from modelvault.core.protocol import Event, Request, SourceFile
 
@@ -17,14 +19,39 @@ class Run:
 
     converter: str
     types: tuple[str, ...]
+    options: ConvertOptions
+    """Those of the command that are for this converter."""
 
 
-def split_runs(targets: Sequence[Target]) -> tuple[Run, ...]:
+def work_key(parent: Artifact, run: Run) -> str:
+    """Return a short name for one piece of work: the same again only for the same work.
+
+    Here the device counts: a result of two halves from different processors could not be made
+    again.
+    """
+    work: canonical.Json = [
+        str(parent.digest),
+        run.converter,
+        list(run.types),
+        run.options.describe(),
+        run.options.device,
+    ]
+    return hashlib.sha256(canonical.encode(work)).hexdigest()[:16]
+
+
+def split_runs(targets: Sequence[Target], options: ConvertOptions) -> tuple[Run, ...]:
     """Return one run a converter, in the order asked for, each type once."""
     grouped: dict[str, dict[str, None]] = {}
     for target in targets:
         grouped.setdefault(target.converter, {})[target.type] = None
-    return tuple(Run(converter=name, types=tuple(types)) for name, types in grouped.items())
+    return tuple(
+        Run(
+            converter=name,
+            types=tuple(types),
+            options=options.narrowed(name, grouped.keys() - {name}),
+        )
+        for name, types in grouped.items()
+    )
 
 
 def start_run(
@@ -32,7 +59,6 @@ def start_run(
     parent: Artifact,
     run: Run,
     folder: Path,
-    options: ConvertOptions,
     *,
     plan_only: bool = False,
 ) -> Iterator[Event]:
@@ -41,9 +67,8 @@ def start_run(
     Args:
         vault: Holds the parent's files.
         parent: What is converted.
-        run: Which converter, which types.
+        run: Which converter, which types, and how.
         folder: Where the results go.
-        options: How.
         plan_only: Whether nothing is to be written.
 
     Raises:
@@ -65,7 +90,7 @@ def start_run(
         targets=run.types,
         output=str(folder),
         plan_only=plan_only,
-        threads=options.threads,
-        options=options.encode(),
+        threads=run.options.threads,
+        options=run.options.encode(),
     )
     return run_converter(command, request)

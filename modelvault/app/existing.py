@@ -1,8 +1,10 @@
 """Whether the vault holds what a conversion would make."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from modelvault.app.convert_options import Target, shaping
+from modelvault.app.convert_request import Run
 from modelvault.app.measured import read_measured
 from modelvault.app.results import OPTIONS, encode_options
 from modelvault.app.vault import Vault
@@ -11,23 +13,34 @@ from modelvault.core.names import Reference
 from modelvault.errors import ArtifactNotFound, CheckFailed
 
 
-def find_existing(
-    vault: Vault, parent: Artifact, target: Target, described: Mapping[str, str]
-) -> Artifact | None:
-    """Return the variant that a conversion would make again, if the vault holds it.
+def part_held(
+    vault: Vault, parent: Artifact, runs: Sequence[Run]
+) -> tuple[dict[str, Artifact], tuple[Run, ...]]:
+    """Return what the vault holds of what runs would make, by type, and the runs that remain.
 
-    It is the same when it was made from the same parent and the same options shaped it, and
-    when it was measured as is asked for now.
-
-    Args:
-        vault: Where to look.
-        parent: What would be converted.
-        target: To what.
-        described: The options; see ``ConvertOptions.describe``.
+    A variant is the same when it was made from the same parent and the same options shaped it,
+    and when it was measured as is asked for now.
 
     Raises:
-        CheckFailed: It is here, but further off than ``max_kl`` allows.
+        BadOption: A file that an option names is not there.
+        CheckFailed: A variant is here, but further off than ``max_kl`` allows.
     """
+    held: dict[str, Artifact] = {}
+    rest: list[Run] = []
+    for run in runs:
+        described = run.options.describe()
+        for type_ in run.types:
+            target = Target(converter=run.converter, type=type_)
+            if (found := _find(vault, parent, target, described)) is not None:
+                held[type_] = found
+        if types := tuple(type_ for type_ in run.types if type_ not in held):
+            rest.append(replace(run, types=types))
+    return held, tuple(rest)
+
+
+def _find(
+    vault: Vault, parent: Artifact, target: Target, described: Mapping[str, str]
+) -> Artifact | None:
     reference = Reference(model=parent.model, revision=parent.revision, variant=target.type)
     try:
         found = vault.catalog.find(reference).artifact

@@ -86,6 +86,11 @@ def resumable_folder(vault: Vault, parent: Artifact, key: str) -> Iterator[Workp
         vault.store.clear([folder])
 
 
+def is_resumable(vault: Vault, parent: Artifact, key: str) -> bool:
+    """Return whether an interrupted run of this work left what can be gone on from."""
+    return _resumable(vault.store.layout.partials / conversion_name(parent.digest, key))
+
+
 @contextmanager
 def _locked(vault: Vault, parent: Artifact, key: str) -> Iterator[Path]:
     folder = vault.store.layout.partials / conversion_name(parent.digest, key)

@@ -191,3 +191,35 @@ def test_short_and_long_spelling_are_one_target() -> None:
     """``awq:fp8`` is what ``fp8`` is."""
     assert Target.parse("awq:FP8") == Target.parse("fp8")
     assert Target.parse("W4A16") == Target(converter="w4a16", type="W4A16")
+
+
+def test_option_goes_to_the_converter_that_has_a_use_for_it(
+    vault: Path, converter: support.Install, tmp_path: Path
+) -> None:
+    """Of one command: what shapes one target neither reaches nor shapes another."""
+    calibration = tmp_path / "text"
+    calibration.write_text("text")
+    options = ConvertOptions(
+        parameters={"pre_tokenizer": "llama-bpe", "seed": "3"}, calibration=calibration
+    )
+    targets = [Target.parse(name) for name in ("gguf:Q8_0", "awq", "fp8")]
+    converter(MAKING + "say('warning', message=f'{target}: {sorted(request[\"options\"])}')")
+    with Vault.open(vault) as opened:
+        done = convert(opened, REFERENCE, targets, options, Silence())
+    assert done.warnings == (
+        "Q8_0: ['pre_tokenizer']",
+        "AWQ: ['calibration', 'seed']",
+        "FP8: []",
+    )
+    assert make(vault, Target.parse("fp8")).skipped
+    with Vault.open(vault) as opened:
+        assert len(convert(opened, REFERENCE, targets, options, Silence()).skipped) == 3
+
+
+def test_option_that_no_target_has_a_use_for_is_not_lost(
+    vault: Path, converter: support.Install
+) -> None:
+    """It reaches the converter, which refuses it by name."""
+    converter(MAKING + "say('warning', message=str(sorted(request['options'])))")
+    done = make(vault, Target.parse("gguf:Q8_0"), device="cpu", parameters={"seed": "3"})
+    assert done.warnings == ("['device', 'seed']",)
