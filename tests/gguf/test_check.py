@@ -14,6 +14,7 @@ from modelvault.core.protocol import Failed, Produced
 from modelvault.errors import BadOption, CheckFailed
 from tests.gguf.running import convert, make_request, plan, run
 from tests.support import llamacpp
+from tests.support.tinybert import make_tiny_bert
 from tests.support.tinymodel import Kind
 
 LONG = "The old lighthouse keeper counted the ships before the storm came in. " * 24
@@ -151,3 +152,17 @@ def test_log_softmax_survives_large_logits() -> None:
     """Nothing overflows where logits are far from zero."""
     rows = np.array([[1000.0, 999.0], [-1000.0, -1000.0]], dtype=np.float32)
     assert np.exp(log_softmax(rows)).sum(axis=1) == pytest.approx([1, 1])
+
+
+@pytest.mark.parametrize("plan_only", [True, False])
+def test_encoder_is_refused_before_a_byte_is_written(tmp_path: Path, plan_only: bool) -> None:
+    """A model that embeds texts predicts none: there is nothing to compare."""
+    make_tiny_bert(tmp_path / "bert")
+    output = tmp_path / "out"
+    request = make_request(
+        tmp_path / "bert", ["F16"], output, options={"check": "yes"}, plan_only=plan_only
+    )
+    with pytest.raises(BadOption, match="embeds texts and predicts none") as caught:
+        run(request)
+    assert "embeddings" in caught.value.hint
+    assert list(output.iterdir()) == []
