@@ -237,6 +237,10 @@ class CheckFailed(ConversionError):
     """The converted model fails its check in llama.cpp, or is further off than allowed."""
 
 
+class NotEnoughMemory(ConversionError):
+    """The conversion needs more memory than this machine or container has left."""
+
+
 class TargetError(ModelVaultError):
     """A runtime's folder or store refuses an install or uninstall."""
 

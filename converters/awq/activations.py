@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from converters.awq.writer import as_bytes, write_all
+from converters.awq.raw import as_bytes, read_all, write_all
 from modelvault.errors import ConverterCrashed
 
 SUFFIX = ".activations"
@@ -63,13 +63,9 @@ class Activations:
     def read(self, number: int) -> torch.Tensor:
         """Return a sequence as it enters the layer, f32 ``[length, width]``."""
         values = torch.empty(self._shape)
-        view = as_bytes(values)
-        descriptor, done = self._descriptors[self._layer % 2], 0
-        while done < self._size:
-            count = os.preadv(descriptor, [view[done:]], number * self._size + done)
-            if count == 0:
-                raise ConverterCrashed("the file of activations ended early")
-            done += count
+        descriptor = self._descriptors[self._layer % 2]
+        if not read_all(descriptor, as_bytes(values), number * self._size):
+            raise ConverterCrashed("the file of activations ended early")
         return values
 
     def write(self, number: int, values: torch.Tensor) -> None:

@@ -68,7 +68,7 @@ def convert_eight_bit(scheme: EightBit, job: Job) -> Iterator[Event]:
         files=(*side, *weights),
         format="safetensors",
         quantization=scheme.target,
-        tools={name: version(name) for name in ("torch", "safetensors")},
+        tools={"torch": version("torch")},
         parameters={
             "type": scheme.target,
             "weights": "channel",

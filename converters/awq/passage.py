@@ -83,22 +83,17 @@ def shape_of(model: Model, sequences: Sequences) -> tuple[int, int, int]:
 
 
 def _embed(model: Model, sequences: Sequences) -> Iterator[torch.Tensor]:
-    """Yield the embeddings of sequences, f32 ``[length, hidden]``; one pass over the matrix."""
+    """Yield the embeddings of sequences, f32 ``[length, hidden]``."""
     if EMBEDDING not in model.weights.tensors or len(model.weights.tensors[EMBEDDING].shape) != 2:
         raise MalformedWeights(f"{EMBEDDING}: missing, or no matrix")
-    tokens, places = torch.unique(torch.cat(sequences), return_inverse=True)
     rows, width = model.weights.tensors[EMBEDDING].shape
-    if int(tokens[-1]) >= rows or width != model.hidden:
+    last = max(int(sequence.max()) for sequence in sequences)
+    if last >= rows or width != model.hidden:
         raise UnsupportedTokenizer(
-            f"token {int(tokens[-1])} has no row in {EMBEDDING}, which is {rows} x {width}",
+            f"token {last} has no row in {EMBEDDING}, which is {rows} x {width}",
             hint="tokenizer and weights are of different models",
         )
     factor = model.family.embedding_scale(width)
-    found = torch.empty((len(tokens), width))
-    start = 0
-    for block in model.weights.blocks(EMBEDDING):
-        inside = (tokens >= start) & (tokens < start + len(block))
-        found[inside] = block[tokens[inside] - start].float() * factor
-        start += len(block)
-    for part in places.split([len(sequence) for sequence in sequences]):
-        yield found[part]
+    for sequence in sequences:
+        tokens, places = torch.unique(sequence, return_inverse=True)
+        yield model.weights.rows(EMBEDDING, tokens).float()[places] * factor

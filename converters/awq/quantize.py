@@ -28,7 +28,7 @@ from converters.awq.packing import Quantized
 from converters.awq.passage import BEFORE, Passage, shape_of
 from converters.awq.progress import Reporter
 from converters.awq.quality import SOURCE, Predictions, compare_predictions
-from converters.awq.room import require_space
+from converters.awq.room import require_memory, require_space
 from converters.awq.rounding import Rounded, Settings, round_awq, round_plainly
 from converters.awq.writer import CheckpointWriter, is_begun
 from modelvault import __version__
@@ -42,7 +42,7 @@ from modelvault.core.protocol import (
 )
 from modelvault.errors import CheckFailed, MalformedWeights
 
-_TOOLS = ("safetensors", "torch", "transformers")
+_TOOLS = ("torch", "transformers")
 _SAMPLES, _PLAIN = "samples", "rtn"
 _HARDLY = 0.9
 """Share of plain rounding's divergence above which the search has hardly helped."""
@@ -97,6 +97,7 @@ class _Conversion:
         folder, done = self._job.folder, self._journal.layers
         sweep(folder, self._working_files() if self._resumed else ())
         require_space(folder, self._footprint())
+        require_memory(self._model, len(self._text.samples[0]), self._form.group)
         writer = CheckpointWriter(folder, self._layout, self._job.stack, written=self._written())
         passage = Passage(
             self._model,

@@ -1,7 +1,7 @@
 """Round one layer in place: plainly, for comparison, or the AWQ way.
 
 Everything happens in the tensors given: a layer is never held twice. What was there before
-is read again from the checkpoint, which is mapped and costs no memory.
+is read again from the checkpoint.
 """
 
 from collections.abc import Generator, Iterator, Mapping, Sequence

@@ -1,7 +1,6 @@
 """The model to convert: small files with bounds, weights tensor by tensor or by rows.
 
-Weight files are mapped, so that reading a tensor costs no more memory than the tensor,
-and what was read is given back by the kernel when memory is short.
+Reading a tensor costs no more memory than the tensor.
 
 Source: https://github.com/huggingface/safetensors#format
 """
@@ -16,10 +15,11 @@ from math import prod
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
+from converters.awq.raw import as_bytes, read_all
 from converters.checkpoint import INDEX, SINGLE, Checkpoint, wrong_size
 from modelvault.core.protocol import SourceFile
+from modelvault.core.safetensors_header import TensorEntry, read_header
 from modelvault.errors import (
     MalformedRecord,
     MalformedWeights,
@@ -50,6 +50,8 @@ class Stored:
     shape: tuple[int, ...]
     path: str
     """File that holds it."""
+    offset: int
+    """Bytes from the start of the file."""
 
     @property
     def count(self) -> int:
@@ -117,25 +119,30 @@ class Source(Checkpoint):
 
 
 class Weights:
-    """Open weight files; tensors by their name."""
+    """Open weight files; tensors by their name.
+
+    What is read is held by whoever reads it and by nobody else: files are not mapped, for what
+    was mapped would count as this process's memory until the kernel takes it back.
+    """
 
     def __init__(self, files: list[SourceFile], stack: ExitStack) -> None:
         """Open the files and read their headers; see ``Source.weights``."""
-        self._open: dict[str, Any] = {}
+        self._open: dict[str, int] = {}
         self.tensors: dict[str, Stored] = {}
         for file in files:
-            if os.stat(file.location).st_size != file.size:
+            stream = stack.enter_context(open(file.location, "rb", buffering=0))
+            if os.fstat(stream.fileno()).st_size != file.size:
                 raise wrong_size(file)
+            self._open[file.path] = stream.fileno()
             try:
-                opened = stack.enter_context(safe_open(file.location, framework="pt"))
-                self._open[file.path] = opened
-                for name in opened.keys():  # noqa: SIM118 (not a mapping)
-                    self._add(name, file.path, opened.get_slice(name))
-            except SafetensorError as error:
+                header = read_header(stream, file.size)
+            except MalformedWeights as error:
                 raise MalformedWeights(
                     f"{file.path}: {error}",
                     hint="run 'modelvault verify', then pull the model again",
                 ) from error
+            for entry in header.tensors:
+                self._add(entry, file.path)
         foreign = sorted({item.dtype for item in self.tensors.values()} - DTYPES.keys())
         if foreign:
             raise UnsupportedSource(
@@ -153,8 +160,8 @@ class Weights:
         Raises:
             MalformedWeights: It holds NaN or infinity.
         """
-        value: torch.Tensor = self._open[self.tensors[name].path].get_tensor(name)
-        return _finite(value, name)
+        stored = self.tensors[name]
+        return self._read(stored, 0, stored.shape)
 
     def blocks(self, name: str) -> Iterator[torch.Tensor]:
         """Yield a tensor in blocks of rows, as stored; their concatenation is the tensor.
@@ -166,25 +173,45 @@ class Weights:
         if len(stored.shape) < 2 or stored.count * 4 <= _BLOCK:
             yield self.read(name)
             return
-        part = self._open[stored.path].get_slice(name)
-        step = max(1, _BLOCK * stored.shape[0] // (stored.count * 4))
+        width = stored.count // stored.shape[0]
+        step = max(1, _BLOCK // (4 * width))
         for start in range(0, stored.shape[0], step):
-            yield _finite(part[start : start + step], name)
+            rows = min(step, stored.shape[0] - start)
+            yield self._read(stored, start * width, (rows, *stored.shape[1:]))
 
-    def _add(self, name: str, path: str, part: Any) -> None:
-        if name in self.tensors:
+    def rows(self, name: str, numbers: torch.Tensor) -> torch.Tensor:
+        """Return some rows of a matrix as stored, ``[rows, width]``.
+
+        Args:
+            name: Of the matrix.
+            numbers: Of the rows, int64 ``[rows]``.
+
+        Raises:
+            MalformedWeights: They hold NaN or infinity.
+        """
+        stored = self.tensors[name]
+        width = stored.shape[1]
+        found = [self._read(stored, number * width, (width,)) for number in numbers.tolist()]
+        return torch.stack(found)
+
+    def _read(self, stored: Stored, start: int, shape: tuple[int, ...]) -> torch.Tensor:
+        """Return ``shape`` values from the ``start``-th on."""
+        values = torch.empty(shape, dtype=DTYPES[stored.dtype])
+        offset = stored.offset + start * values.element_size()
+        if not read_all(self._open[stored.path], as_bytes(values), offset):
+            raise MalformedWeights(f"{stored.path} became shorter while it was read")
+        if not bool(torch.isfinite(values).all()):
             raise MalformedWeights(
-                f"tensor '{name:.200}' is in {self.tensors[name].path} and in {path}"
+                f"tensor '{stored.name:.200}' holds NaN or infinity",
+                hint="the checkpoint itself is broken: ask its publisher, or use another revision",
             )
-        self.tensors[name] = Stored(
-            name=name, dtype=str(part.get_dtype()), shape=tuple(part.get_shape()), path=path
-        )
+        return values
 
-
-def _finite(value: torch.Tensor, name: str) -> torch.Tensor:
-    if not bool(torch.isfinite(value).all()):
-        raise MalformedWeights(
-            f"tensor '{name:.200}' holds NaN or infinity",
-            hint="the checkpoint itself is broken: ask its publisher, or use another revision",
+    def _add(self, entry: TensorEntry, path: str) -> None:
+        if entry.name in self.tensors:
+            raise MalformedWeights(
+                f"tensor '{entry.name:.200}' is in {self.tensors[entry.name].path} and in {path}"
+            )
+        self.tensors[entry.name] = Stored(
+            name=entry.name, dtype=entry.dtype, shape=entry.shape, path=path, offset=entry.offset
         )
-    return value

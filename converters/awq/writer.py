@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from converters.awq.layout import INDEX, Layout, Output, WeightFile
+from converters.awq.raw import as_bytes, write_all
 from modelvault.errors import ConverterCrashed
 
 _TORCH = {
@@ -123,16 +124,3 @@ def write_file(path: Path, data: bytes) -> None:
         stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def as_bytes(values: torch.Tensor) -> memoryview:
-    """Return the bytes of a contiguous tensor in memory, not copied."""
-    data: memoryview = values.reshape(-1).view(torch.uint8).numpy().data
-    return data
-
-
-def write_all(descriptor: int, data: memoryview, offset: int) -> None:
-    """Write all of ``data`` at an offset, in bytes from the start of the file."""
-    done = 0
-    while done < len(data):
-        done += os.pwrite(descriptor, data[done:], offset + done)
