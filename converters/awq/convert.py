@@ -16,7 +16,7 @@ from converters.awq.quantize import convert_four_bit
 from converters.awq.scheme import FP8, INT8
 from converters.awq.source import Source
 from modelvault.core.protocol import Event, Request
-from modelvault.errors import UnsupportedTarget
+from modelvault.errors import NotEnoughMemory, UnsupportedTarget
 
 _TARGETS: dict[str, Callable[[Job], Iterator[Event]]] = {
     "AWQ": partial(convert_four_bit, Awq),
@@ -55,4 +55,10 @@ def convert(request: Request, stack: ExitStack, *, shard: int = SHARD) -> Iterat
     (target,) = request.targets
     model = Model.open(source, weights, target)
     job = Job(model=model, request=request, options=options, stack=stack, shard=shard)
-    yield from _TARGETS[target](job)
+    try:
+        yield from _TARGETS[target](job)
+    except torch.OutOfMemoryError as error:
+        raise NotEnoughMemory(
+            f"memory ran out: {error}"[:500],
+            hint="use a shorter --sequence-length, a larger device, or leave --device out",
+        ) from error

@@ -1,0 +1,108 @@
+"""What does not fit is refused before it is begun."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from converters.awq import room
+from converters.awq.room import available_memory, estimate_memory, require_memory
+from modelvault.errors import NoSpace, NotEnoughMemory
+from tests.awq.models import open_model
+from tests.awq.running import make_request, run
+from tests.support.trainedmodel import Family
+
+Trained = Callable[[Family], Path]
+Groups = dict[str, tuple[int | str, int, int]]
+MIB = 1024 * 1024
+
+
+class Usage(NamedTuple):
+    """What a disk tells."""
+
+    total: int
+    used: int
+    free: int
+
+
+def lay_system(root: Path, *, available: int, groups: Groups) -> None:
+    """Write what a kernel tells: MiB available, and by group limit, use and cache in MiB."""
+    (root / "proc/self").mkdir(parents=True)
+    meminfo = f"MemTotal: 999999 kB\nMemAvailable:   {available * 1024} kB\n"
+    (root / "proc/meminfo").write_text(meminfo)
+    deepest = max(groups, key=len, default="")
+    (root / "proc/self/cgroup").write_text(f"1:name=systemd:/old\n0::/{deepest}\n")
+    for path, (limit, used, cached) in groups.items():
+        folder = root / "sys/fs/cgroup" / path
+        folder.mkdir(parents=True, exist_ok=True)
+        text = limit if isinstance(limit, str) else str(limit * MIB)
+        (folder / "memory.max").write_text(f"{text}\n")
+        (folder / "memory.current").write_text(f"{used * MIB}\n")
+        (folder / "memory.stat").write_text(f"anon 7\ninactive_file {cached * MIB}\n")
+
+
+def test_container_limits_what_is_available(tmp_path: Path) -> None:
+    """The tightest group on the way up counts, with the cache that it can give up."""
+    groups: Groups = {
+        "slice/unit": ("max", 300, 0),
+        "slice": (1000, 600, 150),
+        "": (8000, 700, 0),
+    }
+    lay_system(tmp_path, available=9000, groups=groups)
+    assert available_memory(tmp_path) == 550 * MIB
+
+
+def test_machine_counts_where_no_container_limits(tmp_path: Path) -> None:
+    """Without limits it is what the kernel says is available; another system tells nothing."""
+    lay_system(tmp_path, available=9000, groups={"unit": ("max", 300, 0)})
+    assert available_memory(tmp_path) == 9000 * MIB
+    assert available_memory(tmp_path / "elsewhere") is None
+
+
+def test_layer_beyond_memory_is_refused_with_the_numbers(trained: Trained, tmp_path: Path) -> None:
+    """The message tells what is needed and what there is; a way out is named."""
+    lay_system(tmp_path, available=100, groups={})
+    with ExitStack() as stack:
+        model = open_model(trained("llama"), stack)
+        needed = estimate_memory(model, 512, 128) // MIB
+        with pytest.raises(NotEnoughMemory, match=rf"about {needed} MiB .* 100 MiB") as caught:
+            require_memory(model, 512, 128, tmp_path)
+        require_memory(model, 512, 128, tmp_path / "elsewhere")
+    assert "fp8" in caught.value.hint
+
+
+def test_estimate_grows_with_the_sequence(trained: Trained) -> None:
+    """What passes through a layer counts: kilobytes a token."""
+    with ExitStack() as stack:
+        model = open_model(trained("llama"), stack)
+        short, long = (estimate_memory(model, length, 128) for length in (32, 1 << 18))
+    assert long - short > 1024 * MIB
+
+
+@pytest.mark.parametrize("target", ["AWQ", "FP8"])
+def test_full_disk_is_refused_before_a_byte_is_written(
+    target: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Result and activations are counted together."""
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: Usage(1, 1, 4096))
+    with pytest.raises(NoSpace, match="0 MiB are free"):
+        run(make_request(trained("llama"), target, tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_memory_that_runs_out_is_told_as_such(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An accelerator's memory is not predicted: where it runs out, the error says so."""
+    import torch
+
+    from converters.awq.layers import LayerRunner
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(LayerRunner, "read", fail)
+    with pytest.raises(NotEnoughMemory, match="CUDA out of memory"):
+        run(make_request(trained("llama"), "AWQ", tmp_path))
