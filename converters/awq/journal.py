@@ -32,6 +32,8 @@ class Journal:
     """Time each of them took."""
     errors: list[tuple[float, float]] = field(default_factory=list)
     """Relative squared error of each: plain rounding, result."""
+    unreached: int = 0
+    """Experts that too few tokens reached to be searched."""
 
     def save(self, folder: Path) -> None:
         """Replace the file, durably."""
@@ -59,6 +61,7 @@ def read_journal(folder: Path, work: str) -> Journal | None:
             layers=int(value["layers"]),
             seconds=[float(item) for item in value["seconds"]],
             errors=[(float(plain), float(error)) for plain, error in value["errors"]],
+            unreached=int(value["unreached"]),
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -146,6 +146,7 @@ class _Conversion:
         passage.run(self._runner.load(number, state), self._own)
         self._write(f"model.layers.{number}.", state, rounded, writer)
         self._journal.errors.append((rounded.plain_error, rounded.error))
+        self._journal.unreached += len(rounded.unreached)
         done = report.end_layer(rounded.plain_error, rounded.error)
         self._journal.seconds = report.seconds
         self._journal.layers = number + 1
@@ -201,6 +202,11 @@ class _Conversion:
         sweep(job.folder, files)
 
     def _warn(self, quality: Predictions) -> Iterator[Warned]:
+        if self._journal.unreached:
+            yield Warned(
+                message=f"{self._journal.unreached} experts saw too little of the calibration "
+                "text and were rounded plainly: more samples, or text of more kinds, reach them"
+            )
         own, plain = quality.kl(self._own), quality.kl(_PLAIN)
         if own > _HARDLY * plain:
             yield Warned(
