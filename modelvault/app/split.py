@@ -1,4 +1,4 @@
-"""``gguf split`` and ``gguf merge``: cut a GGUF into shards, and put shards together.
+"""``gguf split`` and ``gguf merge`` of files: cut a GGUF into shards, put shards together.
 
 Tensors are copied byte for byte, a few MB at a time; only headers are read into memory.
 """
@@ -9,28 +9,23 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
-from modelvault import __version__, fsio
+from modelvault import fsio
 from modelvault.app.inspect import shard_names
-from modelvault.app.results import record_result
-from modelvault.app.vault import Vault
-from modelvault.app.workplace import working_folder
 from modelvault.core import gguf, gguf_shards
-from modelvault.core.artifact import Artifact
 from modelvault.core.gguf_shards import Layout
-from modelvault.core.names import Reference, is_variant
 from modelvault.core.progress import Progress
-from modelvault.core.protocol import Produced
 from modelvault.errors import (
     BadOption,
     MalformedWeights,
     SourceIncomplete,
-    UnsuitableArtifact,
 )
 
 _STEP = 4 * 1024 * 1024
 
 
-def split_file(path: Path, folder: Path, *, limit: int, progress: Progress) -> list[Path]:
+def split_file(
+    path: Path, folder: Path, *, limit: int, progress: Progress, name: str = ""
+) -> list[Path]:
     """Cut a GGUF into shards that llama.cpp loads by the first; return their paths.
 
     Args:
@@ -38,17 +33,19 @@ def split_file(path: Path, folder: Path, *, limit: int, progress: Progress) -> l
         folder: Where the shards go; created when missing.
         limit: Largest shard, in bytes.
         progress: Told about copied bytes.
+        name: The file's name where its path does not tell it.
 
     Raises:
         BadOption: No GGUF, a shard already, a file stands in the way, or the limit is too small.
         MalformedWeights: The header is malformed.
         StorageError: The disk is full or refuses.
     """
+    name = name or path.name
     with ExitStack() as stack:
         source = _open(path, stack)
         header = _read_header(path, source)
         layouts = gguf_shards.split(header, _pairs(header, source), limit)
-        stem = path.name.removesuffix(".gguf")
+        stem = name.removesuffix(".gguf")
         targets = [
             folder / gguf_shards.shard_name(stem, number, len(layouts))
             for number in range(len(layouts))
@@ -56,10 +53,10 @@ def split_file(path: Path, folder: Path, *, limit: int, progress: Progress) -> l
         fsio.make_folder(folder)
         _refuse_existing(targets)
         fsio.require_space(folder, sum(layout.size for layout in layouts))
-        progress.begin(path.name, total=sum(layout.size for layout in layouts))
+        progress.begin(name, total=sum(layout.size for layout in layouts))
         for layout, target in zip(layouts, targets):
-            _write(layout, [source], target, path.name, progress)
-        progress.end(path.name, note=f"{len(targets)} shards")
+            _write(layout, [source], target, name, progress)
+        progress.end(name, note=f"{len(targets)} shards")
     return targets
 
 
@@ -105,71 +102,6 @@ def find_shards(path: Path) -> list[Path]:
             f"{len(missing)} of {len(found)} shards are missing: {missing[0]}", issues=missing[:100]
         )
     return found
-
-
-def merge_reference(
-    vault: Vault, reference: Reference, *, file: str, progress: Progress
-) -> Artifact:
-    """Put the shards of a pulled model into one file, as a variant with its lineage.
-
-    Args:
-        vault: Where the model is.
-        reference: The model.
-        file: One shard of the set, where the model has several; else empty.
-        progress: Told about copied bytes.
-
-    Raises:
-        ArtifactNotFound: The vault holds no such artefact.
-        UnsuitableArtifact: It has no shards, or several sets to choose from.
-        SourceIncomplete: Shards are missing.
-        MalformedWeights: A header is malformed, or the shards are not one set.
-        StorageError: The disk is full or refuses.
-    """
-    parent = vault.catalog.find(reference).artifact
-    entries = {entry.path: entry for entry in vault.manifest(parent).files}
-    names = _choose_set(parent, list(entries), file)
-    missing = [name for name in names if name not in entries]
-    if missing:
-        raise SourceIncomplete(
-            f"{len(missing)} of {len(names)} shards were not pulled: {missing[0]}",
-            hint="pull the model again without patterns that leave them out",
-            issues=missing[:100],
-        )
-    shards = [vault.store.path(entries[name].digest) for name in names]
-    with open(shards[0], "rb") as first:
-        header = gguf.read_header(first, entries[names[0]].size)
-    variant = header.file_type if is_variant(header.file_type) else "GGUF"
-    variant = "GGUF" if variant == "unknown" else variant
-    stem = names[0].rpartition("/")[2].rpartition("-00001-of-")[0]
-    with vault.store.writing(), working_folder(vault, parent, f"merge {names[0]}") as folder:
-        merge_files(shards, folder / f"{stem}.gguf", progress=progress)
-        produced = Produced(
-            target=variant,
-            files=(f"{stem}.gguf",),
-            format="gguf",
-            quantization=variant,
-            tools={"modelvault": __version__},
-            parameters={"merged": str(len(names)), "first": names[0]},
-        )
-        return record_result(vault, parent, "merge", produced, folder)
-
-
-def _choose_set(parent: Artifact, paths: list[str], file: str) -> list[str]:
-    """Return the paths of the one set of shards that is meant."""
-    sets: dict[str, list[str]] = {}
-    for path in sorted(paths):
-        folder, slash, name = path.rpartition("/")
-        members = [f"{folder}{slash}{member}" for member in shard_names(name)]
-        if len(members) > 1 and name.lower().endswith(".gguf"):
-            sets.setdefault(members[0], members)
-    chosen = [members for members in sets.values() if not file or file in members]
-    if len(chosen) != 1:
-        raise UnsuitableArtifact(
-            f"{parent.label} has {len(chosen)} sets of GGUF shards, where one is to be merged",
-            hint="name a shard of one set with --file" if sets else "it needs no merging",
-            issues=list(sets)[:100],
-        )
-    return chosen[0]
 
 
 def _open(path: Path, stack: ExitStack) -> BinaryIO:

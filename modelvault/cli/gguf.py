@@ -21,41 +21,63 @@ def register(app: typer.Typer) -> None:
 def _split(
     session: Session,
     *,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A GGUF file.")],
+    model: Annotated[
+        str, typer.Argument(metavar="FILE|REF", help="A GGUF file, or a model of the vault.")
+    ],
     max_size: Annotated[
         str, typer.Option("--max-size", help="Largest shard: 4GB, fat32, dvd, or bytes.")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the shards; default: beside the file.")
+        Path | None,
+        typer.Option(
+            "--out", help="Folder for the shards; default: beside the file, or a new variant."
+        ),
     ] = None,
+    file: Annotated[str, typer.Option("--file", help="The file, where a model has several.")] = "",
 ) -> None:
-    """Cut a GGUF into shards; llama.cpp loads them by the first."""
+    """Cut a GGUF into shards, which llama.cpp loads by the first: files, or a new variant."""
     from modelvault.app.split import split_file
+    from modelvault.app.split_reference import split_reference
     from modelvault.bundle.layouts import parse_volume_size
 
     limit = parse_volume_size(max_size)
-    with session.progress() as progress:
-        made = split_file(file, out or file.absolute().parent, limit=limit, progress=progress)
-    session.result({"files": [str(path) for path in made]}, map(str, made))
+    if _is_file(model):
+        path = Path(model)
+        with session.progress() as progress:
+            files = split_file(path, out or path.absolute().parent, limit=limit, progress=progress)
+        session.result({"files": [str(path) for path in files]}, map(str, files))
+        return
+    reference = Reference.parse(model)
+    with session.open_vault() as vault, session.progress() as progress:
+        made = split_reference(vault, reference, file=file, limit=limit, out=out, progress=progress)
+    if isinstance(made, list):
+        session.result({"files": [str(path) for path in made]}, map(str, made))
+    else:
+        session.result(
+            {"reference": str(made.reference), "artifact": str(made.digest)},
+            [f"{made.label} split: artefact {made.digest}"],
+        )
 
 
 def _merge(
     session: Session,
     *,
     model: Annotated[
-        str, typer.Argument(metavar="FILE|REF", help="A shard, or a model that was pulled.")
+        str, typer.Argument(metavar="FILE|REF", help="A shard, or a model of the vault.")
     ],
     out: Annotated[
-        Path | None, typer.Option("--out", help="The new file; needed for shards on disk.")
+        Path | None,
+        typer.Option("--out", help="The new file; needed for shards on disk, else a new variant."),
     ] = None,
     file: Annotated[
         str, typer.Option("--file", help="A shard of the set, where a model has several sets.")
     ] = "",
 ) -> None:
-    """Put shards into one GGUF: a file, or a new variant of a pulled model."""
-    from modelvault.app.split import find_shards, merge_files, merge_reference
+    """Put shards into one GGUF: a file, or a new variant."""
+    from modelvault.app.split import find_shards, merge_files
+    from modelvault.app.split_reference import merge_reference
 
-    if model.lower().endswith(".gguf"):
+    if _is_file(model):
         if out is None:
             raise BadOption("where is the merged file to go?", hint="give --out FILE")
         shards = find_shards(Path(model))
@@ -65,8 +87,17 @@ def _merge(
         return
     reference = Reference.parse(model)
     with session.open_vault() as vault, session.progress() as progress:
-        made = merge_reference(vault, reference, file=file, progress=progress)
-    session.result(
-        {"reference": str(made.reference), "artifact": str(made.digest)},
-        [f"{made.label} merged: artefact {made.digest}"],
-    )
+        made = merge_reference(
+            vault, reference, file=file, out=out and out.absolute(), progress=progress
+        )
+    if isinstance(made, Path):
+        session.result({"file": str(made)}, [str(made)])
+    else:
+        session.result(
+            {"reference": str(made.reference), "artifact": str(made.digest)},
+            [f"{made.label} merged: artefact {made.digest}"],
+        )
+
+
+def _is_file(model: str) -> bool:
+    return model.lower().endswith(".gguf") or Path(model).is_file()

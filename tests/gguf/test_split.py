@@ -168,3 +168,40 @@ def test_commands_split_pull_and_merge(whole: Path, tmp_path: Path) -> None:
         whole.stat().st_size
     )
     assert site.run("gguf", "merge", first).status == 2
+
+
+def test_variant_is_split_and_merged_in_the_vault(whole: Path, tmp_path: Path) -> None:
+    """Each makes a variant with its lineage, and merging gives the bytes back."""
+    site = Site(tmp_path / "home")
+    (tmp_path / "model").mkdir()
+    shutil.copy(whole, tmp_path / "model")
+    site.run("pull", tmp_path / "model", "--as", "test/tiny").ok()
+    made = site.run("--json", "gguf", "split", "test/tiny", "--max-size", "1100kB").ok().document
+    assert made["reference"].endswith(":Q8_0-split")
+    shown = site.run("--json", "show", "test/tiny:Q8_0-split").ok().document
+    names = [item["path"] for item in shown["files"]]
+    assert len(names) > 1
+    assert names[0] == f"{whole.stem}-00001-of-{len(names):05}.gguf"
+    assert shown["record"]["origin"]["parameters"]["file"] == whole.name
+    out = tmp_path / "again.gguf"
+    site.run("gguf", "merge", "test/tiny:Q8_0-split", "--out", out).ok()
+    assert out.read_bytes() == whole.read_bytes()
+    merged = site.run("--json", "gguf", "merge", "test/tiny:Q8_0-split").ok().document
+    assert merged["reference"].endswith(":Q8_0")
+
+
+def test_variant_is_split_into_files(whole: Path, tmp_path: Path) -> None:
+    """With ``--out`` the vault stays as it was."""
+    site = Site(tmp_path / "home")
+    (tmp_path / "model").mkdir()
+    shutil.copy(whole, tmp_path / "model" / "one.gguf")
+    shutil.copy(whole, tmp_path / "model" / "two.gguf")
+    site.run("pull", tmp_path / "model", "--as", "test/tiny").ok()
+    command = ("gguf", "split", "test/tiny", "--max-size", "1100kB", "--out", tmp_path / "out")
+    refused = site.run(*command)
+    assert refused.status == 8
+    assert "one.gguf" in refused.stderr
+    assert "two.gguf" in refused.stderr
+    made = site.run("--json", *command, "--file", "two.gguf").ok().document["files"]
+    assert Path(made[0]).name.startswith("two-00001-of-")
+    assert len(site.run("--json", "list").ok().document) == 1
