@@ -5,9 +5,9 @@ millions of weights a second and how many times ggml's rate that is; with ``w`` 
 importance matrix. The bytes are compared too.
 
 Then a synthetic Llama of 1.17 billion parameters, 2.3 GB of BF16, from safetensors to each type
-in a child process: wall time, processor time and peak memory. On the two shared cores where
-llama.cpp 0c1e57098 was measured on a model of 1.1 billion, its converter took 13 to 16 seconds
-to F16, and ``llama-quantize`` 37.4 more from there to Q4_K_M.
+in a child process: wall time, processor time and peak memory. llama.cpp's own tools run in turn
+with ours, where the environment names them (see ``benchmarks.llamacpp``): its converter for F16,
+and for the other types ``llama-quantize`` alone, from an F16 file that is already there.
 
 Example:
     $ python -m benchmarks.quantize --folder /mnt/scratch
@@ -15,15 +15,15 @@ Example:
 
 import argparse
 import os
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.llamacpp import RECORDED, RECORDED_AS, Tools, Used, find_tools, measure
 from converters.gguf import kernel, quantize
 from converters.gguf.types import GgmlType
 from modelvault.core.protocol import Produced, parse_event
@@ -82,50 +82,97 @@ def drop_cache(folder: Path) -> None:
             os.close(descriptor)
 
 
-def convert(model: Path, target: str, cold: bool) -> dict[str, float]:
-    """Return wall and processor seconds and peak memory of one conversion in a child."""
+def convert(model: Path, target: str, *, cold: bool) -> tuple[Used, int]:
+    """Return what one conversion in a child takes, and the bytes of its result."""
     if cold:
         drop_cache(model)
     with tempfile.TemporaryDirectory(dir=model.parent) as folder:
         output = Path(folder) / "output"
         request, events = Path(folder) / "request", Path(folder) / "events"
         request.write_bytes(make_request(model, [target], output, threads=0).encode())
-        start = time.perf_counter()
         with open(request, "rb") as source, open(events, "wb") as sink:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "converters.gguf"], stdin=source, stdout=sink
-            )
-            _, status, used = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.perf_counter() - start
+            used = measure([sys.executable, "-m", "converters.gguf"], source=source, sink=sink)
         last = parse_event(events.read_bytes().splitlines()[-1])
         assert isinstance(last, Produced), last
-        size = sum(path.stat().st_size for path in output.iterdir())
-    cpu = used.ru_utime + used.ru_stime
-    return {"wall": wall, "cpu": cpu, "peak": used.ru_maxrss * 1024, "size": size}
+        return used, sum(path.stat().st_size for path in output.iterdir())
+
+
+def compare_conversions(model: Path, targets: Sequence[str], *, cold: bool, runs: int) -> None:
+    """Print, for each target, what ours and theirs take, and the ratio of the medians."""
+    tools = find_tools()
+    full = model.parent / "theirs-f16.gguf"
+    if tools.quantizer:
+        tools.convert(model, full)
+    for target in targets:
+        ours, theirs = [], []
+        for _ in range(runs):
+            used, size = convert(model, target, cold=cold)
+            ours.append(used)
+            their = theirs_for(tools, model, full, target, cold=cold)
+            theirs.extend([their] if their else [])
+        print(f"  {target:8}{middle(ours)}{size / 1e6:8.0f} MB")
+        tool = "converter" if target == "F16" else "llama-quantize"
+        if theirs:
+            mine, other = middle(ours).wall, middle(theirs).wall
+            print(f"  {tool:>14}{middle(theirs)}: {relation(mine, other, target)}")
+        elif target in RECORDED:
+            said = relation(middle(ours).wall, RECORDED[target], target)
+            print(f"  {tool:>14}{RECORDED[target]:7.1f} s wall ({RECORDED_AS}): {said}")
+
+
+def theirs_for(tools: Tools, model: Path, full: Path, target: str, *, cold: bool) -> Used | None:
+    """Return what llama.cpp's tool for a target takes; None where there is none."""
+    result = model.parent / "theirs.gguf"
+    try:
+        if target == "F16":
+            if cold:
+                drop_cache(model)
+            return tools.convert(model, result) if tools.converter else None
+        return tools.quantize(full, result, target) if full.exists() else None
+    finally:
+        result.unlink(missing_ok=True)
+
+
+def middle(runs: Sequence[Used]) -> Used:
+    """Return the run of median wall time."""
+    return sorted(runs, key=lambda used: used.wall)[len(runs) // 2]
+
+
+def relation(ours: float, theirs: float, target: str) -> str:
+    """Return ours beside theirs, with the limit that we have set ourselves."""
+    if target == "F16":
+        return f"ours is {theirs / ours:.1f} times as fast (at least 2)"
+    limit = " (at most 0.35)" if "_K" in target else ""
+    return f"ours takes {ours / theirs:.2f} of it, from safetensors{limit}"
 
 
 def main() -> None:
     """Run both parts."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where 7 GB are free; a temporary folder else")
+    parser.add_argument("--folder", type=Path, help="where 10 GB are free; a temporary folder else")
     parser.add_argument("--kernel-only", action="store_true", help="leave the conversions out")
     parser.add_argument("--cold", action="store_true", help="drop the source from the page cache")
     parser.add_argument("--targets", nargs="+", default=TARGETS)
+    parser.add_argument("--runs", type=int, default=1, help="rounds, of which the median counts")
+    parser.add_argument("--layers", type=int, default=22, help="fewer make a smaller model")
+    parser.add_argument("--no-kernel", action="store_true", help="leave the kernel out")
     options = parser.parse_args()
-    compare_kernels()
+    if not options.no_kernel:
+        compare_kernels()
     if options.kernel_only:
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         model = Path(folder) / "model"
-        make_tiny_llama(model, hidden=2048, layers=22, intermediate=5632, vocabulary_rows=32000)
-        print("1.17 billion parameters from safetensors")
-        for target in options.targets:
-            found = convert(model, target, options.cold)
-            print(
-                f"  {target:8}{found['wall']:7.1f} s wall{found['cpu']:7.1f} s processor"
-                f"{found['peak'] / 1e6:7.0f} MB peak{found['size'] / 1e6:8.0f} MB"
-            )
+        # SentencePiece: llama.cpp's converter knows byte-level tokenizers by their vocabulary only.
+        make_tiny_llama(model, kind="spm", hidden=2048, layers=options.layers,
+                        intermediate=5632, vocabulary_rows=32000)  # fmt: skip
+        print(f"{parameters(model) / 1e9:.2f} billion parameters from safetensors")
+        compare_conversions(model, options.targets, cold=options.cold, runs=options.runs)
+
+
+def parameters(model: Path) -> int:
+    """Return the number of weights, which are stored in two bytes each."""
+    return sum(path.stat().st_size for path in model.glob("*.safetensors")) // 2
 
 
 if __name__ == "__main__":
