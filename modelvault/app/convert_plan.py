@@ -15,8 +15,8 @@ from modelvault.core.names import Reference
 from modelvault.core.protocol import Event, Laid, Planned, PlannedTensor, Warned
 from modelvault.errors import ConverterCrashed
 
-MOST_TENSORS = 1_000_000
-"""Tensors of one plan at most; the largest models known take a quarter of it."""
+MOST_TENSORS = 500_000
+"""Tensors of one plan at most, some 1.3 kB each; the largest models known take half of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -129,7 +129,7 @@ class Stepped:
 
     target: str
     step: str
-    """What was done, such as ``scales of q_proj, k_proj, v_proj``."""
+    """What was done, such as ``scales of q_proj, k_proj, v_proj``; ``layer`` for all of it."""
     layer: int
     """From 1."""
     layers: int

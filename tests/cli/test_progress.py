@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from modelvault.cli import text
 from modelvault.cli.figures import Figures
 from modelvault.cli.progress import JsonLines, PlainLines, Reporter
 from modelvault.core.progress import Progress
@@ -207,6 +208,12 @@ def test_plain_lines_tell_a_step_now_and_then(capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().err.splitlines() == 2 * [
         "AWQ: layer 3 of 32, scales of q_proj, error 0.012 -> 0.0043, 12 min 05 s left"
     ]
+
+
+def test_end_of_a_layer_reads_as_such() -> None:
+    """The last step of a layer sums it up."""
+    whole = Stepped(target="AWQ", step="layer", layer=3, layers=32, loss_before=1, loss_after=0.5)
+    assert text.step(whole) == "layer 3 of 32 done, error 1 -> 0.5"
 
 
 def test_json_events_tell_every_step(capsys: pytest.CaptureFixture[str]) -> None:
