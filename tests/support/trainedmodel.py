@@ -93,6 +93,17 @@ def logits(folder: Path, tokens: torch.Tensor, state: dict[str, torch.Tensor]) -
         tokens: ``[batch, length]``.
         state: All weights; a tied output may be missing.
     """
+    with torch.no_grad():
+        return build(folder, state)(tokens).logits
+
+
+def build(folder: Path, state: dict[str, torch.Tensor]) -> Any:
+    """Return a folder's model with other weights, in f32.
+
+    Args:
+        folder: Whose ``config.json`` describes the model.
+        state: All weights; a tied output may be missing.
+    """
     from transformers import AutoConfig, AutoModelForCausalLM
 
     values = json.loads((folder / "config.json").read_text())
@@ -111,8 +122,7 @@ def logits(folder: Path, tokens: torch.Tensor, state: dict[str, torch.Tensor]) -
     assert not faults, loaded
     tied = {"lm_head.weight"} if config.tie_word_embeddings else set()
     assert set(loaded["missing_keys"]) <= tied, loaded
-    with torch.no_grad():
-        return model.eval()(tokens).logits
+    return model.eval()
 
 
 def load(folder: Path) -> dict[str, torch.Tensor]:
