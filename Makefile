@@ -10,13 +10,17 @@ LOCK := pyproject.toml constraints.txt setup.mk
 
 export MODELVAULT_REQUIRE_ALL ?= $(if $(CI),1,)
 
-.PHONY: demo test check bench wheel clean
+.PHONY: demo test test-vllm check bench wheel clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m tests.demo
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
+
+# Real vLLM on this CPU; its environment takes 3.4 GB.
+test-vllm: $(VENV)/.complete $(VENV)/.vllm
+	MODELVAULT_REQUIRE_ALL=1 $(BIN)/python -m pytest tests/served $(PYTEST)
 
 check: $(VENV)/.complete
 	$(BIN)/ruff format --check .

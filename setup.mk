@@ -28,6 +28,16 @@ $(VENV)/.complete: $(VENV)/.runtime tests/system-packages
 	$(MIRROR) -m pip --quiet install --constraint tests/mirror-constraints.txt olah
 	touch $@
 
+# vLLM has an environment of its own, too. The list is complete, and without what vLLM names
+# but a text model does not use (torchvision, torchaudio, torchcodec).
+VLLM := $(VENV)/vllm/bin/python
+export MODELVAULT_VLLM ?= $(abspath $(VLLM))
+
+$(VENV)/.vllm: tests/vllm-requirements.txt
+	test -x $(VLLM) || $(PYTHON) -m venv $(VENV)/vllm
+	$(VLLM) -m pip --quiet install --no-deps --requirement tests/vllm-requirements.txt
+	touch $@
+
 # The quantisation kernel under the address and undefined-behaviour sanitizers.
 .PHONY: sanitize
 sanitize: $(VENV)/.complete
