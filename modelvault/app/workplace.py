@@ -1,8 +1,8 @@
 """Where a converter works: a folder that outlives an interrupted run which can go on.
 
 A converter that can be resumed leaves ``RESUME`` in its folder. The folder is kept when the
-run is interrupted or killed, when the converter crashes, or when the disk is full; the same
-work then finds it again. Work that is refused, or done, leaves nothing.
+run is interrupted or killed, when the converter crashes, or when disk or memory are full; the
+same work then finds it again. Work that is refused, or done, leaves nothing.
 """
 
 import hashlib
@@ -20,11 +20,18 @@ from modelvault.errors import (
     ConverterMissing,
     Interrupted,
     ModelVaultError,
+    NotEnoughMemory,
     StorageError,
 )
 from modelvault.store.layout import conversion_name
 
-_NOT_REFUSED = (ConverterCrashed, ConverterMissing, StorageError, Interrupted)
+_NOT_REFUSED = (
+    ConverterCrashed,
+    ConverterMissing,
+    NotEnoughMemory,
+    StorageError,
+    Interrupted,
+)
 """Errors that say nothing against the work itself."""
 
 

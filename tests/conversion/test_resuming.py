@@ -23,6 +23,7 @@ from modelvault.errors import (
     ConverterCrashed,
     Interrupted,
     NoSpace,
+    NotEnoughMemory,
     StorageError,
     VaultBusy,
 )
@@ -55,6 +56,7 @@ produced(target)
 """Four layers."""
 
 CRASH = "os.kill(os.getpid(), 9)"
+SMALL = "say('failed', error='NotEnoughMemory', message='m', hint='', issues=[]); sys.exit()"
 FULL = "say('failed', error='NoSpace', message='full', hint='', issues=[]); sys.exit()"
 REFUSED = "say('failed', error='BadOption', message='no', hint='', issues=[]); sys.exit()"
 CHECKED = "say('failed', error='CheckFailed', message='off', hint='', issues=[]); sys.exit()"
@@ -116,8 +118,11 @@ def content(vault: Path, variant: str = "AWQ") -> bytes:
         return opened.store.read(entry.digest, limit=100)
 
 
-@pytest.mark.parametrize(("failure", "error"), [(CRASH, ConverterCrashed), (FULL, NoSpace)])
-def test_same_command_goes_on_after_a_crash_or_a_full_disk(
+@pytest.mark.parametrize(
+    ("failure", "error"),
+    [(CRASH, ConverterCrashed), (FULL, NoSpace), (SMALL, NotEnoughMemory)],
+)
+def test_same_command_goes_on_after_what_is_no_fault_of_the_work(
     vault: Path, converter: Install, failure: str, error: type[Exception]
 ) -> None:
     """The folder is kept, handed again, and gone when the work is done."""
