@@ -196,7 +196,7 @@ class Weights:
 
     def _read(self, stored: Stored, start: int, shape: tuple[int, ...]) -> torch.Tensor:
         """Return ``shape`` values from the ``start``-th on."""
-        values = torch.empty(shape, dtype=DTYPES[stored.dtype])
+        values = torch.empty(shape, dtype=DTYPES[stored.dtype], device="cpu")
         offset = stored.offset + start * values.element_size()
         if not read_all(self._open[stored.path], as_bytes(values), offset):
             raise MalformedWeights(f"{stored.path} became shorter while it was read")

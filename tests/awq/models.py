@@ -1,5 +1,6 @@
 """Random models of every family, small, with everything that a fold could get wrong."""
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -85,13 +86,70 @@ CASES: dict[str, tuple[Family, dict[str, Any]]] = {
 }
 """Shapes of every family, by what is special."""
 
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "llama": {"rope_theta": 5000000.0, "rope_scaling": None, "torch_dtype": "float32"},
+    "llama-3-rope": {
+        "rope_theta": 500000.0,
+        "rope_scaling": {
+            "rope_type": "llama3",
+            "factor": 8.0,
+            "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 16,
+        },
+    },
+    "mistral": {"rope_theta": 1000000.0, "sliding_window": 8},
+    "qwen2": {
+        "rope_theta": 1000000.0,
+        "use_sliding_window": False,
+        "sliding_window": 8,
+        "max_window_layers": 1,
+    },
+    "qwen3": {"rope_theta": 1000000, "rope_scaling": None, "max_window_layers": 3},
+    "gemma2": {"rope_theta": 10000.0, "hidden_activation": "gelu_pytorch_tanh"},
+    "gemma3": {
+        "rope_theta": 1000000,
+        "rope_local_base_freq": 10000,
+        "sliding_window_pattern": 2,
+        "attn_logit_softcapping": None,
+        "final_logit_softcapping": None,
+        "cache_implementation": "hybrid",
+    },
+    "phi3": {
+        "rope_theta": 10000.0,
+        "rope_scaling": {
+            "type": "longrope",
+            "short_factor": [1.0 + number / 16 for number in range(16)],
+            "long_factor": [2.0 + number for number in range(16)],
+        },
+        "original_max_position_embeddings": 16,
+    },
+    "mixtral": {"rope_theta": 1000000.0, "output_router_logits": False},
+    "qwen2-moe": {"rope_theta": 1000000.0, "use_sliding_window": False, "sliding_window": 8},
+    "qwen3-moe": {"rope_theta": 1000000.0, "rope_scaling": None, "mlp_only_layers": []},
+}
+"""How the Hub's configurations spell what today's transformers spells otherwise."""
 
-def make_random(folder: Path, case: str) -> Any:
+_SPELT_OTHERWISE = ("rope_parameters", "layer_types", "dtype", "num_local_experts")
+
+
+def spell_as_published(folder: Path, case: str) -> None:
+    """Rewrite a random model's ``config.json`` in the spelling of the Hub's files."""
+    values = read_config(folder)
+    experts = values.get("num_local_experts")
+    kept = {key: value for key, value in values.items() if key not in _SPELT_OTHERWISE}
+    if experts is not None:
+        kept["num_local_experts" if case == "mixtral" else "num_experts"] = experts
+    (folder / "config.json").write_text(json.dumps({**kept, **PUBLISHED[case]}))
+
+
+def make_random(folder: Path, case: str, **changes: Any) -> Any:
     """Write a model with random weights in f32, norms and biases included.
 
     Args:
         folder: Created.
         case: Of ``CASES``.
+        changes: Of the configuration.
 
     Returns:
         The model as transformers holds it.
@@ -99,8 +157,8 @@ def make_random(folder: Path, case: str) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM, logging
 
     logging.disable_progress_bar()
-    family, changes = CASES[case]
-    config = AutoConfig.for_model(family, **{**SHAPE, **changes})
+    family, special = CASES[case]
+    config = AutoConfig.for_model(family, **{**SHAPE, **special, **changes})
     with torch.random.fork_rng():
         torch.manual_seed(3)
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager").eval()
@@ -118,3 +176,9 @@ def open_model(folder: Path, stack: ExitStack, target: str = "AWQ") -> Model:
     request = make_request(folder, target, folder.parent / "unused")
     source = Source(request.files)
     return Model.open(source, source.weights(stack), target)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return a folder's ``config.json``."""
+    value: dict[str, Any] = json.loads((folder / "config.json").read_text())
+    return value

@@ -12,7 +12,7 @@ from converters.awq.families import Fold
 from converters.awq.folds import apply_scales, find_sharing
 from converters.awq.layers import LayerRunner
 from converters.awq.model import Model
-from tests.awq.models import CASES, make_random, open_model
+from tests.awq.models import CASES, PUBLISHED, make_random, open_model, spell_as_published
 
 LENGTH = 24
 
@@ -33,9 +33,8 @@ def _hidden_states(whole: Any) -> list[torch.Tensor]:
     return [state[0] for state in states]
 
 
-def test_layers_run_one_by_one_equal_the_whole_model(case: tuple[Any, Model]) -> None:
-    """Masks, windows, rotary encodings, caps and experts are those of transformers."""
-    whole, model = case
+def _compare(whole: Any, model: Model) -> None:
+    """Run a model's layers one by one, and compare what each returns with the whole model's."""
     expected = _hidden_states(whole)
     runner = LayerRunner(model)
     hidden = expected[0]
@@ -46,6 +45,28 @@ def test_layers_run_one_by_one_equal_the_whole_model(case: tuple[Any, Model]) ->
     with torch.no_grad():
         last = whole.model.norm(hidden)
     torch.testing.assert_close(last, expected[-1], atol=1e-5, rtol=1e-5)
+
+
+def test_layers_run_one_by_one_equal_the_whole_model(case: tuple[Any, Model]) -> None:
+    """Masks, windows, rotary encodings, caps and experts are those of transformers."""
+    _compare(*case)
+
+
+@pytest.mark.parametrize("case_name", PUBLISHED)
+def test_configurations_as_published_describe_the_same_model(
+    case_name: str, tmp_path: Path
+) -> None:
+    """The Hub's files spell rotary encodings, windows and experts in their own ways."""
+    from transformers import AutoModelForCausalLM
+
+    folder = tmp_path / "model"
+    make_random(folder, case_name, **({"hidden_size": 128} if case_name == "phi3" else {}))
+    spell_as_published(folder, case_name)
+    whole = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    with ExitStack() as stack:
+        _compare(whole, open_model(folder, stack))
 
 
 def test_scaled_layers_compute_the_same_function(case: tuple[Any, Model]) -> None:

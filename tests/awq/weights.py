@@ -1,6 +1,5 @@
 """Weights as servers compute with them, for comparison with a source."""
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -37,9 +36,3 @@ def plainly(folder: Path, group_size: int = 128) -> Tensors:
         name: quantize(value.float(), group_size).dequantize() if name in linears else value
         for name, value in load(folder).items()
     }
-
-
-def read_config(folder: Path) -> dict[str, object]:
-    """Return a folder's ``config.json``."""
-    value: dict[str, object] = json.loads((folder / "config.json").read_text())
-    return value
