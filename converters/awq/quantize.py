@@ -107,7 +107,9 @@ class _Conversion:
             self._job.stack,
             layer=done if self._resumed else BEFORE,
         )
-        if not self._resumed:
+        if self._resumed:
+            yield Advanced(target=self._form.target, done=writer.done)
+        else:
             yield from self._begin(writer, passage)
         for number in range(done, self._model.layers):
             yield from self._advance(number, writer, passage)

@@ -84,6 +84,8 @@ def test_killed_conversion_goes_on_and_gives_the_same_bytes(site: Site) -> None:
     events = [json.loads(line) for line in again.stderr.splitlines()]
     steps = [event["layer"] for event in events if event["event"] == "step"]
     assert min(steps) == finished + 1
+    (begun,) = [event for event in events if event["event"] == "begin"]
+    assert 0 < begun["resumed"] < begun["total"]
     assert not folder.exists()
     resumed = again.document["artifacts"][0]["artifact"]
     site.run("remove", f"{MODEL}:AWQ").ok()
