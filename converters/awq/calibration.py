@@ -8,7 +8,7 @@ import torch
 
 from converters.awq.model import Model
 from converters.awq.options import Options
-from converters.awq.records import EMBEDDED, digest_records, read_records
+from converters.awq.records import EMBEDDED, digest_file, digest_records, read_records
 from converters.awq.tokens import Encoder
 from modelvault.errors import BadOption
 
@@ -34,7 +34,7 @@ class Calibration:
     digest: str
     """Of the calibration text; empty where there is none."""
     held_out_digest: str
-    """Of the text that was held out, where that was chosen; else empty."""
+    """Of the file with the text that was held out, where one was named; else empty."""
 
 
 def read_calibration(
@@ -59,23 +59,20 @@ def read_calibration(
     if calibrate and options.calibration:
         texts = read_records(options.calibration, "--calibration")
     encoder = Encoder(model, folder)
-    held_out: list[torch.Tensor] = []
-    if held:
-        held_out = _cut_whole(encoder.encode(held), wanted)
+    tokens = encoder.encode(texts)
     samples: list[torch.Tensor] = []
     if calibrate:
-        samples = _cut(encoder.encode(texts), wanted, longest)
-        if not held:
-            held_out = samples[_PARTS - 1 :: _PARTS][:_HELD_OUT]
-            samples = [block for at, block in enumerate(samples) if at % _PARTS != _PARTS - 1]
+        blocks = _cut(tokens, wanted, longest)
+        held_out = blocks[_PARTS - 1 :: _PARTS][:_HELD_OUT]
+        samples = [block for at, block in enumerate(blocks) if at % _PARTS != _PARTS - 1]
         random.Random(options.seed).shuffle(samples)  # noqa: S311 (a choice, not a secret)
-    elif not held:
-        held_out = _cut_whole(encoder.encode(texts), wanted)
+    if held or not calibrate:
+        held_out = _cut_whole(encoder.encode(held) if held else tokens, wanted)
     return Calibration(
         samples=tuple(samples[: options.samples]),
         held_out=tuple(held_out),
         digest=digest_records(texts) if calibrate else "",
-        held_out_digest=digest_records(held) if held else "",
+        held_out_digest=digest_file(options.check_text) if options.check_text else "",
     )
 
 

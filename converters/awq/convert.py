@@ -11,19 +11,20 @@ from converters.awq.fourbit import W4A16, Awq
 from converters.awq.job import Job
 from converters.awq.layout import SHARD
 from converters.awq.model import Model
-from converters.awq.options import read_options
+from converters.awq.options import CALIBRATED, MEASURED, read_options
 from converters.awq.quantize import convert_four_bit
 from converters.awq.scheme import FP8, INT8
 from converters.awq.source import Source
 from modelvault.core.protocol import Event, Request
 from modelvault.errors import NotEnoughMemory, UnsupportedTarget
 
-_TARGETS: dict[str, Callable[[Job], Iterator[Event]]] = {
-    "AWQ": partial(convert_four_bit, Awq),
-    "FP8": partial(convert_eight_bit, FP8),
-    "INT8": partial(convert_eight_bit, INT8),
-    "W4A16": partial(convert_four_bit, W4A16),
+_TARGETS: dict[str, tuple[Callable[[Job], Iterator[Event]], tuple[str, ...]]] = {
+    "AWQ": (partial(convert_four_bit, Awq), CALIBRATED),
+    "FP8": (partial(convert_eight_bit, FP8), MEASURED),
+    "INT8": (partial(convert_eight_bit, INT8), MEASURED),
+    "W4A16": (partial(convert_four_bit, W4A16), CALIBRATED),
 }
+"""What makes each target, and the options it has."""
 
 
 def convert(request: Request, stack: ExitStack, *, shard: int = SHARD) -> Iterator[Event]:
@@ -47,16 +48,17 @@ def convert(request: Request, stack: ExitStack, *, shard: int = SHARD) -> Iterat
             "one target at a time: each is a folder with the same file names",
             hint="write --to awq --to fp8, not awq:AWQ and awq:FP8",
         )
-    options = read_options(request.options)
+    (target,) = request.targets
+    make, known = _TARGETS[target]
+    options = read_options(request.options, target, known)
     if request.threads:
         torch.set_num_threads(request.threads)
     source = Source(request.files)
     weights = source.weights(stack)
-    (target,) = request.targets
     model = Model.open(source, weights, target)
     job = Job(model=model, request=request, options=options, stack=stack, shard=shard)
     try:
-        yield from _TARGETS[target](job)
+        yield from make(job)
     except torch.OutOfMemoryError as error:
         raise NotEnoughMemory(
             f"memory ran out: {error}"[:500],

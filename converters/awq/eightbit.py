@@ -18,12 +18,11 @@ from converters.awq.job import Job, plan
 from converters.awq.journal import sweep
 from converters.awq.layout import Output, lay_out
 from converters.awq.model import Model, write_side_files
-from converters.awq.options import useless_options
 from converters.awq.room import require_space
 from converters.awq.scheme import EightBit
 from converters.awq.trial import check_eight_bit
 from converters.awq.writer import CheckpointWriter
-from modelvault.core.protocol import Advanced, Event, Produced, Warned
+from modelvault.core.protocol import Advanced, Event, Produced
 
 
 def convert_eight_bit(scheme: EightBit, job: Job) -> Iterator[Event]:
@@ -35,8 +34,6 @@ def convert_eight_bit(scheme: EightBit, job: Job) -> Iterator[Event]:
         CheckFailed: It is to be compared with its source, and is further off than allowed.
     """
     model, folder = job.model, job.folder
-    for message in useless_options(job.request.options, scheme.target):
-        yield Warned(message=message)
     layout = lay_out(_outputs(scheme, model), job.shard)
     yield from plan(scheme.target, layout, job)
     if job.request.plan_only:

@@ -1,7 +1,8 @@
 """What a request asks of the conversion, checked before anything is read."""
 
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,12 @@ from modelvault.errors import BadOption
 GROUPS = (128, 64, 32)
 """Sizes of quantisation groups, in input channels."""
 
-_CALIBRATED = ("calibration", "samples", "sequence_length", "group_size", "seed")
-_OPTIONS = (*_CALIBRATED, "device", "check", "check_text", "max_kl")
+_DEVICE = re.compile(r"cpu|cuda(:[0-9]{1,3})?")
+
+MEASURED = ("device", "check", "check_text", "max_kl")
+"""Options of every target."""
+CALIBRATED = ("calibration", "samples", "sequence_length", "group_size", "seed", *MEASURED)
+"""Options of targets that are calibrated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,17 +44,22 @@ class Options:
     """Largest acceptable mean divergence, in nats; None for any."""
 
 
-def read_options(given: Mapping[str, str]) -> Options:
+def read_options(given: Mapping[str, str], target: str, known: Collection[str]) -> Options:
     """Return a request's options.
+
+    Args:
+        given: Name → text.
+        target: For messages.
+        known: Names that the target has a use for.
 
     Raises:
         BadOption: One is unknown, malformed or out of bounds, or asks for a missing device.
     """
-    unknown = sorted(set(given) - set(_OPTIONS))
+    unknown = sorted(set(given) - set(known))
     if unknown:
         raise BadOption(
-            f"this converter has no option '{unknown[0]}'",
-            hint=f"it has {', '.join(_OPTIONS)}",
+            f"{target} has no option '{unknown[0]}'",
+            hint=f"it has {', '.join(known)}",
             issues=[f"unknown option '{name}'" for name in unknown],
         )
     group = _read_number(given, "group_size", 0, least=32, most=128) or None
@@ -67,13 +77,6 @@ def read_options(given: Mapping[str, str]) -> Options:
         check_text=_read_path(given, "check_text"),
         max_kl=limit,
     )
-
-
-def useless_options(given: Mapping[str, str], target: str) -> Iterator[str]:
-    """Yield a sentence for each option that a target without calibration has no use for."""
-    for name in _CALIBRATED:
-        if name in given:
-            yield f"{target} is not calibrated: --{name.replace('_', '-')} changes nothing"
 
 
 def _read_number(
@@ -99,14 +102,15 @@ def _read_path(given: Mapping[str, str], name: str) -> Path | None:
 
 
 def _read_device(text: str) -> torch.device:
-    if text not in ("cpu", "cuda"):
-        raise BadOption(f"--device {text:.40}: not cpu or cuda")
-    if text == "cuda" and not torch.cuda.is_available():
+    if not _DEVICE.fullmatch(text):
+        raise BadOption(f"--device {text:.40}: not cpu, cuda or cuda:N")
+    device = torch.device(text)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise BadOption(
-            "--device cuda: torch finds no CUDA device",
+            f"--device {text}: torch finds {torch.cuda.device_count()} CUDA devices",
             hint="install a CUDA build of torch and the driver, or leave --device out",
         )
-    return torch.device(text)
+    return device
 
 
 def _read_limit(text: str) -> float | None:

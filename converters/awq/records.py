@@ -67,6 +67,12 @@ def read_records(path: Path, option: str) -> tuple[Record, ...]:
     return tuple(_parse_lines(text, f"{option} {path}"))
 
 
+def digest_file(path: Path) -> str:
+    """Return the digest of a file's bytes, as the vault names them."""
+    with open(path, "rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
 def digest_records(records: Sequence[Record]) -> str:
     """Return the digest of what records say."""
     said = [record.text or record.messages for record in records]
