@@ -1,11 +1,13 @@
 """FP8 and INT8 folders: what a server computes from them is what the source computes, nearly."""
 
+import hashlib
 import json
 import shutil
 import sys
 import tomllib
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,8 +23,10 @@ from modelvault.app.pull import plan_pull, pull
 from modelvault.app.vault import Vault
 from modelvault.core.names import ModelName, Reference
 from modelvault.core.progress import Silence
-from modelvault.core.protocol import Laid, Planned
+from modelvault.core.protocol import Laid, Planned, Stepped
 from modelvault.errors import (
+    BadOption,
+    CheckFailed,
     MalformedWeights,
     SizeMismatch,
     SourceIncomplete,
@@ -175,6 +179,67 @@ def test_sharded_source_gives_the_same_bytes(trained: Trained, tmp_path: Path) -
     run(make_request(folder, "FP8", tmp_path / "two"))
     name = "model.safetensors"
     assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.parametrize("target", ["FP8", "INT8"])
+def test_check_reports_how_far_the_result_is(
+    target: str, trained: Trained, corpus: Path, tmp_path: Path
+) -> None:
+    """Weights and activations rounded as a server does; the bytes are those without a check."""
+    source, own = trained("qwen2_moe"), target.lower()
+    plain = make_request(source, target, tmp_path / "plain")
+    run(plain)
+    checked = make_request(source, target, tmp_path / "checked", check_text=str(corpus))
+    events = run(checked)
+    found = produced(events).parameters
+    kl, apart = (float(found[key]) for key in (f"kl.{own}", "perplexity.source"))
+    assert 0 < kl < 0.2
+    assert abs(float(found[f"perplexity.{own}"]) / apart - 1) < 0.2
+    assert found["check_text"] == f"sha256:{hashlib.sha256(corpus.read_bytes()).hexdigest()}"
+    layers = [event.layer for event in events if isinstance(event, Stepped)]
+    assert layers == [1, 2]
+    names = {path.name for path in (tmp_path / "plain").iterdir()}
+    assert {path.name for path in (tmp_path / "checked").iterdir()} == names
+    weights = "model.safetensors"
+    assert (tmp_path / "plain" / weights).read_bytes() == (
+        tmp_path / "checked" / weights
+    ).read_bytes()
+    with pytest.raises(CheckFailed, match=f"{target} diverges"):
+        run(make_request(source, target, tmp_path / "no", max_kl=str(kl / 100)))
+    assert list((tmp_path / "no").iterdir()) == []
+
+
+def test_outliers_cost_int8_more_than_fp8(trained: Trained, corpus: Path, tmp_path: Path) -> None:
+    """The check sees activations: a few large channels leave whole numbers few steps."""
+    found = {}
+    for target in ("FP8", "INT8"):
+        request = make_request(trained("llama"), target, tmp_path / target, check_text=str(corpus))
+        found[target] = float(produced(run(request)).parameters[f"kl.{target.lower()}"])
+    assert found["INT8"] > found["FP8"] > 0
+
+
+@pytest.mark.parametrize("option", ["samples", "calibration", "imatrix"])
+def test_option_without_a_use_is_refused_by_name(
+    option: str, trained: Trained, tmp_path: Path
+) -> None:
+    """Nothing is calibrated, so nothing that asks for it is passed over."""
+    with pytest.raises(BadOption, match=option):
+        run(make_request(trained("llama"), "FP8", tmp_path, **{option: "5"}))
+
+
+def test_several_targets_at_once_are_refused(trained: Trained, tmp_path: Path) -> None:
+    """They would write files of the same names."""
+    request = make_request(trained("llama"), "FP8", tmp_path)
+    with pytest.raises(UnsupportedTarget, match="one target"):
+        run(replace(request, targets=("FP8", "INT8")))
+
+
+def test_layers_beyond_the_configuration_are_refused(trained: Trained, tmp_path: Path) -> None:
+    """Neither dropped nor copied without a word."""
+    folder = _copy(trained("llama"), tmp_path)
+    edit_config(folder, num_hidden_layers=1)
+    with pytest.raises(UnsupportedSource, match=r"beyond num_hidden_layers.*layers\.1\."):
+        run(make_request(folder, "FP8", tmp_path / "out"))
 
 
 def test_plan_writes_nothing(trained: Trained, tmp_path: Path) -> None:
