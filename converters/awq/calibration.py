@@ -16,7 +16,7 @@ _SHORTEST = 32
 """Tokens a sequence at least; a set must give eight of them."""
 _PARTS = 8
 """One sequence of so many is held out."""
-_HELD_OUT = 8
+HELD_OUT = 8
 """Sequences held out at most."""
 
 Sequences = tuple[torch.Tensor, ...]
@@ -63,7 +63,7 @@ def read_calibration(
     samples: list[torch.Tensor] = []
     if calibrate:
         blocks = _cut(tokens, wanted, longest)
-        held_out = blocks[_PARTS - 1 :: _PARTS][:_HELD_OUT]
+        held_out = blocks[_PARTS - 1 :: _PARTS][:HELD_OUT]
         samples = [block for at, block in enumerate(blocks) if at % _PARTS != _PARTS - 1]
         random.Random(options.seed).shuffle(samples)  # noqa: S311 (a choice, not a secret)
     if held or not calibrate:
@@ -94,7 +94,7 @@ def _cut_whole(tokens: torch.Tensor, wanted: int) -> list[torch.Tensor]:
             f"the text for the check is too short: {len(tokens)} tokens",
             hint=f"give at least {_SHORTEST} tokens",
         )
-    return _blocks(tokens, min(wanted, len(tokens)))[:_HELD_OUT]
+    return _blocks(tokens, min(wanted, len(tokens)))[:HELD_OUT]
 
 
 def _blocks(tokens: torch.Tensor, length: int) -> list[torch.Tensor]:

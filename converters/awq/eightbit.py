@@ -9,6 +9,7 @@ Source:
 """
 
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 
 import torch
@@ -18,7 +19,7 @@ from converters.awq.job import Job, plan
 from converters.awq.journal import sweep
 from converters.awq.layout import Output, lay_out
 from converters.awq.model import Model, write_side_files
-from converters.awq.room import require_space
+from converters.awq.room import foresee, require_space
 from converters.awq.scheme import EightBit
 from converters.awq.trial import check_eight_bit
 from converters.awq.writer import CheckpointWriter
@@ -36,10 +37,12 @@ def convert_eight_bit(scheme: EightBit, job: Job) -> Iterator[Event]:
     model, folder = job.model, job.folder
     layout = lay_out(_outputs(scheme, model), job.shard)
     yield from plan(scheme.target, layout, job)
+    room = partial(require_space, folder, layout.footprint)
     if job.request.plan_only:
+        yield from foresee(room)
         return
     sweep(folder)
-    require_space(folder, layout.footprint)
+    room()
     report: dict[str, str] = {}
     if job.options.check:
         report = yield from check_eight_bit(scheme, job)

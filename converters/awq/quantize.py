@@ -10,13 +10,14 @@ Source: Lin et al., "AWQ: Activation-aware Weight Quantization", arXiv 2306.0097
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
 from converters.awq.activations import Activations
-from converters.awq.calibration import read_calibration
+from converters.awq.calibration import HELD_OUT, read_calibration
 from converters.awq.fourbit import FourBit
 from converters.awq.job import Job, plan
 from converters.awq.journal import Journal, digest_work, flush_folder, read_journal, sweep
@@ -28,7 +29,7 @@ from converters.awq.packing import Quantized
 from converters.awq.passage import BEFORE, Passage, shape_of
 from converters.awq.progress import Reporter
 from converters.awq.quality import SOURCE, Predictions, compare_predictions
-from converters.awq.room import require_memory, require_space
+from converters.awq.room import foresee, require_memory, require_space
 from converters.awq.rounding import Rounded, Settings, round_awq, round_plainly
 from converters.awq.writer import CheckpointWriter, is_begun
 from modelvault import __version__
@@ -64,8 +65,21 @@ def convert_four_bit(kind: type[FourBit], job: Job) -> Iterator[Event]:
     form = kind(job.model, job.options.group_size)
     layout = lay_out(form.outputs(), job.shard)
     yield from plan(form.target, layout, job)
-    if not job.request.plan_only:
+    if job.request.plan_only:
+        yield from _foresee(form, layout, job)
+    else:
         yield from _Conversion(form, layout, job).run()
+
+
+def _foresee(form: FourBit, layout: Layout, job: Job) -> Iterator[Warned]:
+    """Yield a warning where the most that may be asked for does not fit."""
+    length = min(job.options.sequence_length, LayerRunner(job.model).longest)
+    count = job.options.samples + 3 * HELD_OUT
+    passing = Activations.footprint((count, length, job.model.hidden))
+    yield from foresee(
+        partial(require_space, job.folder, layout.footprint + passing),
+        partial(require_memory, job.model, length, form.group),
+    )
 
 
 class _Conversion:

@@ -8,11 +8,12 @@ Source:
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
 from converters.awq.model import Model, layer_of
+from modelvault.core.protocol import Warned
 from modelvault.errors import NoSpace, NotEnoughMemory
 
 _MIB = 1024 * 1024
@@ -22,6 +23,15 @@ _PREDICTIONS = 450 * _MIB
 """What comparing predictions takes, once no layer is held."""
 _ROWS = 1024
 """Inputs that are kept of each group of linears."""
+
+
+def foresee(*requirements: Callable[[], None]) -> Iterator[Warned]:
+    """Yield what would be refused, as warnings: a plan tells it before anyone waits for it."""
+    for require in requirements:
+        try:
+            require()
+        except (NoSpace, NotEnoughMemory) as error:
+            yield Warned(message=f"{error.message}: {error.hint}")
 
 
 def require_space(folder: Path, needed: int) -> None:

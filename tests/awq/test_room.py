@@ -9,6 +9,7 @@ import pytest
 
 from converters.awq import room
 from converters.awq.room import available_memory, estimate_memory, require_memory
+from modelvault.core.protocol import Warned
 from modelvault.errors import NoSpace, NotEnoughMemory
 from tests.awq.models import open_model
 from tests.awq.running import make_request, run
@@ -90,6 +91,21 @@ def test_full_disk_is_refused_before_a_byte_is_written(
     with pytest.raises(NoSpace, match="0 MiB are free"):
         run(make_request(trained("llama"), target, tmp_path))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["AWQ", "FP8"])
+def test_plan_tells_what_would_not_fit(
+    target: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dry run warns of what the run itself would refuse."""
+    fitting = run(make_request(trained("llama"), target, tmp_path, plan_only=True))
+    assert [event for event in fitting if isinstance(event, Warned)] == []
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: Usage(1, 1, 4096))
+    monkeypatch.setattr(room, "available_memory", lambda _: 100 * MIB)
+    events = run(make_request(trained("llama"), target, tmp_path, plan_only=True))
+    messages = [event.message for event in events if isinstance(event, Warned)]
+    assert len(messages) == (2 if target == "AWQ" else 1)
+    assert "free space" in messages[0]
 
 
 def test_memory_that_runs_out_is_told_as_such(
