@@ -54,11 +54,12 @@ class Passage:
             for number, hidden in enumerate(_embed(self._model, sequences)):
                 self.sets[name].write(number, hidden)
 
-    def run(self, layer: torch.nn.Module, name: str) -> None:
-        """Take a set through a layer."""
+    def run(self, layer: torch.nn.Module, name: str) -> Iterator[str]:
+        """Take a set through a layer; yield how far it is after each sequence."""
         held = self.sets[name]
         for number in range(held.count):
             held.write(number, self._runner.run(layer, held.read(number)))
+            yield f"sequence {number + 1} of {held.count}, {name}"
 
     def flush(self) -> None:
         """Bring what left the layer to the disk."""

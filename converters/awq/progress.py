@@ -1,7 +1,7 @@
 """What is told of a long conversion: its steps, and the time that is left."""
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from converters.awq.rounding import Step
@@ -47,6 +47,11 @@ class Reporter:
         if now - self._told >= _INTERVAL:
             self._told = now
             yield self._stepped(text, len(self.seconds) + 1, before, after)
+
+    def parts(self, parts: Iterable[str]) -> Iterator[Stepped]:
+        """Yield the parts of a step that has no error of its own."""
+        for part in parts:
+            yield from self.step(part)
 
     def steps(self, steps: Generator[Step, None, T]) -> Generator[Stepped, None, T]:
         """Yield the steps of a search; return what it returns."""

@@ -46,13 +46,13 @@ def check_eight_bit(scheme: EightBit, job: Job) -> Generator[Stepped, None, dict
         for number in range(model.layers):
             state = runner.read(number)
             layer = runner.load(number, state)
-            passage.run(layer, SOURCE)
+            yield from report.parts(passage.run(layer, SOURCE))
             names = list(chain.from_iterable(group.linears for group in model.groups(number)))
             for name in names:
                 weight = state[f"{name}.weight"]
                 weight.copy_(scheme.restore(weight))
             with _rounding(layer, names, scheme.restore):
-                passage.run(layer, own)
+                yield from report.parts(passage.run(layer, own))
             passage.turn()
             yield report.end_layer()
         quality = compare_predictions(model, passage.sets, text.held_out, options.device)

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from converters.awq import quantize as quantize_module
 from converters.awq.packing import pack, quantize, unpack
 from modelvault.app.convert import Target
-from modelvault.core.protocol import Laid, Planned
+from modelvault.core.protocol import Laid, Planned, Warned
 from modelvault.errors import (
     BadOption,
     MalformedWeights,
@@ -153,6 +154,18 @@ def test_odd_shapes_are_refused_by_name(width: int, what: str, tmp_path: Path) -
     with pytest.raises(UnsupportedSource, match=what) as caught:
         run(make_request(folder, "AWQ", tmp_path / "out"))
     assert "fp8" in caught.value.hint
+
+
+def test_search_that_hardly_helps_is_warned_of(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result that is no nearer than plain rounding is told as such, and what to try."""
+    request = make_request(trained("llama"), "AWQ", tmp_path / "a", sequence_length="32")
+    assert [event for event in run(request) if isinstance(event, Warned)] == []
+    monkeypatch.setattr(quantize_module, "_HARDLY", 0.0)
+    request = make_request(trained("llama"), "AWQ", tmp_path / "b", sequence_length="32")
+    (warning,) = [event for event in run(request) if isinstance(event, Warned)]
+    assert "the search has hardly helped" in warning.message
 
 
 def test_quantised_source_is_refused(made: Path, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_check_reports_how_far_the_result_is(
     assert 0 < kl < 0.2
     assert abs(float(found[f"perplexity.{own}"]) / apart - 1) < 0.2
     assert found["check_text"] == f"sha256:{hashlib.sha256(corpus.read_bytes()).hexdigest()}"
-    layers = [event.layer for event in events if isinstance(event, Stepped)]
+    layers = [item.layer for item in events if isinstance(item, Stepped) and item.step == "layer"]
     assert layers == [1, 2]
     names = {path.name for path in (tmp_path / "plain").iterdir()}
     assert {path.name for path in (tmp_path / "checked").iterdir()} == names

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 
 from converters.awq import quantize
 from converters.awq.__main__ import serve
+from converters.awq.convert import convert
 from modelvault.core.protocol import RESUME, Advanced, Event, Produced, Request, Stepped
 from modelvault.errors import CheckFailed
 from tests.awq.running import make_request, produced, run
@@ -136,6 +138,25 @@ def _save_first(then: Callable[..., None], times: int) -> Callable[..., None]:
         save(journal, folder)
 
     return call
+
+
+def test_sharded_conversion_goes_on_to_the_same_bytes(trained: Trained, tmp_path: Path) -> None:
+    """Several weight files and their index, the same as without an interruption."""
+
+    def run_sharded(folder: Path, stop_after: int | None = None) -> None:
+        with ExitStack() as stack:
+            for event in convert(request_for(trained("llama"), folder), stack, shard=300_000):
+                if isinstance(event, Stepped) and event.layer == stop_after:
+                    return
+
+    run_sharded(tmp_path / "whole")
+    whole = read_folder(tmp_path / "whole")
+    assert sum(name.endswith(".safetensors") for name in whole) > 2
+    assert "model.safetensors.index.json" in whole
+    run_sharded(tmp_path / "cut", stop_after=2)
+    assert (tmp_path / "cut" / RESUME).exists()
+    run_sharded(tmp_path / "cut")
+    assert read_folder(tmp_path / "cut") == whole
 
 
 @pytest.mark.parametrize(
