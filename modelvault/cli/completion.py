@@ -35,7 +35,8 @@ def complete_from(values: Iterable[str]) -> Callable[[str], list[str]]:
     return complete
 
 
-_HELP = "ORG/NAME[@REVISION][:VARIANT]"
+# Escaped, for help texts are markup: "[@REVISION]" would be taken for a tag and vanish.
+_HELP = "ORG/NAME\\[@REVISION][:VARIANT]"
 
 ReferenceArgument = Annotated[
     str, typer.Argument(metavar="REF", help=_HELP, autocompletion=complete_reference)

@@ -84,6 +84,11 @@ def test_every_target_that_is_completed_is_one() -> None:
     }
 
 
+def test_help_shows_the_whole_form_of_a_reference(site: Site) -> None:
+    """Brackets are text there, not markup."""
+    assert "ORG/NAME[@REVISION][:VARIANT]" in site.run("convert", "--help").ok().stdout
+
+
 def test_interrupt_says_what_is_kept(site: Site, tmp_path: Path) -> None:
     """Control-C in the middle: status 130, no traceback, and what to do next."""
     started = tmp_path / "started"
