@@ -20,7 +20,7 @@ GOLDEN = {"F16": "f16", "BF16": "bf16", "Q8_0": "q8_0"} | {
 """Target → the spelling in the vectors' names."""
 
 UNPROVEN = {"F32", "Q5_K_S", "Q5_0", "IQ4_NL", "IQ4_XS", "Q3_K_L", "Q3_K_S", "Q2_K_S"}
-"""Targets without vectors; test_types_mix.py holds their rules."""
+"""Targets that the whole models have no vectors for; those of test_recorded.py have."""
 
 DEVIATIONS: dict[str, dict[str, object]] = {
     "llama3": {},
