@@ -47,15 +47,26 @@ class Container:
 
 
 def lay_out(
-    entries: Sequence[Entry], tensors: Sequence[Tensor], types: Sequence[GgmlType]
+    entries: Sequence[Entry],
+    tensors: Sequence[Tensor],
+    types: Sequence[GgmlType],
+    *,
+    squeezed: bool = False,
 ) -> Container:
-    """Return the file that holds ``tensors`` as ``types``, in this order."""
+    """Return the file that holds ``tensors`` as ``types``, in this order.
+
+    Args:
+        entries: Its metadata.
+        tensors: Its tensors.
+        types: The type of each.
+        squeezed: Whether a matrix of one row is written as a vector.
+    """
     directory = bytearray()
     offset = 0
     offsets = []
     for tensor, type_ in zip(tensors, types):
         offsets.append(offset)
-        directory += _describe(tensor, type_, offset)
+        directory += _describe(tensor, type_, offset, squeezed=squeezed)
         offset = _aligned(offset + tensor_bytes(tensor, type_))
     head = bytearray(_MAGIC)
     head += struct.pack("<IQQ", _VERSION, len(tensors), len(entries))
@@ -79,8 +90,10 @@ def _aligned(size: int) -> int:
     return size + -size % ALIGNMENT
 
 
-def _describe(tensor: Tensor, type_: GgmlType, offset: int) -> bytes:
+def _describe(tensor: Tensor, type_: GgmlType, offset: int, *, squeezed: bool) -> bytes:
     shape = tensor.shape[::-1]
+    while squeezed and len(shape) > 1 and shape[-1] == 1:
+        shape = shape[:-1]
     numbers = struct.pack(f"<I{len(shape)}QIQ", len(shape), *shape, type_.number, offset)
     return _text(tensor.name) + numbers
 

@@ -20,7 +20,7 @@ from converters.gguf.source import Source
 from converters.gguf.tensors import Blueprint, Entry, Part, Tensor
 from converters.gguf.tokenizer import Tokenizer, read_tokenizer
 from converters.gguf.tokenizer.check import Comparison, compare_ids
-from converters.gguf.types import Target, find_target
+from converters.gguf.types import CONVERTED, Target, find_target
 from modelvault.core.protocol import Request
 from modelvault.errors import (
     BadOption,
@@ -153,7 +153,12 @@ def _lay_out(
     return PlannedTarget(
         target=target,
         file=f"{name}-{target.name}.gguf",
-        container=lay_out((*entries, *file_entries(target.file_type)), tensors, types),
+        container=lay_out(
+            (*entries, *file_entries(target.file_type)),
+            tensors,
+            types,
+            squeezed=target.name not in CONVERTED,
+        ),
     )
 
 

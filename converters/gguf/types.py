@@ -98,6 +98,10 @@ TARGETS = {
 }
 
 
+CONVERTED = ("F32", "F16", "BF16", "Q8_0")
+"""Targets that llama.cpp's converter writes itself; ``llama-quantize`` makes the others."""
+
+
 def find_target(name: str) -> Target:
     """Return the file type called ``name``.
 

@@ -56,6 +56,29 @@ def test_ids_of_unigram_are_the_librarys(made: Path, tmp_path: Path) -> None:
             assert model.tokenize(text) == tokenizer(text).input_ids
 
 
+def test_model_file_alone_gives_the_same_vocabulary(encoder: Path, tmp_path: Path) -> None:
+    """Without tokenizer.json, transformers' shift of ids is made here: texts get the same ids."""
+    whole = convert(encoder, "F16", tmp_path / "json")
+    (encoder / "tokenizer.json").unlink()
+    path = convert(encoder, "F16", tmp_path / "model")
+    keys, expected = GGUFReader(path).fields, GGUFReader(whole).fields
+    for name in ("tokens", "token_type", "precompiled_charsmap", "add_bos_token", "add_eos_token"):
+        key = f"tokenizer.ggml.{name}"
+        assert keys[key].contents() == expected[key].contents(), name
+    with Model.load(whole) as one, Model.load(path) as other:
+        for text in (*TEXTS, MIXED_SCRIPT):
+            assert one.tokenize(text) == other.tokenize(text)
+
+
+@pytest.mark.parametrize("data", [b"", b"\x0a\xff", b"\x12\x02\x18\x02"], ids=repr)
+def test_false_model_file_attack_is_refused(encoder: Path, data: bytes) -> None:
+    """Nothing, a cut message, and a model without a token are named by their file."""
+    (encoder / "tokenizer.json").unlink()
+    (encoder / "sentencepiece.bpe.model").write_bytes(data)
+    with pytest.raises(MalformedRecord, match=r"sentencepiece\.bpe\.model"):
+        plan(encoder)
+
+
 def test_table_of_characters_is_carried_over(made: Path, tmp_path: Path) -> None:
     """The bytes of SentencePiece's table are those in the file."""
     keys = GGUFReader(convert(made, "F16", tmp_path)).fields

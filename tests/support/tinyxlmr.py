@@ -52,6 +52,7 @@ def write_unigram(folder: Path) -> int:
         hard_vocab_limit=False,
         minloglevel=2,
     )
+    (folder / "sentencepiece.bpe.model").write_bytes(written.getvalue())
     proto = sentencepiece_model_pb2.ModelProto.FromString(written.getvalue())
     table = proto.normalizer_spec.precompiled_charsmap
     pieces = [(text, 0.0) for text in SPECIALS]
@@ -68,7 +69,7 @@ def write_unigram(folder: Path) -> int:
     )  # fmt: skip
     tokenizer.add_special_tokens([*SPECIALS, "<mask>"])
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {
+    settings: dict[str, object] = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": "<s>",
         "eos_token": "</s>",

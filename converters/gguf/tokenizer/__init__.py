@@ -3,7 +3,7 @@
 Four kinds are known. A byte-level BPE (``tokenizer.json``) names its pre-tokenizer, decided by
 structure; a SentencePiece BPE comes from ``tokenizer.model``, or from a ``tokenizer.json`` that
 was made of one; a WordPiece comes from ``tokenizer.json`` or ``vocab.txt``,
-a Unigram from ``tokenizer.json``.
+a Unigram from ``tokenizer.json`` or ``sentencepiece.bpe.model``.
 """
 
 from collections.abc import Iterator
@@ -109,6 +109,13 @@ def _read_vocabulary(
         return spm.read_vocabulary(source.read("tokenizer.model"), added, settings)
     if file:
         return spm.read_json_vocabulary(file, settings)
+    return _read_older(source, settings)
+
+
+def _read_older(source: Source, settings: dict[str, Any]) -> Vocabulary:
+    """Return the vocabulary of an encoder from before ``tokenizer.json``."""
+    if source.has(unigram.FILE):
+        return unigram.read_model(source.read(unigram.FILE))
     if source.has("vocab.txt"):
         return wordpiece.read_text(source.read("vocab.txt"), settings)
     raise SourceIncomplete(

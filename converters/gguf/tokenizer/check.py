@@ -79,7 +79,7 @@ def compare_ids(source: Source, tokenizer: Tokenizer, entries: Sequence[Entry]) 
     except ImportError as error:
         return _skipped(str(error))
     if expected is None:
-        return _skipped("the model has no tokenizer.json, and sentencepiece knows no WordPiece")
+        return _skipped("no library reads these files: the model has no tokenizer.json")
     name, ids = expected
     answer = _ask(library, entries)
     if "unfit" in answer:

@@ -15,7 +15,7 @@ from typing import Any
 from converters.gguf.source import Source
 from converters.gguf.tensors import Entry
 from converters.gguf.tokenizer.processor import Frame, read_frame
-from converters.gguf.tokenizer.vocabulary import Vocabulary
+from converters.gguf.tokenizer.vocabulary import TokenType, Vocabulary
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 
 _KEYS = {"bos": "bos", "eos": "eos", "unk": "unknown", "sep": "seperator", "pad": "padding",
@@ -117,6 +117,8 @@ def _find_ids(
             ids[key] = number
     if vocabulary.model == "bert":
         _add_bert_ends(texts, numbers, ids)
+    if vocabulary.model == "t5" and TokenType.UNKNOWN in vocabulary.types:
+        ids.setdefault("unknown", vocabulary.types.index(TokenType.UNKNOWN))
     return ids
 
 

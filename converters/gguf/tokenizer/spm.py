@@ -1,23 +1,16 @@
 """SentencePiece BPE: from ``tokenizer.model``, or from a ``tokenizer.json`` made of one.
 
-The model file is a protocol buffer of a few known fields, read here by a small bounded reader:
-the file comes from outside, and neither protobuf nor sentencepiece is needed for it.
-
 A ``tokenizer.json`` holds ranked merges where SentencePiece holds scores. Both say the same: a
 token's score is the negated rank at which it first comes to be.
-
-Source:
-    https://github.com/google/sentencepiece/blob/master/src/sentencepiece_model.proto
-    https://protobuf.dev/programming-guides/encoding/
 """
 
 import re
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from converters.gguf.tokenizer import bpe
 from converters.gguf.tokenizer.pretokenizer import flatten
+from converters.gguf.tokenizer.sentencepiece import BPE, KINDS, Piece, parse_model
 from converters.gguf.tokenizer.vocabulary import (
     LARGEST,
     PAD_SCORE,
@@ -28,11 +21,7 @@ from converters.gguf.tokenizer.vocabulary import (
 )
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 
-_BPE = 2
-_MODEL_TYPES = {1: "unigram", 3: "word", 4: "char"}
-# Piece types of SentencePiece that GGUF numbers the same way; user-defined pieces are normal
-# ones for llama.cpp, which looks for them by score.
-_PIECE_TYPES = {2: TokenType.UNKNOWN, 3: TokenType.CONTROL, 5: TokenType.UNUSED, 6: TokenType.BYTE}
+FILE = "tokenizer.model"
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _ADDED_SCORE = -1000.0
 
@@ -91,30 +80,18 @@ def read_vocabulary(data: bytes, added: Added, settings: dict[str, Any]) -> Voca
         UnsupportedTokenizer: Not a BPE model.
         MalformedRecord: Not a SentencePiece model.
     """
-    pieces: list[tuple[str, float, TokenType]] = []
-    kind, prefix, normalizes = 1, True, False
-    for field, value in _fields(data):
-        if field == 1:
-            pieces.append(_read_piece(_message(value)))
-        elif field == 2:
-            kind = _number(dict(_fields(_message(value))).get(3, 1))
-        elif field == 3:
-            rules = dict(_fields(_message(value)))
-            prefix = bool(_number(rules.get(3, 1)))
-            normalizes = bool(rules.get(2)) or bool(_number(rules.get(4, 1)))
-    if not pieces or len(pieces) > LARGEST:
-        raise MalformedRecord(f"tokenizer.model holds {len(pieces)} tokens")
-    if kind != _BPE:
+    model = parse_model(data, FILE)
+    if model.kind != BPE:
         raise UnsupportedTokenizer(
-            f"tokenizer.model is a SentencePiece {_MODEL_TYPES.get(kind, 'unknown')} model; "
+            f"{FILE} is a SentencePiece {KINDS.get(model.kind, 'unknown')} model; "
             "a GGUF of this architecture needs BPE"
         )
     warnings = (
         ("tokenizer.model normalises text or drops spaces; llama.cpp does not",)
-        if normalizes
+        if model.characters or model.collapses
         else ()
     )
-    return _build(pieces, added, _space_prefix(settings, default=prefix), warnings)
+    return _build(model.pieces, added, _space_prefix(settings, default=model.prefix), warnings)
 
 
 def read_json_vocabulary(file: dict[str, Any], settings: dict[str, Any]) -> Vocabulary:
@@ -145,7 +122,7 @@ def read_json_vocabulary(file: dict[str, Any], settings: dict[str, Any]) -> Voca
 
 
 def _build(
-    pieces: list[tuple[str, float, TokenType]],
+    pieces: Sequence[Piece],
     added: Added,
     space_prefix: bool | None,
     warnings: tuple[str, ...],
@@ -198,71 +175,3 @@ def _adds_prefix(file: dict[str, Any]) -> bool:
             scheme = rule.get("prepend_scheme")
             return bool(rule.get("add_prefix_space", True)) if scheme is None else scheme != "never"
     return False
-
-
-def _read_piece(data: memoryview) -> tuple[str, float, TokenType]:
-    fields = dict(_fields(data))
-    score = fields.get(2, b"\0\0\0\0")
-    if isinstance(score, int) or len(score) != 4:
-        raise MalformedRecord("tokenizer.model: a token's score is not one")
-    try:
-        text = bytes(_message(fields.get(1, b""))).decode()
-    except UnicodeDecodeError as error:
-        raise MalformedRecord("tokenizer.model: a token is not UTF-8") from error
-    kind = _PIECE_TYPES.get(_number(fields.get(3, 1)), TokenType.NORMAL)
-    return text, struct.unpack("<f", score)[0], kind
-
-
-Wire = int | memoryview | bytes
-
-
-def _fields(data: memoryview | bytes) -> Iterator[tuple[int, Wire]]:
-    """Yield field number and value of a message; nested messages stay bytes.
-
-    Raises:
-        MalformedRecord: The bytes are no message.
-    """
-    view = memoryview(data)
-    at = 0
-    while at < len(view):
-        tag, at = _varint(view, at)
-        field, wire = tag >> 3, tag & 7
-        if wire == 0:
-            value, at = _varint(view, at)
-            yield field, value
-            continue
-        if wire == 2:
-            size, at = _varint(view, at)
-        elif wire in (1, 5):
-            size = 8 if wire == 1 else 4
-        else:
-            raise MalformedRecord("tokenizer.model is not a SentencePiece model")
-        if size > len(view) - at:
-            raise MalformedRecord("tokenizer.model is truncated, or not a SentencePiece model")
-        yield field, view[at : at + size]
-        at += size
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        if at >= len(view):
-            break
-        byte = view[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise MalformedRecord("tokenizer.model is truncated, or not a SentencePiece model")
-
-
-def _message(value: Wire) -> memoryview:
-    if isinstance(value, int):
-        raise MalformedRecord("tokenizer.model is not a SentencePiece model")
-    return memoryview(value)
-
-
-def _number(value: Wire) -> int:
-    if not isinstance(value, int):
-        raise MalformedRecord("tokenizer.model is not a SentencePiece model")
-    return value

@@ -1,4 +1,7 @@
-"""Unigram from ``tokenizer.json``: the tokenizer of XLM-RoBERTa and the embedders made of it.
+"""Unigram: the tokenizer of XLM-RoBERTa and of the embedders made of it.
+
+It comes from ``tokenizer.json``, or from ``sentencepiece.bpe.model``, whose ids transformers
+shifts: four special tokens stand at the start, and a mask at the end.
 
 Every piece has the logarithm of its probability, and the runtime finds the likeliest way to cut a
 text. What it does to the text first is SentencePiece's own table of characters, carried along as
@@ -17,8 +20,15 @@ from typing import Any
 
 from converters.gguf.tokenizer import bpe
 from converters.gguf.tokenizer.pretokenizer import flatten
+from converters.gguf.tokenizer.sentencepiece import KINDS, UNIGRAM, parse_model
 from converters.gguf.tokenizer.vocabulary import LARGEST, TokenType, Vocabulary
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
+
+FILE = "sentencepiece.bpe.model"
+"""Named so by transformers, though it holds a Unigram model."""
+
+_FIRST = ("<s>", "<pad>", "</s>", "<unk>")
+_MASK = "<mask>"
 
 _SPACES = {"WhitespaceSplit", "Metaspace"}
 _NORMALIZERS = {"Precompiled", "Replace", "Strip"}
@@ -60,6 +70,32 @@ def read_vocabulary(file: dict[str, Any]) -> Vocabulary:
         scores=tuple(scores),
         space_prefix=True,
         characters=_read_characters(normalizers),
+    )
+
+
+def read_model(data: bytes) -> Vocabulary:
+    """Return the vocabulary of a ``sentencepiece.bpe.model``.
+
+    Raises:
+        UnsupportedTokenizer: Not a Unigram model.
+        MalformedRecord: Not a SentencePiece model.
+    """
+    model = parse_model(data, FILE)
+    if model.kind != UNIGRAM:
+        raise UnsupportedTokenizer(
+            f"{FILE} is a SentencePiece {KINDS.get(model.kind, 'unknown')} model, not a Unigram"
+        )
+    first = [(text, 0.0, TokenType.CONTROL) for text in _FIRST[:-1]]
+    unknown = (_FIRST[-1], 0.0, TokenType.UNKNOWN)
+    rows = [*first, unknown, *model.pieces[3:], (_MASK, 0.0, TokenType.CONTROL)]
+    return Vocabulary(
+        model="t5",
+        pre="default",
+        tokens=tuple(text for text, _, _ in rows),
+        types=tuple(kind for _, _, kind in rows),
+        scores=tuple(score for _, score, _ in rows),
+        space_prefix=model.prefix,
+        characters=model.characters,
     )
 
 
