@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from modelvault import __version__
+from modelvault.app.conversion.results import record_result
+from modelvault.app.conversion.workplace import working_folder
 from modelvault.app.inspect import shard_names
-from modelvault.app.results import record_result
 from modelvault.app.split import merge_files, split_file
 from modelvault.app.vault import Vault
-from modelvault.app.workplace import working_folder
 from modelvault.core import gguf
 from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import FileEntry

@@ -84,9 +84,9 @@ def _convert(
     ] = False,
 ) -> None:
     """Convert an artefact to what a runtime wants; the source stays."""
-    from modelvault.app.convert import convert
-    from modelvault.app.convert_options import ConvertOptions, Target
-    from modelvault.app.convert_plan import plan_conversion
+    from modelvault.app.conversion.convert import convert
+    from modelvault.app.conversion.options import ConvertOptions, Target
+    from modelvault.app.conversion.plan import plan_conversion
     from modelvault.cli.convert_result import result_document, result_lines
     from modelvault.cli.convert_table import plan_document, plan_lines
 

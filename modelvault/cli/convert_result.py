@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from modelvault.cli import text
 
 if TYPE_CHECKING:
-    from modelvault.app.convert import Converted
-    from modelvault.app.measured import Measured
+    from modelvault.app.conversion.convert import Converted
+    from modelvault.app.conversion.measured import Measured
     from modelvault.core.artifact import Artifact
 
 
@@ -41,7 +41,7 @@ def result_lines(done: "Converted") -> Iterator[str]:
 
 def measured_of(artifact: "Artifact") -> "Measured | None":
     """Return what was measured when an artefact was made; None for one that was not converted."""
-    from modelvault.app.measured import read_measured
+    from modelvault.app.conversion.measured import read_measured
     from modelvault.core.artifact import ConversionOrigin
 
     origin = artifact.origin
@@ -95,13 +95,13 @@ def _quality(artifact: "Artifact") -> dict[str, Any] | None:
 
 
 def _figures(values: "dict[str, float] | Any") -> str:
-    from modelvault.app.measured import PLAIN, RESULT, SOURCE
+    from modelvault.app.conversion.measured import PLAIN, RESULT, SOURCE
 
     order = (SOURCE, PLAIN, RESULT)
     return ", ".join(f"{name} {values[name]:.4g}" for name in order if name in values)
 
 
 def _key(name: str) -> str:
-    from modelvault.app.measured import PLAIN
+    from modelvault.app.conversion.measured import PLAIN
 
     return "rtn" if name == PLAIN else name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from modelvault.cli import text
 
 if TYPE_CHECKING:
-    from modelvault.app.convert_plan import ConversionPlan, TargetPlan
+    from modelvault.app.conversion.plan import ConversionPlan, TargetPlan
 
 
 def plan_document(plan: "ConversionPlan") -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _show_lines(shown: "Shown") -> list[str]:
 
 
 def _origin_facts(artifact: "Artifact") -> list[tuple[str, str]]:
-    from modelvault.app.measured import is_summed_up, read_measured
+    from modelvault.app.conversion.measured import is_summed_up, read_measured
     from modelvault.core.artifact import ConversionOrigin, FolderOrigin, HubOrigin
     from modelvault.core.repository import repository_of
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from modelvault.app.convert import Converted, convert
-from modelvault.app.convert_options import ConvertOptions, Target
-from modelvault.app.quality import other_languages, quality_warnings
+from modelvault.app.conversion.convert import Converted, convert
+from modelvault.app.conversion.options import ConvertOptions, Target
+from modelvault.app.conversion.warnings import other_languages, quality_warnings
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact, ConversionOrigin, FolderOrigin
 from modelvault.core.digest import Digest

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from modelvault.app.measured import PLAIN, RESULT, SOURCE, is_summed_up, read_measured
+from modelvault.app.conversion.measured import PLAIN, RESULT, SOURCE, is_summed_up, read_measured
 from modelvault.cli.convert_result import figures_line, layer_lines, quality_document
 
 REPORT = {

@@ -10,7 +10,7 @@ import torch
 
 from converters.awq import quantize as quantize_module
 from converters.awq.packing import pack, quantize, unpack
-from modelvault.app.convert import Target
+from modelvault.app.conversion.convert import Target
 from modelvault.core.protocol import Laid, Planned, Warned
 from modelvault.errors import (
     BadOption,

@@ -16,9 +16,9 @@ import torch
 
 from converters.awq.convert import convert
 from converters.awq.scheme import FP8, INT8, EightBit
-from modelvault.app import convert as verb
-from modelvault.app import convert_request
-from modelvault.app.convert import ConvertOptions, Target
+from modelvault.app.conversion import convert as verb
+from modelvault.app.conversion import requests
+from modelvault.app.conversion.convert import ConvertOptions, Target
 from modelvault.app.pull import plan_pull, pull
 from modelvault.app.vault import Vault
 from modelvault.core.names import ModelName, Reference
@@ -389,7 +389,7 @@ def test_vault_converts_and_installs_for_vllm(
 ) -> None:
     """The whole way, the converter as a real child: the variant's folder is one vLLM reads."""
     monkeypatch.setattr(
-        convert_request, "find_converter", lambda name: [sys.executable, "-m", "converters.awq"]
+        requests, "find_converter", lambda name: [sys.executable, "-m", "converters.awq"]
     )
     files = {path.name: path.read_bytes() for path in trained("llama").iterdir()}
     source = FakeSource(ModelName.parse("acme/tiny"), files)

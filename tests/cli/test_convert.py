@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelvault.app.convert_options import Target
+from modelvault.app.conversion.options import Target
 from modelvault.cli.completion import complete_from
 from modelvault.cli.conversion import TARGETS
 from tests.support.command import Site
@@ -102,9 +102,9 @@ def test_interrupt_says_what_is_kept(site: Site, tmp_path: Path) -> None:
     )
     program = (
         "import sys, time, pathlib\n"
-        "from modelvault.app import convert_request\n"
+        "from modelvault.app.conversion import requests\n"
         "from modelvault.cli.main import run\n"
-        f"convert_request.find_converter = lambda _: [sys.executable, {str(script)!r}]\n"
+        f"requests.find_converter = lambda _: [sys.executable, {str(script)!r}]\n"
         f"sys.exit(run(['--vault', {str(site.vault)!r}, 'convert', {MODEL!r}, '--to', 'awq']))\n"
     )
     with subprocess.Popen(

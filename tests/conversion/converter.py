@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelvault.app import convert_request
+from modelvault.app.conversion import requests
 from modelvault.app.pull import plan_pull, pull
 from modelvault.app.vault import Vault
 from modelvault.core.names import ModelName
@@ -47,6 +47,6 @@ def installer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
         script = folder / "converter.py"
         script.write_text(PRELUDE + program)
         command = [sys.executable, str(script)]
-        monkeypatch.setattr(convert_request, "find_converter", lambda _: command)
+        monkeypatch.setattr(requests, "find_converter", lambda _: command)
 
     return install

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from modelvault.app.convert import Converted, convert
-from modelvault.app.convert_options import ConvertOptions, Target
+from modelvault.app.conversion.convert import Converted, convert
+from modelvault.app.conversion.options import ConvertOptions, Target
+from modelvault.app.conversion.results import OPTIONS
 from modelvault.app.housekeeping import rebuild
-from modelvault.app.results import OPTIONS
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event, Install
 from modelvault.core.artifact import ConversionOrigin

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from modelvault.app.convert import convert
-from modelvault.app.convert_options import ConvertOptions, Target
-from modelvault.app.convert_plan import plan_conversion
+from modelvault.app.conversion.convert import convert
+from modelvault.app.conversion.options import ConvertOptions, Target
+from modelvault.app.conversion.plan import plan_conversion
 from modelvault.app.vault import Vault
 from modelvault.conversion import find_converter, run_converter
 from modelvault.core.artifact import ConversionOrigin

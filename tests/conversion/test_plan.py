@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from modelvault import fsio
-from modelvault.app import convert_plan
-from modelvault.app.convert import convert
-from modelvault.app.convert_options import ConvertOptions, Target
-from modelvault.app.convert_plan import ConversionPlan, plan_conversion
+from modelvault.app.conversion import plan as convert_plan
+from modelvault.app.conversion.convert import convert
+from modelvault.app.conversion.options import ConvertOptions, Target
+from modelvault.app.conversion.plan import ConversionPlan, plan_conversion
 from modelvault.app.vault import Vault
 from modelvault.core.names import Reference
 from modelvault.core.progress import Silence

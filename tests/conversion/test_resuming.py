@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from modelvault.app.convert import Converted, convert
-from modelvault.app.convert_options import ConvertOptions, Target
+from modelvault.app.conversion.convert import Converted, convert
+from modelvault.app.conversion.options import ConvertOptions, Target
+from modelvault.app.conversion.workplace import resumable_folder
 from modelvault.app.housekeeping import collect_garbage, remove
 from modelvault.app.vault import Vault
-from modelvault.app.workplace import resumable_folder
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
 from modelvault.core.progress import Silence
@@ -225,7 +225,7 @@ def test_failure_while_the_result_is_hashed_loses_nothing(
         raise StorageError(f"{path.name} cannot be read")
 
     with monkeypatch.context() as patch:
-        patch.setattr("modelvault.app.results.hash_file", fail)
+        patch.setattr("modelvault.app.conversion.results.hash_file", fail)
         with pytest.raises(StorageError, match=r"a\.gguf"):
             run(vault)
     (folder,) = folders(vault)

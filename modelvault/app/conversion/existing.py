@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from modelvault.app.convert_options import Target, shaping
-from modelvault.app.convert_request import Run
-from modelvault.app.measured import read_measured
-from modelvault.app.results import OPTIONS, encode_options
+from modelvault.app.conversion.measured import read_measured
+from modelvault.app.conversion.options import Target, shaping
+from modelvault.app.conversion.requests import Run
+from modelvault.app.conversion.results import OPTIONS, encode_options
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact, ConversionOrigin
 from modelvault.core.names import Reference

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from modelvault.app.convert_options import ConvertOptions, Target, shaping
-from modelvault.app.convert_plan import plan_runs
-from modelvault.app.convert_request import Run, split_runs, start_run, work_key
-from modelvault.app.existing import part_held
-from modelvault.app.quality import quality_warnings
-from modelvault.app.results import record_result, replace_earlier
+from modelvault.app.conversion.existing import part_held
+from modelvault.app.conversion.options import ConvertOptions, Target, shaping
+from modelvault.app.conversion.plan import plan_runs
+from modelvault.app.conversion.requests import Run, split_runs, start_run, work_key
+from modelvault.app.conversion.results import record_result, replace_earlier
+from modelvault.app.conversion.warnings import quality_warnings
+from modelvault.app.conversion.workplace import Workplace, is_resumable, resumable_folder
 from modelvault.app.supersede import drop_records
 from modelvault.app.vault import Vault
-from modelvault.app.workplace import Workplace, is_resumable, resumable_folder
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
 from modelvault.core.progress import Progress

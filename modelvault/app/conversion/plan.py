@@ -4,12 +4,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from modelvault import fsio
-from modelvault.app.convert_options import ConvertOptions, Target
-from modelvault.app.convert_request import Run, split_runs, start_run
-from modelvault.app.existing import part_held
-from modelvault.app.quality import quality_warnings
+from modelvault.app.conversion.existing import part_held
+from modelvault.app.conversion.options import ConvertOptions, Target
+from modelvault.app.conversion.requests import Run, split_runs, start_run
+from modelvault.app.conversion.warnings import quality_warnings
+from modelvault.app.conversion.workplace import working_folder
 from modelvault.app.vault import Vault
-from modelvault.app.workplace import working_folder
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
 from modelvault.core.protocol import Event, Laid, Planned, PlannedTensor, Warned

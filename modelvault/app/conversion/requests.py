@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelvault.app.convert_options import ConvertOptions, Target
+from modelvault.app.conversion.options import ConvertOptions, Target
 from modelvault.app.vault import Vault
 from modelvault.conversion import find_converter, run_converter
 from modelvault.core import canonical
