@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from converters.gguf.families import commandr, decoder, granite, olmo2, stablelm
+from converters.gguf.families import commandr, decoder, gemma, granite, olmo2, qwen, stablelm
 from converters.gguf.tensors import Entry, Tensor
 from modelvault.errors import UnsupportedSource
 from tests.gguf.running import convert, edit_json, plan
@@ -106,14 +106,16 @@ def test_permuted_command_r_is_caught(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         ("olmo2", {"num_key_value_heads": 4}),
         ("stablelm", {"qk_layernorm": True, "num_key_value_heads": 4}),
+        ("qwen3", {}),
+        ("gemma3_text", {}),
     ],
-    ids=["olmo2", "stablelm"],
+    ids=["olmo2", "stablelm", "qwen3", "gemma3"],
 )
 def test_norms_of_queries_that_are_those_of_keys_are_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, changes: dict[str, Any]
 ) -> None:
     """Negative control: norms of queries and keys that change places fail the comparison."""
-    module = MODULES[family]
+    module = {**MODULES, "qwen3": qwen, "gemma3_text": gemma}[family]
     plain = module._tensors
 
     def swapped(*arguments: Any, **settings: Any) -> Iterator[Tensor]:
