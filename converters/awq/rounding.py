@@ -28,6 +28,9 @@ State = dict[str, torch.Tensor]
 FEWEST = 16
 """Inputs below which an expert is rounded plainly: so few tell nothing of the rest."""
 
+_BLOCK = 1 << 20
+"""Weights that are rounded plainly together: bounds the memory, and fits a cache."""
+
 # Errors of queries and keys multiply in their product: clipping them costs more than it saves.
 _NOT_CLIPPED = ("self_attn.q_proj", "self_attn.k_proj")
 
@@ -80,7 +83,8 @@ def round_plainly(state: State, groups: Sequence[Group], rounder: Rounder[Any]) 
     """
     for name in chain.from_iterable(group.linears for group in groups):
         weight = state[f"{name}.weight"]
-        weight.copy_(rounder(weight, None).dequantize())
+        for part in torch.split(weight, max(1, _BLOCK // weight.shape[1])):
+            part.copy_(rounder(part, None).dequantize())
 
 
 def round_awq(
