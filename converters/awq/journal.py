@@ -63,7 +63,7 @@ def read_journal(folder: Path, work: str) -> Journal | None:
             errors=[(float(plain), float(error)) for plain, error in value["errors"]],
             unreached=int(value["unreached"]),
         )
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     whole = len(journal.seconds) == len(journal.errors) == journal.layers
     return journal if whole and journal.work == work else None

@@ -16,6 +16,9 @@ _MOST_LAYERS = 1024
 _WIDEST = 1 << 20
 _FUSED = (".experts.gate_up_proj", ".experts.down_proj")
 EMBEDDING = "model.embed_tokens.weight"
+NORM = "model.norm.weight"
+HEAD = "lm_head.weight"
+"""Missing where it is the embedding."""
 _LAYER = re.compile(r"model\.layers\.(\d{1,9})\.")
 _DROPPED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
@@ -65,6 +68,7 @@ class Model:
         )
         model._check_layers()
         model._check_linears()
+        model._check_ends()
         return model
 
     def linears(self) -> Iterator[str]:
@@ -102,6 +106,20 @@ class Model:
     def parameters(self) -> int:
         """Number of weights."""
         return sum(stored.count for stored in self.tensors())
+
+    def _check_ends(self) -> None:
+        """Check what comes before the first layer and after the last."""
+        held = self.weights.tensors
+        missing = [name for name in (EMBEDDING, NORM) if name not in held]
+        if missing:
+            raise SourceIncomplete(
+                f"{missing[0]} is missing", hint="pull the whole model again", issues=missing
+            )
+        for name in (EMBEDDING, NORM, HEAD):
+            shape = held[name].shape if name in held else (1, self.hidden)
+            wanted = 1 if name == NORM else 2
+            if len(shape) != wanted or shape[-1] != self.hidden or not shape[0]:
+                raise MalformedWeights(f"{name}: {shape} is not for a width of {self.hidden}")
 
     def _check_layers(self) -> None:
         surplus = [

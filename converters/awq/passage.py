@@ -10,7 +10,7 @@ from converters.awq.activations import Activations
 from converters.awq.calibration import Sequences
 from converters.awq.layers import LayerRunner
 from converters.awq.model import EMBEDDING, Model
-from modelvault.errors import MalformedWeights, UnsupportedTokenizer
+from modelvault.errors import UnsupportedTokenizer
 
 BEFORE = -1
 """Layer that sequences are in before they are embedded."""
@@ -85,11 +85,9 @@ def shape_of(model: Model, sequences: Sequences) -> tuple[int, int, int]:
 
 def _embed(model: Model, sequences: Sequences) -> Iterator[torch.Tensor]:
     """Yield the embeddings of sequences, f32 ``[length, hidden]``."""
-    if EMBEDDING not in model.weights.tensors or len(model.weights.tensors[EMBEDDING].shape) != 2:
-        raise MalformedWeights(f"{EMBEDDING}: missing, or no matrix")
     rows, width = model.weights.tensors[EMBEDDING].shape
     last = max(int(sequence.max()) for sequence in sequences)
-    if last >= rows or width != model.hidden:
+    if last >= rows:
         raise UnsupportedTokenizer(
             f"token {last} has no row in {EMBEDDING}, which is {rows} x {width}",
             hint="tokenizer and weights are of different models",

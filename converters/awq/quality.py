@@ -11,7 +11,7 @@ import torch
 
 from converters.awq.activations import Activations
 from converters.awq.calibration import Sequences
-from converters.awq.model import EMBEDDING, Model
+from converters.awq.model import EMBEDDING, HEAD, NORM, Model
 from modelvault.errors import CheckFailed
 
 SOURCE = "source"
@@ -94,13 +94,13 @@ class _Head:
     def __init__(self, model: Model, device: torch.device) -> None:
         self._model = model
         self._device = device
-        weight = model.weights.read("model.norm.weight").to(device, torch.float32)
+        weight = model.weights.read(NORM).to(device, torch.float32)
         self._norm = weight + model.family.norm_offset
         self._epsilon = float(model.config.get("rms_norm_eps", 1e-6))
         self._cap = model.family.logit_cap(model.config)
-        head, tensors = "lm_head.weight", model.weights.tensors
-        tied = model.config.get("tie_word_embeddings") or head not in tensors
-        self._name = EMBEDDING if tied else head
+        tensors = model.weights.tensors
+        tied = model.config.get("tie_word_embeddings") or HEAD not in tensors
+        self._name = EMBEDDING if tied else HEAD
         self.vocabulary = tensors[self._name].shape[0]
         """Rows of the output head, which may be the embedding."""
 

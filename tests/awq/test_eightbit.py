@@ -234,6 +234,32 @@ def test_several_targets_at_once_are_refused(trained: Trained, tmp_path: Path) -
         run(replace(request, targets=("FP8", "INT8")))
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("model.norm.weight", None),
+        ("model.embed_tokens.weight", None),
+        ("model.norm.weight", (1, 128)),
+        ("lm_head.weight", (1024, 64)),
+        ("model.embed_tokens.weight", (128,)),
+    ],
+)
+def test_ends_that_do_not_fit_are_refused_by_name(
+    name: str, shape: tuple[int, ...] | None, trained: Trained, tmp_path: Path
+) -> None:
+    """What stands before the first layer or after the last is missing, or of another width."""
+    from safetensors.torch import save_file
+
+    folder = _copy(trained("llama"), tmp_path)
+    tensors = load(folder)
+    tensors.pop(name)
+    if shape:
+        tensors[name] = torch.zeros(shape, dtype=torch.bfloat16)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises((SourceIncomplete, MalformedWeights), match=name):
+        run(make_request(folder, "FP8", tmp_path / "out"))
+
+
 def test_layers_beyond_the_configuration_are_refused(trained: Trained, tmp_path: Path) -> None:
     """Neither dropped nor copied without a word."""
     folder = _copy(trained("llama"), tmp_path)

@@ -61,6 +61,7 @@ def interrupt(request: Request, layer: int) -> None:
     assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_it_goes_on_to_the_same_bytes(
     trained: Trained, whole: Contents, tmp_path: Path
 ) -> None:
@@ -181,6 +182,7 @@ def test_another_request_begins_anew(
     [
         lambda folder: (folder / RESUME).write_bytes(b"{"),
         lambda folder: (folder / RESUME).write_bytes(b"[" * 100000),
+        lambda folder: (folder / RESUME).write_bytes(b'{"work": 1, "layers": Infinity}'),
         lambda folder: (folder / RESUME).write_bytes(b'{"work": 1, "layers": "many"}'),
         lambda folder: (folder / "model.safetensors").unlink(),
         lambda folder: (folder / "samples.1.activations").unlink(),
