@@ -24,7 +24,7 @@ class Journey:
         self._corpus.write_text("\n".join(training_text()), encoding="utf-8")
         self._site = Site(folder / "home", PYTHONPATH=f"{_entry_points(folder)}:{ROOT}")
         self._sources: dict[Family, Path] = {}
-        self._installed: dict[tuple[Family, str], Path] = {}
+        self._installed: dict[tuple[str, ...], Path] = {}
 
     def source(self, family: Family) -> Path:
         """Return a trained model of a family, which the vault has pulled."""
@@ -35,19 +35,21 @@ class Journey:
             self._sources[family] = folder
         return self._sources[family]
 
-    def install(self, family: Family, target: str) -> Path:
+    def install(self, family: Family, target: str, *options: str) -> Path:
         """Return the installed folder of a family's model, converted to a target."""
-        if (family, target) not in self._installed:
+        key = (family, target, *options)
+        if key not in self._installed:
             self.source(family)
             model, models = f"test/{family}", self._folder / "models"
-            options = ["--calibration", str(self._corpus), "--samples", "32"]
-            given = options if target in ("AWQ", "W4A16") else []
+            calibrated = ("--calibration", str(self._corpus), "--samples", "32", *options)
+            given = calibrated if target in ("AWQ", "W4A16") else options
             self._site.run("convert", model, "--to", target.lower(), *given).ok()
-            done = self._site.run("install", f"{model}:{target}", "--to", "vllm", "--dir", models)
-            folder = models / "test" / f"{family}-{target}"
-            assert str(folder) in done.ok().stdout
-            self._installed[family, target] = folder
-        return self._installed[family, target]
+            name = "".join(key)
+            install = ("install", f"{model}:{target}", "--to", "vllm", "--dir", models)
+            done = self._site.run(*install, "--as", name)
+            assert str(models / name) in done.ok().stdout
+            self._installed[key] = models / name
+        return self._installed[key]
 
 
 def _entry_points(folder: Path) -> Path:
