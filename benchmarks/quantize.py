@@ -33,6 +33,8 @@ from tests.support.tinymodel import make_tiny_llama
 TYPES = ("Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0")
 TARGETS = ("F16", "Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 ROUNDS = 5
+LAYERS = 22
+"""Blocks of a model of 1.17 billion parameters."""
 
 
 def best(action: Callable[[], object]) -> float:
@@ -97,8 +99,18 @@ def convert(model: Path, target: str, *, cold: bool) -> tuple[Used, int]:
         return used, sum(path.stat().st_size for path in output.iterdir())
 
 
-def compare_conversions(model: Path, targets: Sequence[str], *, cold: bool, runs: int) -> None:
-    """Print, for each target, what ours and theirs take, and the ratio of the medians."""
+def compare_conversions(
+    model: Path, targets: Sequence[str], *, cold: bool, runs: int, whole: bool
+) -> None:
+    """Print, for each target, what ours and theirs take, and the ratio of the medians.
+
+    Args:
+        model: What to convert.
+        targets: To what.
+        cold: Whether the source is dropped from the page cache before each run.
+        runs: Rounds, of which the median counts.
+        whole: Whether the model is as large as the one of the recorded figures.
+    """
     tools = find_tools()
     full = model.parent / "theirs-f16.gguf"
     if tools.quantizer:
@@ -115,7 +127,7 @@ def compare_conversions(model: Path, targets: Sequence[str], *, cold: bool, runs
         if theirs:
             mine, other = middle(ours).wall, middle(theirs).wall
             print(f"  {tool:>14}{middle(theirs)}: {relation(mine, other, target)}")
-        elif target in RECORDED:
+        elif whole and target in RECORDED:
             said = relation(middle(ours).wall, RECORDED[target], target)
             print(f"  {tool:>14}{RECORDED[target]:7.1f} s wall ({RECORDED_AS}): {said}")
 
@@ -154,7 +166,7 @@ def main() -> None:
     parser.add_argument("--cold", action="store_true", help="drop the source from the page cache")
     parser.add_argument("--targets", nargs="+", default=TARGETS)
     parser.add_argument("--runs", type=int, default=1, help="rounds, of which the median counts")
-    parser.add_argument("--layers", type=int, default=22, help="fewer make a smaller model")
+    parser.add_argument("--layers", type=int, default=LAYERS, help="fewer make a smaller model")
     parser.add_argument("--no-kernel", action="store_true", help="leave the kernel out")
     options = parser.parse_args()
     if not options.no_kernel:
@@ -167,7 +179,8 @@ def main() -> None:
         make_tiny_llama(model, kind="spm", hidden=2048, layers=options.layers,
                         intermediate=5632, vocabulary_rows=32000)  # fmt: skip
         print(f"{parameters(model) / 1e9:.2f} billion parameters from safetensors")
-        compare_conversions(model, options.targets, cold=options.cold, runs=options.runs)
+        compare_conversions(model, options.targets, cold=options.cold, runs=options.runs,
+                            whole=options.layers == LAYERS)  # fmt: skip
 
 
 def parameters(model: Path) -> int:
