@@ -43,8 +43,8 @@ class Quantized:
 
     def dequantize(self) -> torch.Tensor:
         """Return the weight that a server computes with, f32 ``[out, in]``."""
-        centred = self.values.float() - self.zeros.float().unsqueeze(-1)
-        return (centred * self.scales.float().unsqueeze(-1)).flatten(1)
+        centred = self.values.float().sub_(self.zeros.float().unsqueeze(-1))
+        return centred.mul_(self.scales.float().unsqueeze(-1)).flatten(1)
 
 
 def quantize(
