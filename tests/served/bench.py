@@ -8,7 +8,7 @@ from tests.served.engine import Engine, Served
 from tests.served.journey import Journey
 from tests.served.reference import Reference
 from tests.support.tinymodel import MIXED_SCRIPT
-from tests.support.trainedmodel import Family, encode
+from tests.support.trainedmodel import encode
 
 _TEXTS = (
     "The vault",
@@ -27,16 +27,16 @@ class Bench:
     measured: dict[str, Agreement]
     """By a title; printed at the end of the run."""
 
-    def prompts(self, family: Family) -> list[list[int]]:
+    def prompts(self, name: str) -> list[list[int]]:
         """Return tokens of texts of several lengths."""
-        return [encode(self.journey.source(family), text).tolist() for text in _TEXTS]
+        return [encode(self.journey.source(name), text).tolist() for text in _TEXTS]
 
-    def serve(self, family: Family, folder: Path, dtype: str) -> Served:
-        """Return what vLLM says of a folder of this family."""
-        return self.engine.ask(folder, self.prompts(family), dtype=dtype)
+    def serve(self, name: str, folder: Path, dtype: str) -> Served:
+        """Return what vLLM says of a folder of this family or variant."""
+        return self.engine.ask(folder, self.prompts(name), dtype=dtype)
 
-    def compare(self, title: str, family: Family, served: Served, folder: Path) -> Agreement:
+    def compare(self, title: str, name: str, served: Served, folder: Path) -> Agreement:
         """Return how a server agrees with what a folder stands for; note it under ``title``."""
-        agreement = compare(served, Reference(folder), self.prompts(family))
+        agreement = compare(served, Reference(folder), self.prompts(name))
         self.measured[title] = agreement
         return agreement

@@ -6,12 +6,20 @@ Example:
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from tests.support.command import Site
 from tests.support.tinymodel import training_text
-from tests.support.trainedmodel import Family, train_model
+from tests.support.trainedmodel import FAMILIES, Family, train_model
 
 ROOT = Path(__file__).parents[2]
+
+VARIANTS: dict[str, tuple[Family, dict[str, Any]]] = {
+    "llama-biased": ("llama", {"tied": True, "attention_bias": True, "mlp_bias": True}),
+    "mistral-windowed": ("mistral", {"sliding_window": 32}),
+    "qwen2_moe-dense": ("qwen2_moe", {"mlp_only_layers": [0], "norm_topk_prob": False}),
+}
+"""Models of other shapes than their families' usual ones, by name."""
 
 
 class Journey:
@@ -23,33 +31,42 @@ class Journey:
         self._corpus = folder / "corpus.txt"
         self._corpus.write_text("\n".join(training_text()), encoding="utf-8")
         self._site = Site(folder / "home", PYTHONPATH=f"{_entry_points(folder)}:{ROOT}")
-        self._sources: dict[Family, Path] = {}
+        self._sources: dict[str, Path] = {}
         self._installed: dict[tuple[str, ...], Path] = {}
 
-    def source(self, family: Family) -> Path:
-        """Return a trained model of a family, which the vault has pulled."""
-        if family not in self._sources:
-            folder = self._folder / "sources" / family
-            train_model(folder, family=family, tied=family.startswith("gemma"))
-            self._site.run("pull", folder, "--as", f"test/{family}").ok()
-            self._sources[family] = folder
-        return self._sources[family]
+    def source(self, name: str) -> Path:
+        """Return a trained model of a family or variant, which the vault has pulled."""
+        if name not in self._sources:
+            folder = self._folder / "sources" / name
+            _train(folder, name)
+            self._site.run("pull", folder, "--as", f"test/{name}").ok()
+            self._sources[name] = folder
+        return self._sources[name]
 
-    def install(self, family: Family, target: str, *options: str) -> Path:
-        """Return the installed folder of a family's model, converted to a target."""
-        key = (family, target, *options)
+    def install(self, name: str, target: str, *options: str) -> Path:
+        """Return the installed folder of a family's or variant's model, converted."""
+        key = (name, target, *options)
         if key not in self._installed:
-            self.source(family)
-            model, models = f"test/{family}", self._folder / "models"
+            self.source(name)
+            model, models = f"test/{name}", self._folder / "models"
             calibrated = ("--calibration", str(self._corpus), "--samples", "32", *options)
             given = calibrated if target in ("AWQ", "W4A16") else options
             self._site.run("convert", model, "--to", target.lower(), *given).ok()
-            name = "".join(key)
+            place = "".join(key)
             install = ("install", f"{model}:{target}", "--to", "vllm", "--dir", models)
-            done = self._site.run(*install, "--as", name)
-            assert str(models / name) in done.ok().stdout
-            self._installed[key] = models / name
+            done = self._site.run(*install, "--as", place)
+            assert str(models / place) in done.ok().stdout
+            self._installed[key] = models / place
         return self._installed[key]
+
+
+def _train(folder: Path, name: str) -> None:
+    if name in VARIANTS:
+        family, shape = VARIANTS[name]
+        train_model(folder, family=family, **shape)
+        return
+    (family,) = (family for family in FAMILIES if family == name)
+    train_model(folder, family=family, tied=family.startswith("gemma"))
 
 
 def _entry_points(folder: Path) -> Path:

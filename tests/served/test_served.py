@@ -4,6 +4,7 @@ import pytest
 
 from tests.served.bench import Bench
 from tests.served.engine import Engine, RefusedError
+from tests.served.journey import VARIANTS
 from tests.served.limits import MIXTURES, NEAR, TARGETS, choose_dtype, choose_limit
 from tests.support.trainedmodel import FAMILIES, Family
 
@@ -26,6 +27,20 @@ def test_installed_folder_is_served_as_its_weights_say(
     same = bench.compare(f"{family} {target}, its weights", family, served, folder)
     source = bench.journey.source(family)
     near = bench.compare(f"{family} {target}, its source", family, served, source)
+    assert not same.exceeds(choose_limit(family, target)), same
+    assert not near.exceeds(NEAR[target]), near
+
+
+@pytest.mark.parametrize("target", ["AWQ", "FP8"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_unusual_shapes_are_served_as_well(name: str, target: str, bench: Bench) -> None:
+    """Biases and tied outputs, a window shorter than the text, a dense layer in a mixture."""
+    family, _ = VARIANTS[name]
+    folder = bench.journey.install(name, target)
+    served = bench.serve(name, folder, choose_dtype(family, target))
+    same = bench.compare(f"{name} {target}, its weights", name, served, folder)
+    source = bench.journey.source(name)
+    near = bench.compare(f"{name} {target}, its source", name, served, source)
     assert not same.exceeds(choose_limit(family, target)), same
     assert not near.exceeds(NEAR[target]), near
 

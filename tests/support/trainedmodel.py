@@ -48,6 +48,7 @@ def train_model(
     steps: int = 120,
     tied: bool = False,
     intermediate: int = 256,
+    **shape: Any,
 ) -> None:
     """Write a complete trained checkpoint in bf16, deterministic for its arguments.
 
@@ -57,6 +58,7 @@ def train_model(
         steps: Of training; each sees 8 sequences of 64 tokens.
         tied: Let the output share the embedding's weights.
         intermediate: Width of the feed-forward layer.
+        shape: Other entries of the configuration.
     """
     from transformers import AutoConfig, AutoModelForCausalLM, logging
 
@@ -69,7 +71,7 @@ def train_model(
     torch.set_num_threads(1)  # matrices this small gain nothing from more
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        config = AutoConfig.for_model(family, **_shape(tied, intermediate, family))
+        config = AutoConfig.for_model(family, **(_shape(tied, intermediate, family) | shape))
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
         _train(model, tokens, steps)
     _raise_outliers(model)
