@@ -1,4 +1,4 @@
-"""The server that people start: the command that ``install`` prints, and a conversation."""
+"""The server that people start, and a conversation with it over HTTP."""
 
 import json
 import socket
