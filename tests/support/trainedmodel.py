@@ -10,7 +10,7 @@ Example:
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -74,9 +74,9 @@ def train_model(
         config = AutoConfig.for_model(family, **(_shape(tied, intermediate, family) | shape))
         model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
         _train(model, tokens, steps)
-    _raise_outliers(model)
+    raise_outliers(model, _OUTLIERS)
     model.to(torch.bfloat16).save_pretrained(folder)
-    _name_experts(folder / "config.json", family)
+    name_experts(folder / "config.json", family)
 
 
 def encode(folder: Path, text: str) -> torch.Tensor:
@@ -181,7 +181,7 @@ _OF_FAMILY: dict[Family, dict[str, Any]] = {
 }
 
 
-def _name_experts(path: Path, family: Family) -> None:
+def name_experts(path: Path, family: Family) -> None:
     """Spell the number of experts as the Hub's configurations of Qwen do."""
     if family in ("qwen2_moe", "qwen3_moe"):
         values = json.loads(path.read_text())
@@ -202,8 +202,14 @@ def _train(model: torch.nn.Module, tokens: torch.Tensor, steps: int) -> None:
 
 
 @torch.no_grad()
-def _raise_outliers(model: Any) -> None:
-    channels = list(_OUTLIERS)
+def raise_outliers(model: Any, outliers: Sequence[int]) -> None:
+    """Give channels large activations; the function stays the same.
+
+    Args:
+        model: A causal language model of one of the families.
+        outliers: The channels that are read from the norms before the linears.
+    """
+    channels = list(outliers)
     offset = 1.0 if model.config.model_type.startswith("gemma") else 0.0
     for layer in model.model.layers:
         feed = getattr(layer, "pre_feedforward_layernorm", layer.post_attention_layernorm)
