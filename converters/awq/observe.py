@@ -10,12 +10,17 @@ from converters.awq.families import Group, is_expert
 from converters.awq.layers import watching
 from converters.awq.search import Inputs
 
-_ROWS = 1024
+_ROWS = 256
 """Inputs kept of each stream, spread evenly over the sequences."""
 _FEWEST = 64
 """… of an expert's, where experts are many."""
+_WHOLE = 1024
+"""Channels up to which all products are summed …"""
+_BLOCK = 512
+"""… and beyond which only those within blocks of so many at most."""
 _BUDGET = 128 * 1024 * 1024
-"""Bytes of inputs kept of all experts together, as long as each has the fewest."""
+"""Bytes of all experts' inputs together, and of their sums, as long as each has the fewest
+inputs, and sums within its groups."""
 
 
 class Observer:
@@ -31,7 +36,8 @@ class Observer:
         """
         names = [stream[0] for group in groups for stream in group.streams]
         self._sequences = sequences
-        self._experts = sum(group.expert for group in groups)
+        self._experts = sum(map(is_expert, names))
+        self._group = group_size
         self._seen = {name: _Seen(group_size) for name in names}
 
     @contextmanager
@@ -46,10 +52,24 @@ class Observer:
 
     def _see(self, name: str, values: torch.Tensor) -> None:
         """Take in the inputs of one sequence, f32 ``[tokens, in]``."""
-        kept = _ROWS
-        if is_expert(name):
-            kept = min(_ROWS, max(_FEWEST, _BUDGET // (8 * values.shape[1] * self._experts)))
-        self._seen[name].add(values, kept, -(-kept // self._sequences))
+        experts = self._experts if is_expert(name) else 0
+        kept, block = choose_extent(values.shape[1], self._group, experts)
+        self._seen[name].add(values, block, kept, -(-kept // self._sequences))
+
+
+def choose_extent(width: int, group: int, experts: int = 0) -> tuple[int, int]:
+    """Return how many inputs of a stream are kept, and the channels of a block of products.
+
+    Args:
+        width: Channels of the inputs.
+        group: Channels a quantisation group.
+        experts: Streams of experts in the layer, where it is one of them.
+    """
+    kept, most = _ROWS, width if width <= _WHOLE else _BLOCK
+    if experts:
+        share = _BUDGET // (4 * width * experts)
+        kept, most = min(kept, max(_FEWEST, share)), min(most, share)
+    return kept, find_block(width, group, most)
 
 
 class _Seen:
@@ -57,26 +77,28 @@ class _Seen:
 
     def __init__(self, group_size: int) -> None:
         self.count = 0
-        self._size = group_size
-        self._magnitude = self._squares = torch.empty(0)
+        self._group = group_size
+        self._magnitude = self._products = torch.empty(0)
         self._rows: list[torch.Tensor] = []
         self._kept = 0
 
-    def add(self, values: torch.Tensor, kept: int, share: int) -> None:
+    def add(self, values: torch.Tensor, block: int, kept: int, share: int) -> None:
         """Take in some inputs.
 
         Args:
             values: f32 ``[tokens, in]``.
+            block: Channels whose products are summed, all with all.
             kept: Of all inputs that are kept at most.
             share: Of these inputs that are kept at most.
         """
-        parts = values.reshape(len(values), -1, self._size).transpose(0, 1)
-        magnitude, squares = values.abs().sum(0), torch.bmm(parts.transpose(1, 2), parts)
+        parts = values.reshape(len(values), -1, block).transpose(0, 1)
+        magnitude = values.abs().sum(0)
         if self.count:
             self._magnitude += magnitude
-            self._squares += squares
+            self._products.baddbmm_(parts.transpose(1, 2), parts)
         else:
-            self._magnitude, self._squares = magnitude, squares
+            self._magnitude = magnitude
+            self._products = torch.bmm(parts.transpose(1, 2), parts)
         self.count += len(values)
         step = max(1, len(values) // share)
         rows = values[::step][: min(share, kept - self._kept)]
@@ -89,5 +111,19 @@ class _Seen:
             count=self.count,
             magnitude=self._magnitude / self.count,
             rows=torch.cat(self._rows),
-            squares=self._squares,
+            products=self._products,
+            group=self._group,
         )
+
+
+def find_block(width: int, group: int, most: int) -> int:
+    """Return the largest number of channels, of whole groups, that divides a width.
+
+    Args:
+        width: Channels of a linear's inputs; groups divide it.
+        group: Channels a quantisation group.
+        most: Channels that a block has at most, unless a group has more.
+    """
+    groups = width // group
+    fit = (count for count in range(1, groups + 1) if groups % count == 0 and count * group <= most)
+    return group * max(fit, default=1)

@@ -25,7 +25,6 @@ from converters.awq.layers import LayerRunner, State
 from converters.awq.layout import Layout, lay_out
 from converters.awq.model import layer_of, write_side_files
 from converters.awq.observe import Observer
-from converters.awq.packing import Quantized
 from converters.awq.passage import BEFORE, Passage, shape_of
 from converters.awq.progress import Reporter
 from converters.awq.quality import SOURCE, Predictions, compare_predictions
@@ -97,7 +96,7 @@ class _Conversion:
             _SAMPLES: self._text.samples,
             **dict.fromkeys((SOURCE, _PLAIN, self._own), self._text.held_out),
         }
-        self._settings: Settings[Quantized] = Settings(
+        self._settings: Settings = Settings(
             rounder=form.round, heads=job.model.heads, dtype=form.dtype
         )
         work = digest_work(self._facts())
@@ -176,9 +175,7 @@ class _Conversion:
         self._journal.save(self._job.folder)
         passage.turn()
 
-    def _write(
-        self, prefix: str, state: State, rounded: Rounded[Quantized], writer: CheckpointWriter
-    ) -> None:
+    def _write(self, prefix: str, state: State, rounded: Rounded, writer: CheckpointWriter) -> None:
         for name, quantized in rounded.linears.items():
             for part, value in self._form.encode(quantized).items():
                 writer.write(f"{prefix}{name}.{part}", [value])

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from converters.awq.model import Model, layer_of
+from converters.awq.observe import choose_extent
 from modelvault.core.protocol import Warned
 from modelvault.errors import NoSpace, NotEnoughMemory
 
@@ -21,8 +22,6 @@ _PROGRAM = 400 * _MIB
 """Python with torch and transformers."""
 _PREDICTIONS = 450 * _MIB
 """What comparing predictions takes, once no layer is held."""
-_ROWS = 1024
-"""Inputs that are kept of each group of linears."""
 
 
 def foresee(*requirements: Callable[[], None]) -> Iterator[Warned]:
@@ -81,7 +80,7 @@ def estimate_memory(model: Model, length: int, group: int) -> int:
 
     That is the program; the largest layer in f32 and in four bits, a byte a weight; four
     copies of its largest matrix while that is rounded; the inputs that are kept of each group
-    of linears, twice, with their products; and what one sequence takes on its way through.
+    of linears, with their products, three times; and what one sequence takes on its way through.
     """
     tensors = model.weights.tensors
     layers = [0] * model.layers
@@ -95,12 +94,12 @@ def estimate_memory(model: Model, length: int, group: int) -> int:
     shapes = [tensors[f"model.layers.{number}.{names[0]}.weight"].shape for names in streams]
     dense = [shape[1] for names, shape in zip(streams, shapes) if ".experts." not in names[0]]
     routed = [shape[1] for names, shape in zip(streams, shapes) if ".experts." in names[0]]
-    kept = 4 * sum(width * (_ROWS + group) for width in dense)
-    kept += min(4 * _ROWS * sum(routed), 128 * _MIB) + 4 * group * sum(routed)
+    kept = 4 * sum(width * sum(choose_extent(width, group)) for width in dense)
+    kept += 4 * sum(width * sum(choose_extent(width, group, len(routed))) for width in routed)
     widest = max(max(shape) for shape in shapes)
     matrix = max(shape[0] * shape[1] for shape in shapes)
     passing = 4 * length * (6 * model.hidden + 4 * widest)
-    return _PROGRAM + max(5 * largest + 16 * matrix + 2 * kept + passing, _PREDICTIONS)
+    return _PROGRAM + max(5 * largest + 16 * matrix + 3 * kept + passing, _PREDICTIONS)
 
 
 def available_memory(root: Path = Path("/")) -> int | None:

@@ -7,21 +7,14 @@ is read again from the checkpoint.
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Generic
 
 import torch
 
-from converters.awq.families import Fold, Group, is_expert
+from converters.awq.compensate import Compensator
+from converters.awq.families import Group, is_expert
 from converters.awq.folds import NORMS, apply_scales, find_sharing
-from converters.awq.search import (
-    Error,
-    Inputs,
-    R,
-    Rounder,
-    Stream,
-    search_ranges,
-    search_scales,
-)
+from converters.awq.packing import Quantized
+from converters.awq.search import Error, Inputs, Rounder, Stream, round_best, search_scales
 
 State = dict[str, torch.Tensor]
 
@@ -31,15 +24,12 @@ FEWEST = 16
 _BLOCK = 1 << 20
 """Weights that are rounded plainly together: bounds the memory, and fits a cache."""
 
-# Errors of queries and keys multiply in their product: clipping them costs more than it saves.
-_NOT_CLIPPED = ("self_attn.q_proj", "self_attn.k_proj")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings(Generic[R]):
+class Settings:
     """What is the same for every layer of a model."""
 
-    rounder: Rounder[R]
+    rounder: Rounder
     """Rounds f32 ``[out, in]`` as the result will be."""
     heads: int
     """Query heads of the attention."""
@@ -59,10 +49,10 @@ class Step:
 
 
 @dataclass(slots=True, kw_only=True)
-class Rounded(Generic[R]):
+class Rounded:
     """A layer after AWQ; its tensors are what a server computes with."""
 
-    linears: dict[str, R] = field(default_factory=dict)
+    linears: dict[str, Quantized] = field(default_factory=dict)
     """By the linear's name within the layer."""
     plain_error: float = 0.0
     """Squared error of the linears' outputs under plain rounding, relative to the outputs,
@@ -73,7 +63,7 @@ class Rounded(Generic[R]):
     """Groups of experts that too few tokens reached; they were rounded plainly."""
 
 
-def round_plainly(state: State, groups: Sequence[Group], rounder: Rounder[Any]) -> None:
+def round_plainly(state: State, groups: Sequence[Group], rounder: Rounder) -> None:
     """Round a layer's linears to the nearest, in place.
 
     Args:
@@ -91,8 +81,8 @@ def round_awq(
     state: State,
     inputs: Mapping[str, Inputs],
     groups: Sequence[Group],
-    settings: Settings[R],
-) -> Generator[Step, None, Rounded[R]]:
+    settings: Settings,
+) -> Generator[Step, None, Rounded]:
     """Scale, fold, clip and round a layer, in place; return its linears in four bits.
 
     Args:
@@ -116,7 +106,7 @@ def round_awq(
     return layer.result
 
 
-class _Layer(Generic[R]):
+class _Layer:
     """One layer on its way; scales of all groups first, as folds change what is rounded."""
 
     def __init__(
@@ -124,9 +114,9 @@ class _Layer(Generic[R]):
         state: State,
         inputs: Mapping[str, Inputs],
         groups: Sequence[Group],
-        settings: Settings[R],
+        settings: Settings,
     ) -> None:
-        self.result: Rounded[R] = Rounded()
+        self.result: Rounded = Rounded()
         self._state = state
         self._inputs = inputs
         self._groups = groups
@@ -163,8 +153,15 @@ class _Layer(Generic[R]):
         for names in group.streams:
             seen = self._seen(names)
             seen = seen.scaled(self._scales[group.name]) if seen else None
+            compensator = Compensator(seen.products) if seen else None
             for name in names:
-                self._round(name, seen, error)
+                rounded = self._round(name, compensator)
+                values = rounded.dequantize()
+                if seen:
+                    weight = self._state[f"{name}.weight"]
+                    error.add(seen, weight, values, self._folded.get(name))
+                self._state[f"{name}.weight"].copy_(values)
+                self.result.linears[name] = rounded
         if group.name in self._scales:
             yield Step(
                 text=f"ranges of {_spell(group)}",
@@ -186,20 +183,9 @@ class _Layer(Generic[R]):
         few = seen is None or (is_expert(names[0]) and seen.count < FEWEST)
         return None if few else seen
 
-    def _round(self, name: str, seen: Inputs | None, error: Error) -> None:
-        weight = self._state[f"{name}.weight"]
-        shrink = None
-        if seen and name not in _NOT_CLIPPED:
-            shrink = search_ranges(weight, seen, self._settings.rounder)
-            for group in self._groups:
-                if group.before == name and group.fold is Fold.FUSED_VALUES:
-                    shrink[: -len(self._folded[name])] = 1
-        rounded = self._settings.rounder(weight, shrink)
-        values = rounded.dequantize()
-        if seen:
-            error.add(seen, weight, values, self._folded.get(name))
-        weight.copy_(values)
-        self.result.linears[name] = rounded
+    def _round(self, name: str, compensator: Compensator | None) -> Quantized:
+        weight, rounder = self._state[f"{name}.weight"], self._settings.rounder
+        return round_best(weight, rounder, compensator) if compensator else rounder(weight, None)
 
 
 def _spell(group: Group) -> str:

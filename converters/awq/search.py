@@ -2,36 +2,38 @@
 
 Scaling a channel of the weight up, and its activations down, leaves the function alone and
 makes that channel's rounding error smaller: it pays for the few channels whose activations
-are large. How far to go is searched for each group of linears that share an input.
+are large. How far to go is searched for each group of linears that share an input. Ranges are
+searched by rounding with each, the way the result is rounded.
 
 Source: Lin et al., "AWQ: Activation-aware Weight Quantization", arXiv 2306.00978
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
 
 import torch
 
-GRID = 20
-"""Exponents tried for the scales, from 0 (plain rounding) to 1."""
-RANGES = tuple(1 - step / 20 for step in range(10))
+from converters.awq.compensate import Compensator, product_error
+from converters.awq.packing import Quantized
+
+EXPONENTS = tuple(step / 10 for step in range(11))
+"""Tried for the scales: 0 leaves the activations alone, 1 makes them all alike."""
+REFINED = (0.05, 0.025)
+"""Steps to both sides of the best exponent, tried after."""
+RANGES = (1.0, 0.95, 0.9, 0.85)
 """Shares of a group's range tried."""
 
 _LEAST = 1e-4
 _BLOCK = 1 << 20
-"""Weights that are searched together: bounds the memory, and fits a cache."""
+"""Weights whose scales are searched together: bounds the memory, and fits a cache."""
+_ROUNDED = 1 << 22
+"""Weights that are rounded together; more are faster, and take more memory."""
+_OUTPUTS = 2048
+"""Output channels of a group's linears that decide on its scales, all linears together."""
+_FEWEST = 64
+"""… and of each linear at least."""
 
-
-class Rounding(Protocol):
-    """A rounded weight."""
-
-    def dequantize(self) -> torch.Tensor:
-        """Return the weight that a server computes with, f32 ``[out, in]``."""
-
-
-R = TypeVar("R", bound=Rounding)
-Rounder = Callable[[torch.Tensor, torch.Tensor | None], R]
+Rounder = Callable[[torch.Tensor, torch.Tensor | None], Quantized]
 """Rounds f32 ``[out, in]``, with factors ``[out, groups]`` on the groups' ranges or none."""
 
 
@@ -45,18 +47,27 @@ class Inputs:
     """Mean magnitude of each channel, f32 ``[in]``."""
     rows: torch.Tensor
     """Some of the inputs themselves, f32 ``[rows, in]``."""
-    squares: torch.Tensor
-    """Sums of products within each group of channels, f32 ``[groups, group, group]``."""
+    products: torch.Tensor
+    """Sums of products within each block of channels, f32 ``[blocks, block, block]``."""
+    group: int
+    """Channels a quantisation group; divides a block."""
 
     def scaled(self, scales: torch.Tensor) -> "Inputs":
         """Return the inputs after their channels were divided by ``scales``, ``[in]``."""
-        parts = scales.view(self.squares.shape[0], -1)
+        parts = scales.view(len(self.products), -1)
         return Inputs(
             count=self.count,
             magnitude=self.magnitude / scales,
             rows=self.rows / scales,
-            squares=self.squares / (parts.unsqueeze(2) * parts.unsqueeze(1)),
+            products=self.products / parts.unsqueeze(2) / parts.unsqueeze(1),
+            group=self.group,
         )
+
+    def squares(self) -> torch.Tensor:
+        """Return the sums of products within groups of channels, ``[groups, group, group]``."""
+        (blocks, width, _), group = self.products.shape, self.group
+        parts = self.products.view(blocks, width // group, group, width // group, group)
+        return parts.diagonal(dim1=1, dim2=3).permute(0, 3, 1, 2).reshape(-1, group, group)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +81,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a search ended with."""
+    """What a search ended with; errors are those of the outputs that were looked at."""
 
     scales: torch.Tensor
     """Factors for the input channels, f32 ``[in]``."""
@@ -82,67 +93,118 @@ class Found:
 
 def search_scales(
     streams: Sequence[Stream],
-    rounder: Rounder[Any],
+    rounder: Rounder,
     share: Callable[[torch.Tensor], torch.Tensor],
 ) -> Found:
     """Return the factors for the input channels that give the least error.
+
+    They are the magnitudes of the activations to some power, or these over the magnitudes of
+    the weights to the rest of the power; or all one, if nothing is better.
 
     Args:
         streams: Whose linears take the same factors.
         rounder: Rounds as the result will be.
         share: Makes channels equal that must have the same factor, ``[in]`` to ``[in]``.
     """
-    total = sum(stream.inputs.count for stream in streams)
-    magnitude = torch.zeros_like(streams[0].inputs.magnitude)
-    for stream in streams:
-        magnitude += stream.inputs.magnitude * (stream.inputs.count / total)
-    grid = list(_candidates(share(magnitude)))
-    errors = torch.zeros(len(grid), dtype=torch.float64, device=grid[0].device)
-    size = 0.0
-    for stream in streams:
-        rows = stream.inputs.rows
-        portion = stream.inputs.count / len(rows)
-        for block in (part for weight in stream.weights for part in _blocks(weight)):
-            size += portion * float((rows @ block.T).square().sum())
-            for number, scales in enumerate(grid):
-                wrong = rounder(block * scales, None).dequantize().div_(scales).sub_(block)
-                errors[number] += portion * (rows @ wrong.T).square().sum()
-    errors /= max(size, 1e-30)
-    best = int(errors.argmin())
-    return Found(scales=grid[best], before=float(errors[0]), after=float(errors[best]))
+    streams = _sample(streams)
+    search = _Search(streams, rounder, share)
+    for balanced in (False, True):
+        for exponent in EXPONENTS:
+            search.attempt(exponent, balanced=balanced)
+    for step in REFINED:
+        exponent, balanced = search.best
+        for tried in (exponent - step, exponent + step):
+            search.attempt(tried, balanced=balanced)
+    scales = search.scales
+    return Found(
+        scales=scales,
+        before=_measure(streams, rounder, torch.ones_like(scales)),
+        after=_measure(streams, rounder, scales),
+    )
 
 
-def _candidates(magnitude: torch.Tensor) -> Iterator[torch.Tensor]:
-    """Yield the factors to try, f32 ``[in]``; the first are all one."""
-    for step in range(GRID):
-        scales = magnitude.clamp(min=_LEAST) ** (step / (GRID - 1))
-        yield (scales / (scales.max() * scales.min()).sqrt()).clamp(_LEAST, 1 / _LEAST)
+class _Search:
+    """The factors tried so far."""
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        rounder: Rounder,
+        share: Callable[[torch.Tensor], torch.Tensor],
+    ) -> None:
+        self._streams = streams
+        self._rounder = rounder
+        self._squares = [stream.inputs.squares() for stream in streams]
+        total = sum(stream.inputs.count for stream in streams)
+        magnitude = torch.zeros_like(streams[0].inputs.magnitude)
+        for stream in streams:
+            magnitude += stream.inputs.magnitude * (stream.inputs.count / total)
+        self._inputs = share(magnitude).clamp(min=_LEAST)
+        self._weights = share(self._weigh()).clamp(min=_LEAST)
+        self.best = (0.0, False)
+        """Exponent, and whether it is shared with the weights."""
+        self.scales = torch.ones_like(magnitude)
+        self._least = float("inf")
+
+    def attempt(self, exponent: float, *, balanced: bool) -> None:
+        """Try an exponent of the activations; weights take the rest if it is balanced."""
+        scales = self._inputs**exponent
+        if balanced:
+            scales = scales / self._weights ** (1 - exponent)
+        scales = (scales / (scales.max() * scales.min()).sqrt()).clamp(_LEAST, 1 / _LEAST)
+        error = 0.0
+        for stream, squares in zip(self._streams, self._squares):
+            for part in _parts(stream):
+                wrong = self._rounder(part * scales, None).dequantize().div_(scales).sub_(part)
+                error += float(product_error(wrong, squares).sum())
+        if error < self._least:
+            self._least, self.best, self.scales = error, (exponent, balanced), scales
+
+    def _weigh(self) -> torch.Tensor:
+        """Return the mean magnitude of each channel's weights, relative to their groups'."""
+        total, rows = torch.zeros_like(self._streams[0].inputs.magnitude), 0
+        for stream, part in ((each, part) for each in self._streams for part in _parts(each)):
+            groups = part.abs().reshape(len(part), -1, stream.inputs.group)
+            total += (groups / groups.amax(2, keepdim=True).clamp(min=_LEAST**2)).sum(0).flatten()
+            rows += len(part)
+        return total / rows
 
 
-def search_ranges(weight: torch.Tensor, inputs: Inputs, rounder: Rounder[Any]) -> torch.Tensor:
-    """Return the share of each group's range to keep, f32 ``[out, groups]``.
+def round_best(weight: torch.Tensor, rounder: Rounder, compensator: Compensator) -> Quantized:
+    """Return a weight rounded with the ranges that lose least.
+
+    The weight is rounded with every range, with compensation, and the best is taken for each
+    output channel and block of input channels. Plain rounding is among what is compared:
+    nothing is worse than it.
 
     Args:
         weight: f32 ``[out, in]``, scaled.
-        inputs: What it sees, scaled likewise.
         rounder: Rounds as the result will be.
+        compensator: Knows the inputs, scaled likewise.
     """
-    return torch.cat([_search_rows(part, inputs.squares, rounder) for part in _blocks(weight)])
+    rows = max(1, _ROUNDED // weight.shape[1])
+    parts = [_round_part(part, rounder, compensator) for part in torch.split(weight, rows)]
+    return Quantized(
+        values=torch.cat([part.values for part in parts]),
+        scales=torch.cat([part.scales for part in parts]),
+        zeros=torch.cat([part.zeros for part in parts]),
+    )
 
 
-def _search_rows(
-    weight: torch.Tensor, squares: torch.Tensor, rounder: Rounder[Any]
-) -> torch.Tensor:
-    group = squares.shape[-1]
-    best = weight.new_ones((weight.shape[0], squares.shape[0]))
-    least = torch.full_like(best, float("inf"))
+def _round_part(weight: torch.Tensor, rounder: Rounder, compensator: Compensator) -> Quantized:
+    best = rounder(weight, None)
+    least = compensator.error(weight, best.dequantize())
     for share in RANGES:
-        rounded = rounder(weight, torch.full_like(best, share)).dequantize()
-        wrong = (rounded - weight).reshape(len(weight), -1, group).transpose(0, 1)
-        error = (torch.bmm(wrong, squares) * wrong).sum(-1).T
-        better = error < least
-        best = torch.where(better, share, best)
-        least = torch.where(better, error, least)
+        grid = rounder(weight, torch.full_like(best.scales, share, dtype=torch.float32))
+        found = compensator.round(weight, grid)
+        error = compensator.error(weight, found.dequantize())
+        better = (error < least).repeat_interleave(best.scales.shape[1] // error.shape[1], dim=1)
+        least = torch.minimum(error, least)
+        best = Quantized(
+            values=torch.where(better.unsqueeze(2), found.values, best.values),
+            scales=torch.where(better, found.scales, best.scales),
+            zeros=torch.where(better, found.zeros, best.zeros),
+        )
     return best
 
 
@@ -185,6 +247,33 @@ class Error:
             self._error += portion * float(
                 (inputs.rows @ (rounded - part).T * factor).square().sum()
             )
+
+
+def _sample(streams: Sequence[Stream]) -> list[Stream]:
+    """Return streams with some of their output channels, spread evenly."""
+    kept = max(_FEWEST, _OUTPUTS // sum(len(stream.weights) for stream in streams))
+    return [
+        Stream(
+            weights=[weight[:: max(1, len(weight) // kept)][:kept] for weight in stream.weights],
+            inputs=stream.inputs,
+        )
+        for stream in streams
+    ]
+
+
+def _measure(streams: Sequence[Stream], rounder: Rounder, scales: torch.Tensor) -> float:
+    """Return the error of rounding with some factors, relative to the outputs."""
+    error = Error()
+    for stream in streams:
+        for part in _parts(stream):
+            error.add(stream.inputs, part, rounder(part * scales, None).dequantize().div_(scales))
+    return error.relative
+
+
+def _parts(stream: Stream) -> Iterator[torch.Tensor]:
+    """Yield the weights of a stream, a few rows at a time."""
+    for weight in stream.weights:
+        yield from _blocks(weight)
 
 
 def _blocks(weight: torch.Tensor) -> tuple[torch.Tensor, ...]:

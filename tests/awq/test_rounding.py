@@ -23,7 +23,7 @@ def _round(weight: torch.Tensor, shrink: torch.Tensor | None) -> Quantized:
     return quantize(weight, GROUP, shrink)
 
 
-def _settings(model: Model) -> Settings[Quantized]:
+def _settings(model: Model) -> Settings:
     return Settings(rounder=_round, heads=model.heads)
 
 
@@ -38,8 +38,8 @@ def _sequences(count: int, channels: int = 64) -> list[torch.Tensor]:
 
 
 def _finish(
-    steps: Generator[Step, None, Rounded[Quantized]],
-) -> tuple[list[Step], Rounded[Quantized]]:
+    steps: Generator[Step, None, Rounded],
+) -> tuple[list[Step], Rounded]:
     """Return all steps, and what they ended with."""
     told = []
     while True:
@@ -49,9 +49,7 @@ def _finish(
             return told, end.value
 
 
-def _make(
-    model: Model, number: int, sequences: list[torch.Tensor]
-) -> tuple[State, Rounded[Quantized]]:
+def _make(model: Model, number: int, sequences: list[torch.Tensor]) -> tuple[State, Rounded]:
     """Return a layer after AWQ, and what is known of it."""
     runner = LayerRunner(model, "cpu")
     state, groups = runner.read(number), model.groups(number)
