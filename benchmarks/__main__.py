@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("startup", "pull", "engines", "bundle", "quantize")
+BENCHMARKS = ("startup", "pull", "engines", "bundle", "quantize", "awq")
 
 for name in BENCHMARKS:
     print(f"== {name}", flush=True)

@@ -1,65 +1,108 @@
-"""What AWQ and FP8 cost, and what they lose.
+"""What AWQ loses beside AutoAWQ, and what AWQ and FP8 cost.
 
-Runs the converter as the vault does, on a folder or on tiny trained models of each family,
-and prints seconds, the child's peak of memory of its own (mapped weight files are not
-counted: the kernel takes them back), and, for AWQ, the held-out report.
+Without a folder: models of many families are trained, quantised by us, by AutoAWQ and by
+plain rounding on the same samples, and their divergence from the source on unseen text is
+printed, in nats a token and as ratios. AutoAWQ 0.2.9 lives in an environment of its own,
+whose Python ``MODELVAULT_AUTOAWQ`` names; without it only plain rounding is compared.
+
+With a folder: the converter runs as the vault does; seconds and the child's peak of memory
+of its own are printed (mapped weight files are not counted: the kernel takes them back),
+and, for AWQ, the held-out report.
 
 Example:
-    python -m benchmarks.awq --folder /models/llama-1b --samples 16
+    $ MODELVAULT_AUTOAWQ=autoawq/bin/python python -m benchmarks.awq --seeds 3
+    $ python -m benchmarks.awq --folder /models/llama-1b --samples 16
 """
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from statistics import geometric_mean
 
-from modelvault.core.protocol import Failed, Produced, Request, SourceFile, parse_event
-from tests.support.tinymodel import training_text
-from tests.support.trainedmodel import Family, train_model
-
-FAMILIES: tuple[Family, ...] = ("llama", "mistral", "qwen2", "qwen3")
+from benchmarks import losses, trained
+from modelvault.core.protocol import Failed, Produced, Request, parse_event
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--folder", type=Path, help="measure the cost for this model")
+    parser.add_argument("--samples", type=int, default=64, help="with a folder")
+    parser.add_argument("--families", nargs="+", default=trained.FAMILIES, choices=trained.FAMILIES)
+    parser.add_argument("--seeds", type=int, default=1, help="models of each family")
+    parser.add_argument("--group-size", type=int, default=64)
+    parser.add_argument("--work", type=Path, help="keeps models and AutoAWQ's results")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as place:
-        corpus = Path(place) / "corpus.txt"
-        corpus.write_text("\n".join(training_text()), encoding="utf-8")
-        extra = {"samples": str(options.samples)}
-        folders = [options.folder]
-        if options.folder is None:
-            extra["calibration"] = str(corpus)
-            folders = [Path(place) / family for family in FAMILIES]
-            for folder, family in zip(folders, FAMILIES):
-                train_model(folder, family=family)
-        for folder in folders:
-            for target in ("FP8", "AWQ"):
-                _measure(folder, target, extra)
+    if options.folder is not None:
+        for target in ("FP8", "AWQ"):
+            _measure(options.folder, target, {"samples": str(options.samples)})
+        return
+    with ExitStack() as stack:
+        work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        _compare(losses.Place(work), options)
+
+
+def _compare(place: losses.Place, options: argparse.Namespace) -> None:
+    """Print a line a model, and the geometric mean of the ratios of each family."""
+    beside = losses.AUTOAWQ in os.environ
+    if not beside:
+        print(f"{losses.AUTOAWQ} names no Python: without AutoAWQ", flush=True)
+    print("divergence in nats a token, ratios, perplexities, seconds", flush=True)
+    ratios: dict[str, list[float]] = {}
+    for seed in range(options.seeds):
+        for family in options.families:
+            found = _compare_one(place, family, seed, options.group_size, beside=beside)
+            for name, ratio in found.items():
+                ratios.setdefault(f"{family}: ours / {name}", []).append(ratio)
+    for name, values in sorted(ratios.items()):
+        print(f"{name} {geometric_mean(values):.3f} ({min(values):.3f} … {max(values):.3f})")
+
+
+def _compare_one(
+    place: losses.Place, family: losses.Family, seed: int, group: int, *, beside: bool
+) -> dict[str, float]:
+    """Print one model's losses; return ours relative to the others'."""
+    source = place.model(family, seed)
+    given = {
+        "calibration": str(place.calibration(seed)),
+        "samples": str(losses.SAMPLES),
+        "sequence_length": str(losses.LENGTH),
+        "group_size": str(group),
+        "seed": str(seed),
+    }
+    with tempfile.TemporaryDirectory() as output:
+        request = losses.make_request(source, "AWQ", output, given)
+        made, seconds = {"ours": Path(output)}, {}
+        if beside:
+            made["autoawq"], seconds["autoawq"] = place.autoawq(source, request, group)
+        start = time.monotonic()
+        _run(request)
+        seconds["ours"] = time.monotonic() - start
+        found = losses.compare(source, made, place.held_out)
+    ours = found["ours"].divergence
+    ratios = {
+        name: ours / found[name].divergence for name in found if name not in ("ours", "source")
+    }
+    parts = [
+        *(f"{name} {loss.divergence:.5f}" for name, loss in found.items() if name != "source"),
+        *(f"ours/{name} {ratio:.3f}" for name, ratio in ratios.items()),
+        *(f"ppl {name} {loss.perplexity:.3f}" for name, loss in found.items()),
+        *(f"{name} {value:.0f} s" for name, value in seconds.items()),
+    ]
+    print(f"{source.name}: " + ", ".join(parts), flush=True)
+    return ratios
 
 
 def _measure(folder: Path, target: str, options: dict[str, str]) -> None:
     with tempfile.TemporaryDirectory() as output:
-        request = Request(
-            model=f"bench/{folder.name}",
-            revision="0" * 40,
-            license="",
-            files=tuple(
-                SourceFile(path=path.name, location=str(path), size=path.stat().st_size)
-                for path in sorted(folder.iterdir())
-                if path.is_file()
-            ),
-            targets=(target,),
-            output=output,
-            options=options,
-        )
+        request = losses.make_request(folder, target, output, options)
         start = time.monotonic()
         result, peak = _run(request)
         seconds = time.monotonic() - start
