@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("startup", "pull", "engines", "bundle", "quantize", "awq")
+BENCHMARKS = ("startup", "pull", "engines", "bundle", "quantize", "awq", "awq_cost")
 
 for name in BENCHMARKS:
     print(f"== {name}", flush=True)

@@ -1,49 +1,34 @@
-"""What AWQ loses beside AutoAWQ, and what AWQ and FP8 cost.
+"""What AWQ loses beside AutoAWQ and plain rounding.
 
-Without a folder: models of many families are trained, quantised by us, by AutoAWQ and by
+Models of many families are trained, quantised by us, by AutoAWQ and by
 plain rounding on the same samples, and their divergence from the source on unseen text is
 printed, in nats a token and as ratios. AutoAWQ 0.2.9 lives in an environment of its own,
 whose Python ``MODELVAULT_AUTOAWQ`` names; without it only plain rounding is compared.
 
-With a folder: the converter runs as the vault does; seconds and the child's peak of memory
-of its own are printed (mapped weight files are not counted: the kernel takes them back),
-and, for AWQ, the held-out report.
-
 Example:
     $ MODELVAULT_AUTOAWQ=autoawq/bin/python python -m benchmarks.awq --seeds 3
-    $ python -m benchmarks.awq --folder /models/llama-1b --samples 16
 """
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import geometric_mean
 
 from benchmarks import losses, trained
-from modelvault.core.protocol import Failed, Produced, Request, parse_event
+from benchmarks.awq_cost import measure
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="measure the cost for this model")
-    parser.add_argument("--samples", type=int, default=64, help="with a folder")
     parser.add_argument("--families", nargs="+", default=trained.FAMILIES, choices=trained.FAMILIES)
     parser.add_argument("--seeds", type=int, default=1, help="models of each family")
     parser.add_argument("--group-size", type=int, default=64)
     parser.add_argument("--work", type=Path, help="keeps models and AutoAWQ's results")
     options = parser.parse_args()
-    if options.folder is not None:
-        for target in ("FP8", "AWQ"):
-            _measure(options.folder, target, {"samples": str(options.samples)})
-        return
     with ExitStack() as stack:
         work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         _compare(losses.Place(work), options)
@@ -83,7 +68,7 @@ def _compare_one(
         if beside:
             made["autoawq"], seconds["autoawq"] = place.autoawq(source, request, group)
         start = time.monotonic()
-        _run(request)
+        measure(request)
         seconds["ours"] = time.monotonic() - start
         found = losses.compare(source, made, place.held_out)
     ours = found["ours"].divergence
@@ -98,53 +83,6 @@ def _compare_one(
     ]
     print(f"{source.name}: " + ", ".join(parts), flush=True)
     return ratios
-
-
-def _measure(folder: Path, target: str, options: dict[str, str]) -> None:
-    with tempfile.TemporaryDirectory() as output:
-        request = losses.make_request(folder, target, output, options)
-        start = time.monotonic()
-        result, peak = _run(request)
-        seconds = time.monotonic() - start
-    print(f"{folder.name} {target}: {seconds:.1f} s, {peak / 1024:.0f} MiB", flush=True)
-    for name, value in result.parameters.items():
-        if name.startswith(("kl.", "perplexity.", "layer_errors")):
-            print(f"    {name} {value}", flush=True)
-
-
-def _run(request: Request) -> tuple[Produced, int]:
-    """Return the result and the peak of the child's own memory, in KiB."""
-    command = [sys.executable, "-P", "-m", "converters.awq"]
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.write(request.encode())
-    child.stdin.close()
-    peaks: list[int] = [0]
-    watcher = threading.Thread(target=_watch, args=(child, peaks))
-    watcher.start()
-    found: Produced | None = None
-    for line in child.stdout:
-        event = parse_event(line)
-        if isinstance(event, Failed):
-            sys.exit(f"{event.error}: {event.message}\n{json.dumps(event.issues)}")
-        if isinstance(event, Produced):
-            found = event
-    child.wait()
-    watcher.join()
-    if found is None:
-        sys.exit(f"the converter ended with status {child.returncode}")
-    return found, max(peaks)
-
-
-def _watch(child: "subprocess.Popen[bytes]", peaks: list[int]) -> None:
-    while child.poll() is None:
-        try:
-            status = Path(f"/proc/{child.pid}/status").read_text()
-        except OSError:
-            return
-        peaks += [int(line.split()[1]) for line in status.splitlines() if "RssAnon" in line]
-        time.sleep(0.1)
 
 
 if __name__ == "__main__":
