@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import losses, trained
-from converters.awq.source import Source
+from converters.awq.models.source import Source
 from modelvault.core.protocol import Failed, Produced, Request, Stepped, parse_event
 from tests.support.tinymodel import make_tiny_llama
 

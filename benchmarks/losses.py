@@ -18,11 +18,11 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks import trained
-from converters.awq.calibration import read_calibration
-from converters.awq.model import Model
+from converters.awq.formats.packing import decode, quantize
+from converters.awq.models.model import Model
+from converters.awq.models.source import Source
 from converters.awq.options import CALIBRATED, read_options
-from converters.awq.packing import decode, quantize
-from converters.awq.source import Source
+from converters.awq.text.calibration import read_calibration
 from modelvault.core.protocol import Request, SourceFile
 from tests.support.trainedmodel import Family, divergence, load, logits
 

@@ -7,14 +7,14 @@ from functools import partial
 import torch
 
 from converters.awq.eightbit import convert_eight_bit
-from converters.awq.fourbit import W4A16, Awq
+from converters.awq.formats.fourbit import W4A16, Awq
+from converters.awq.formats.layout import SHARD
+from converters.awq.formats.scheme import FP8, INT8
 from converters.awq.job import Job
-from converters.awq.layout import SHARD
-from converters.awq.model import Model
+from converters.awq.models.model import Model
+from converters.awq.models.source import Source
 from converters.awq.options import CALIBRATED, MEASURED, read_options
 from converters.awq.quantize import convert_four_bit
-from converters.awq.scheme import FP8, INT8
-from converters.awq.source import Source
 from modelvault.core.protocol import Event, Request
 from modelvault.errors import NotEnoughMemory, UnsupportedTarget
 

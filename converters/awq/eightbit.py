@@ -14,15 +14,16 @@ from importlib.metadata import version
 
 import torch
 
-from converters.awq.compressed import DYNAMIC, describe
+from converters.awq.formats.compressed import DYNAMIC, describe
+from converters.awq.formats.layout import Output, lay_out
+from converters.awq.formats.scheme import EightBit
+from converters.awq.formats.sidefiles import write_side_files
+from converters.awq.formats.writer import CheckpointWriter
 from converters.awq.job import Job, plan
 from converters.awq.journal import sweep
-from converters.awq.layout import Output, lay_out
-from converters.awq.model import Model, write_side_files
+from converters.awq.models.model import Model
+from converters.awq.report.trial import check_eight_bit
 from converters.awq.room import foresee, require_space
-from converters.awq.scheme import EightBit
-from converters.awq.trial import check_eight_bit
-from converters.awq.writer import CheckpointWriter
 from modelvault.core.protocol import Advanced, Event, Produced
 
 

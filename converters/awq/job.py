@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.awq.layout import SHARD, Layout
-from converters.awq.model import Model
+from converters.awq.formats.layout import SHARD, Layout
+from converters.awq.models.model import Model
 from converters.awq.options import Options
 from modelvault.core.protocol import Event, Planned, Request, lay
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from converters.awq.rounding import Step
+from converters.awq.search.rounding import Step
 from modelvault.core.protocol import Stepped
 
 T = TypeVar("T")

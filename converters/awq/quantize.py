@@ -16,21 +16,22 @@ from typing import Any
 
 import torch
 
-from converters.awq.activations import Activations
-from converters.awq.calibration import HELD_OUT, read_calibration
-from converters.awq.fourbit import FourBit
+from converters.awq.formats.fourbit import FourBit
+from converters.awq.formats.layout import Layout, lay_out
+from converters.awq.formats.sidefiles import write_side_files
+from converters.awq.formats.writer import CheckpointWriter, is_begun
 from converters.awq.job import Job, plan
 from converters.awq.journal import Journal, digest_work, flush_folder, read_journal, sweep
-from converters.awq.layers import LayerRunner, State
-from converters.awq.layout import Layout, lay_out
-from converters.awq.model import layer_of, write_side_files
-from converters.awq.observe import Observer
-from converters.awq.passage import BEFORE, Passage, shape_of
+from converters.awq.models.layers import LayerRunner, State
+from converters.awq.models.model import layer_of
 from converters.awq.progress import Reporter
-from converters.awq.quality import SOURCE, Predictions, compare_predictions
+from converters.awq.report.activations import Activations
+from converters.awq.report.passage import BEFORE, Passage, shape_of
+from converters.awq.report.quality import SOURCE, Predictions, compare_predictions
 from converters.awq.room import foresee, require_memory, require_space
-from converters.awq.rounding import Rounded, Settings, round_awq, round_plainly
-from converters.awq.writer import CheckpointWriter, is_begun
+from converters.awq.search.observe import Observer
+from converters.awq.search.rounding import Rounded, Settings, round_awq, round_plainly
+from converters.awq.text.calibration import HELD_OUT, read_calibration
 from modelvault import __version__
 from modelvault.core.protocol import (
     RESUME,

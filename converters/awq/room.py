@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from converters.awq.model import Model, layer_of
-from converters.awq.observe import choose_extent
+from converters.awq.models.model import Model, layer_of
+from converters.awq.search.observe import choose_extent
 from modelvault.core.protocol import Warned
 from modelvault.errors import NoSpace, NotEnoughMemory
 

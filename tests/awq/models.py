@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from converters.awq.model import Model
-from converters.awq.source import Source
+from converters.awq.models.model import Model
+from converters.awq.models.source import Source
 from tests.awq.running import make_request
 from tests.support.trainedmodel import EXPERTS, Family
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from converters.awq import quantize as quantize_module
-from converters.awq.packing import pack, quantize, unpack
+from converters.awq.formats.packing import pack, quantize, unpack
 from modelvault.app.conversion.convert import Target
 from modelvault.core.protocol import Laid, Planned, Warned
 from modelvault.errors import (

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from converters.awq.calibration import read_calibration
 from converters.awq.options import CALIBRATED, Options, read_options
-from converters.awq.records import Record, read_records
-from converters.awq.tokens import Encoder
+from converters.awq.text.calibration import read_calibration
+from converters.awq.text.records import Record, read_records
+from converters.awq.text.tokens import Encoder
 from modelvault.errors import BadOption, UnsupportedTokenizer
 from tests.awq.models import open_model
 from tests.support.tinymodel import training_text

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from converters.awq.convert import convert
-from converters.awq.scheme import FP8, INT8, EightBit
+from converters.awq.formats.scheme import FP8, INT8, EightBit
 from modelvault.app.conversion import convert as verb
 from modelvault.app.conversion import requests
 from modelvault.app.conversion.convert import ConvertOptions, Target

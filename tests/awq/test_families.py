@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 
-from converters.awq.calibration import read_calibration
 from converters.awq.options import read_options
+from converters.awq.text.calibration import read_calibration
 from modelvault.core.protocol import Request
 from tests.awq.models import open_model
 from tests.awq.running import make_request, produced, run

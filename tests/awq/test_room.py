@@ -114,7 +114,7 @@ def test_memory_that_runs_out_is_told_as_such(
     """An accelerator's memory is not predicted: where it runs out, the error says so."""
     import torch
 
-    from converters.awq.layers import LayerRunner
+    from converters.awq.models.layers import LayerRunner
 
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from converters.awq.compensate import Compensator
-from converters.awq.observe import find_block
-from converters.awq.packing import quantize, quantize_symmetric
-from converters.awq.search import Inputs, Rounder, Stream, round_best, search_scales
+from converters.awq.formats.packing import quantize, quantize_symmetric
+from converters.awq.search.compensate import Compensator
+from converters.awq.search.observe import find_block
+from converters.awq.search.search import Inputs, Rounder, Stream, round_best, search_scales
 from modelvault.errors import MalformedWeights
 
 GROUP = 32

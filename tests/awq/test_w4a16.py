@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from converters.awq.packing import (
+from converters.awq.formats.packing import (
     IN_TURN,
     decode_symmetric,
     encode_symmetric,

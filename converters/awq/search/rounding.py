@@ -10,11 +10,11 @@ from itertools import chain
 
 import torch
 
-from converters.awq.compensate import Compensator
-from converters.awq.families import Group, is_expert
-from converters.awq.folds import NORMS, apply_scales, find_sharing
-from converters.awq.packing import Quantized
-from converters.awq.search import Error, Inputs, Rounder, Stream, round_best, search_scales
+from converters.awq.formats.packing import Quantized
+from converters.awq.models.families import Group, is_expert
+from converters.awq.search.compensate import Compensator
+from converters.awq.search.folds import NORMS, apply_scales, find_sharing
+from converters.awq.search.search import Error, Inputs, Rounder, Stream, round_best, search_scales
 
 State = dict[str, torch.Tensor]
 

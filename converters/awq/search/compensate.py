@@ -11,7 +11,7 @@ Source: Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generativ
 
 import torch
 
-from converters.awq.packing import LEVELS, Quantized
+from converters.awq.formats.packing import LEVELS, Quantized
 from modelvault.errors import MalformedWeights
 
 _DAMPING = 0.01

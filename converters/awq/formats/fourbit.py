@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from converters.awq import packing
-from converters.awq.compressed import describe
-from converters.awq.layout import Output
-from converters.awq.model import Model
+from converters.awq.formats import packing
+from converters.awq.formats.compressed import describe
+from converters.awq.formats.layout import Output
+from converters.awq.formats.packing import Quantized
+from converters.awq.models.model import Model
 from converters.awq.options import GROUPS
-from converters.awq.packing import Quantized
 from modelvault.errors import UnsupportedSource
 
 _NAMES = {torch.float16: "F16", torch.bfloat16: "BF16"}

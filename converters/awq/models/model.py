@@ -1,15 +1,12 @@
 """What is known of a model before its first weight is read, checked."""
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from converters.awq.families import Family, Group, find_family
-from converters.awq.source import Source, Stored, Weights
-from converters.awq.writer import write_file
+from converters.awq.models.families import Family, Group, find_family
+from converters.awq.models.source import Source, Stored, Weights
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
 
 _MOST_LAYERS = 1024
@@ -155,21 +152,6 @@ def layer_of(name: str) -> int | None:
     """Return the number of the layer that a tensor belongs to; None for the rest of a model."""
     found = _LAYER.match(name)
     return int(found[1]) if found else None
-
-
-def write_side_files(model: Model, folder: Path, changes: dict[str, Any]) -> tuple[str, ...]:
-    """Write ``config.json`` with ``changes``, and copy the tokenizer's and chat's files.
-
-    Returns:
-        Their names.
-    """
-    config = {**model.config, **changes}
-    write_file(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False).encode())
-    names = ["config.json"]
-    for file in model.source.side_files():
-        write_file(folder / file.path, model.source.read(file.path))
-        names.append(file.path)
-    return tuple(names)
 
 
 def _dimension(config: dict[str, Any], key: str, most: int) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from converters.awq.layout import INDEX, Layout, Output, WeightFile
+from converters.awq.formats.layout import INDEX, Layout, Output, WeightFile
 from converters.awq.raw import as_bytes, write_all
 from modelvault.errors import ConverterCrashed
 

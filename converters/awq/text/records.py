@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from converters.awq.embedded import CONVERSATIONS, TEXTS
+from converters.awq.text.embedded import CONVERSATIONS, TEXTS
 from modelvault.errors import BadOption
 
 _LARGEST_FILE = 64 * 1024 * 1024

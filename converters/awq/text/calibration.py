@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from converters.awq.model import Model
+from converters.awq.models.model import Model
 from converters.awq.options import Options
-from converters.awq.records import EMBEDDED, digest_file, digest_records, read_records
-from converters.awq.tokens import Encoder
+from converters.awq.text.records import EMBEDDED, digest_file, digest_records, read_records
+from converters.awq.text.tokens import Encoder
 from modelvault.errors import BadOption
 
 _SHORTEST = 32

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from converters.awq.experts import separate_experts
-from converters.awq.model import Model
+from converters.awq.models.experts import separate_experts
+from converters.awq.models.model import Model
 from modelvault.errors import ModelVaultError, SourceIncomplete, UnsupportedSource
 
 State = dict[str, torch.Tensor]

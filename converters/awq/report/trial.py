@@ -10,13 +10,13 @@ from itertools import chain
 
 import torch
 
-from converters.awq.calibration import read_calibration
+from converters.awq.formats.scheme import EightBit
 from converters.awq.job import Job
-from converters.awq.layers import LayerRunner
-from converters.awq.passage import Passage
+from converters.awq.models.layers import LayerRunner
 from converters.awq.progress import Reporter
-from converters.awq.quality import SOURCE, compare_predictions
-from converters.awq.scheme import EightBit
+from converters.awq.report.passage import Passage
+from converters.awq.report.quality import SOURCE, compare_predictions
+from converters.awq.text.calibration import read_calibration
 from modelvault.core.protocol import Stepped
 
 _ADVICE = "try --to fp8 where it was int8, --to awq, or a larger --max-kl"

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from converters.awq.model import Model
-from converters.awq.records import Message, Record
+from converters.awq.models.model import Model
+from converters.awq.text.records import Message, Record
 from modelvault.errors import BadOption, UnsupportedTokenizer
 
 FOLDER = "tokenizer"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from converters.awq.families import Experts
+from converters.awq.models.families import Experts
 from modelvault.errors import ConverterCrashed
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import torch
 
-from converters.awq.compensate import Compensator, product_error
-from converters.awq.packing import Quantized
+from converters.awq.formats.packing import Quantized
+from converters.awq.search.compensate import Compensator, product_error
 
 EXPONENTS = tuple(step / 10 for step in range(11))
 """Tried for the scales: 0 leaves the activations alone, 1 makes them all alike."""

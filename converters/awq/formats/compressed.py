@@ -5,7 +5,7 @@ Source: https://github.com/vllm-project/compressed-tensors
 
 from typing import Any
 
-from converters.awq.model import Model
+from converters.awq.models.model import Model
 
 DYNAMIC: dict[str, Any] = {"strategy": "token", "symmetric": True, "dynamic": True}
 """Activations that the server scales while it runs, a scale a token."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import torch
 
-from converters.awq.families import Fold, Group
+from converters.awq.models.families import Fold, Group
 from modelvault.errors import MalformedWeights
 
 Shape = tuple[int, ...]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from converters.awq.activations import Activations
-from converters.awq.calibration import Sequences
-from converters.awq.layers import LayerRunner
-from converters.awq.model import EMBEDDING, Model
+from converters.awq.models.layers import LayerRunner
+from converters.awq.models.model import EMBEDDING, Model
+from converters.awq.report.activations import Activations
+from converters.awq.text.calibration import Sequences
 from modelvault.errors import UnsupportedTokenizer
 
 BEFORE = -1

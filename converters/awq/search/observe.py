@@ -6,9 +6,9 @@ from functools import partial
 
 import torch
 
-from converters.awq.families import Group, is_expert
-from converters.awq.layers import watching
-from converters.awq.search import Inputs
+from converters.awq.models.families import Group, is_expert
+from converters.awq.models.layers import watching
+from converters.awq.search.search import Inputs
 
 _ROWS = 256
 """Inputs kept of each stream, spread evenly over the sequences."""

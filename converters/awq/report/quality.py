@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from converters.awq.activations import Activations
-from converters.awq.calibration import Sequences
-from converters.awq.model import EMBEDDING, HEAD, NORM, Model
+from converters.awq.models.model import EMBEDDING, HEAD, NORM, Model
+from converters.awq.report.activations import Activations
+from converters.awq.text.calibration import Sequences
 from modelvault.errors import CheckFailed
 
 SOURCE = "source"

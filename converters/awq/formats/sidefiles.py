@@ -1,0 +1,23 @@
+"""The small files of a result: ``config.json`` as changed, everything else as it was."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from converters.awq.formats.writer import write_file
+from converters.awq.models.model import Model
+
+
+def write_side_files(model: Model, folder: Path, changes: dict[str, Any]) -> tuple[str, ...]:
+    """Write ``config.json`` with ``changes``, and copy the tokenizer's and chat's files.
+
+    Returns:
+        Their names.
+    """
+    config = {**model.config, **changes}
+    write_file(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False).encode())
+    names = ["config.json"]
+    for file in model.source.side_files():
+        write_file(folder / file.path, model.source.read(file.path))
+        names.append(file.path)
+    return tuple(names)

@@ -1,0 +1,1 @@
+"""What is calibrated and measured with: text, and the tokens the model makes of it."""
