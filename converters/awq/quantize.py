@@ -20,6 +20,7 @@ from converters.awq.formats.fourbit import FourBit
 from converters.awq.formats.layout import Layout, lay_out
 from converters.awq.formats.sidefiles import write_side_files
 from converters.awq.formats.writer import CheckpointWriter, is_begun
+from converters.awq.heap import give_back
 from converters.awq.job import Job, plan
 from converters.awq.journal import Journal, digest_work, flush_folder, read_journal, sweep
 from converters.awq.models.layers import LayerRunner, State
@@ -154,6 +155,7 @@ class _Conversion:
         round_plainly(state, groups, self._settings.rounder)
         yield from report.parts(passage.run(layer, _PLAIN))
         del layer, state
+        give_back()
         state = self._runner.read(number)
         steps = round_awq(state, observer.inputs(), groups, self._settings)
         rounded = yield from report.steps(steps)

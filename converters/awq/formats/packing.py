@@ -10,6 +10,7 @@ Source:
     https://github.com/vllm-project/compressed-tensors (pack-quantized)
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -45,6 +46,12 @@ class Quantized:
         """Return the weight that a server computes with, f32 ``[out, in]``."""
         centred = self.values.float().sub_(self.zeros.float().unsqueeze(-1))
         return centred.mul_(self.scales.float().unsqueeze(-1)).flatten(1)
+
+    def split(self, rows: int) -> "Iterator[Quantized]":
+        """Yield the weight as views of so many output channels each."""
+        parts = (self.values, self.scales, self.zeros)
+        for values, scales, zeros in zip(*(torch.split(part, rows) for part in parts)):
+            yield Quantized(values=values, scales=scales, zeros=zeros)
 
 
 def quantize(

@@ -78,8 +78,7 @@ class _Seen:
     def __init__(self, group_size: int) -> None:
         self.count = 0
         self._group = group_size
-        self._magnitude = self._products = torch.empty(0)
-        self._rows: list[torch.Tensor] = []
+        self._magnitude = self._products = self._rows = torch.empty(0)
         self._kept = 0
 
     def add(self, values: torch.Tensor, block: int, kept: int, share: int) -> None:
@@ -99,10 +98,12 @@ class _Seen:
         else:
             self._magnitude = magnitude
             self._products = torch.bmm(parts.transpose(1, 2), parts)
+            # at once: small pieces that outlive a sequence would scatter what is free
+            self._rows = values.new_empty((kept, values.shape[1]))
         self.count += len(values)
         step = max(1, len(values) // share)
         rows = values[::step][: min(share, kept - self._kept)]
-        self._rows.append(rows.clone())
+        self._rows[self._kept : self._kept + len(rows)] = rows
         self._kept += len(rows)
 
     def inputs(self) -> Inputs:
@@ -110,7 +111,7 @@ class _Seen:
         return Inputs(
             count=self.count,
             magnitude=self._magnitude / self.count,
-            rows=torch.cat(self._rows),
+            rows=self._rows[: self._kept],
             products=self._products,
             group=self._group,
         )

@@ -11,6 +11,7 @@ from itertools import chain
 import torch
 
 from converters.awq.formats.packing import Quantized
+from converters.awq.heap import give_back
 from converters.awq.models.families import Group, is_expert
 from converters.awq.search.compensate import Compensator
 from converters.awq.search.folds import NORMS, apply_scales, find_sharing
@@ -102,6 +103,7 @@ def round_awq(
         yield from layer.scale(group)
     for group in groups:
         yield from layer.round(group)
+        give_back()
     layer.settle()
     return layer.result
 
@@ -156,11 +158,7 @@ class _Layer:
             compensator = Compensator(seen.products) if seen else None
             for name in names:
                 rounded = self._round(name, compensator)
-                values = rounded.dequantize()
-                if seen:
-                    weight = self._state[f"{name}.weight"]
-                    error.add(seen, weight, values, self._folded.get(name))
-                self._state[f"{name}.weight"].copy_(values)
+                self._replace(name, rounded, seen, error)
                 self.result.linears[name] = rounded
         if group.name in self._scales:
             yield Step(
@@ -170,6 +168,21 @@ class _Layer:
             )
             self.result.error += error.relative / len(self._scales)
             self.result.plain_error += self._before[group.name] / len(self._scales)
+
+    def _replace(self, name: str, rounded: Quantized, seen: Inputs | None, error: Error) -> None:
+        """Put what was rounded in the place of a weight, adding to the error."""
+        weight = self._state[f"{name}.weight"]
+        factors = weight.new_ones(len(weight))
+        if (folded := self._folded.get(name)) is not None:
+            factors[len(weight) - len(folded) :] = folded
+        rows = max(1, _BLOCK // weight.shape[1])
+        for part, piece, factor in zip(
+            torch.split(weight, rows), rounded.split(rows), torch.split(factors, rows)
+        ):
+            values = piece.dequantize()
+            if seen:
+                error.add(seen, part, values, factor)
+            part.copy_(values)
 
     def settle(self) -> None:
         """Give what is not in four bits the precision that the checkpoint holds."""

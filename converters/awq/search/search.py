@@ -227,26 +227,18 @@ class Error:
         other: torch.Tensor,
         outputs: torch.Tensor | None = None,
     ) -> None:
-        """Add one linear.
+        """Add some outputs of a linear.
 
         Args:
             inputs: What it sees.
             weight: f32 ``[out, in]``.
             other: What stands in for the weight, likewise.
-            outputs: Factors by which its outputs were divided, the last ones, or none.
+            outputs: Factors by which they were divided, ``[out]``, or none.
         """
-        factors = weight.new_ones(len(weight))
-        if outputs is not None:
-            factors[len(weight) - len(outputs) :] = outputs
         portion = inputs.count / len(inputs.rows)
-        parts = _blocks(weight)
-        for part, rounded, factor in zip(
-            parts, _blocks(other), torch.split(factors, len(parts[0]))
-        ):
-            self._size += portion * float((inputs.rows @ part.T * factor).square().sum())
-            self._error += portion * float(
-                (inputs.rows @ (rounded - part).T * factor).square().sum()
-            )
+        factors = 1.0 if outputs is None else outputs
+        self._size += portion * float((inputs.rows @ weight.T * factors).square().sum())
+        self._error += portion * float((inputs.rows @ (other - weight).T * factors).square().sum())
 
 
 def _sample(streams: Sequence[Stream]) -> list[Stream]:
@@ -273,9 +265,4 @@ def _measure(streams: Sequence[Stream], rounder: Rounder, scales: torch.Tensor) 
 def _parts(stream: Stream) -> Iterator[torch.Tensor]:
     """Yield the weights of a stream, a few rows at a time."""
     for weight in stream.weights:
-        yield from _blocks(weight)
-
-
-def _blocks(weight: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return a weight as views of its rows, a few at a time."""
-    return torch.split(weight, max(1, _BLOCK // weight.shape[1]))
+        yield from torch.split(weight, max(1, _BLOCK // weight.shape[1]))
