@@ -4,7 +4,8 @@ A synthetic Llama of 1.24 billion parameters, or a model of yours, is converted 
 process as the vault does it. Printed are the seconds of each layer's steps and the peaks of
 the child's memory: all that is resident, and what is its own (pages of files that the kernel
 can take back are left out). Beside them stands the budget: the largest layer in bf16 and in
-f32, its calibration activations for one sequence, and 500 MB.
+f32, the activations of one sequence on its way through it, and 500 MB. The activations of all
+sequences lie in files.
 
 Example:
     $ python -m benchmarks.awq_cost --samples 128 --work /mnt/scratch
@@ -90,7 +91,8 @@ def weigh(folder: Path) -> tuple[int, int]:
             if stored.name.startswith("model.layers."):
                 layer = stored.name.split(".")[2]
                 sizes[layer] = sizes.get(layer, 0) + stored.count
-        activations = LENGTH * widest * 4
+        hidden = tensors["model.norm.weight"].shape[0]
+        activations = 4 * LENGTH * (6 * hidden + 4 * widest)  # as they come and go in a block
         total = sum(stored.count for stored in tensors.values())
     return total, max(sizes.values()) * (2 + 4) + activations + 500 * MB
 
