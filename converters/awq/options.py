@@ -1,6 +1,5 @@
 """What a request asks of the conversion, checked before anything is read."""
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from converters.options import read_max_kl
 from modelvault.errors import BadOption
 
 GROUPS = (128, 64, 32)
@@ -65,7 +65,7 @@ def read_options(given: Mapping[str, str], target: str, known: Collection[str]) 
     group = _read_number(given, "group_size", 0, least=32, most=128) or None
     if group and group not in GROUPS:
         raise BadOption(f"--group-size {group}: not one of 128, 64, 32")
-    limit = _read_limit(given.get("max_kl", ""))
+    limit = read_max_kl(given.get("max_kl", ""))
     return Options(
         calibration=_read_path(given, "calibration"),
         samples=_read_number(given, "samples", 128, most=65536),
@@ -111,15 +111,3 @@ def _read_device(text: str) -> torch.device:
             hint="install a CUDA build of torch and the driver, or leave --device out",
         )
     return device
-
-
-def _read_limit(text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        limit = float(text)
-    except ValueError as error:
-        raise BadOption(f"--max-kl {text:.20}: not a number") from error
-    if not math.isfinite(limit) or limit < 0:
-        raise BadOption(f"--max-kl {text:.20}: give nats, zero or more")
-    return limit

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from converters.gguf.check.measure import MOST_TOKENS, Distance, compare, record
 from converters.gguf.check.runtime import PACKAGE, Model, open_library, runtime_version
 from converters.gguf.check.text import TEXT
 from converters.gguf.plan import Plan, PlannedTarget
+from converters.options import read_max_kl
 from modelvault.core.gguf import read_header
 from modelvault.core.protocol import Request
 from modelvault.errors import BadOption
@@ -60,7 +60,7 @@ def read_check(options: Mapping[str, str]) -> Check | None:
         if len(data) > LARGEST_TEXT or "\0" in text:
             raise BadOption(f"--check-text: not a text of at most {LARGEST_TEXT} bytes")
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
-    return Check(text=text, digest=digest, most=_read_limit(options.get("max_kl", "")))
+    return Check(text=text, digest=digest, most=read_max_kl(options.get("max_kl", "")))
 
 
 def require_checkable(plan: Plan) -> None:
@@ -164,15 +164,3 @@ class Measured:
             f"{target} diverges {distance.divergence:.3g} nats a token from {self.name}, "
             f"more than --max-kl {most:g}"
         )
-
-
-def _read_limit(text: str) -> float | None:
-    if not text:
-        return None
-    try:
-        limit = float(text)
-    except ValueError as error:
-        raise BadOption(f"--max-kl {text:.20}: not a number") from error
-    if not math.isfinite(limit) or limit < 0:
-        raise BadOption(f"--max-kl {text:.20}: give nats, zero or more")
-    return limit
