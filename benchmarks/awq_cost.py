@@ -1,6 +1,6 @@
 """What a conversion for vLLM costs: seconds a layer, and memory beside the layer's size.
 
-A synthetic Llama of 1.24 billion parameters, or a model of yours, is converted in a child
+A synthetic Llama of 1.27 billion parameters, or a model of yours, is converted in a child
 process as the vault does it. Printed are the seconds of each layer's steps and the peaks of
 the child's memory: all that is resident, and what is its own (pages of files that the kernel
 can take back are left out). Beside them stands the budget: the largest layer in bf16 and in
@@ -69,7 +69,8 @@ def main() -> None:
             given["calibration"] = str(calibration)
             output = stack.enter_context(tempfile.TemporaryDirectory(dir=options.work))
             asked = given if target in CALIBRATED else {}
-            tell(target, measure(losses.make_request(folder, target, output, asked)))
+            cost = measure(losses.make_request(folder, target, output, asked))
+            tell(target, cost, quality=options.folder is not None)
 
 
 def make_model(folder: Path, layers: int) -> Path:
@@ -128,8 +129,8 @@ def measure(request: Request) -> Cost:
     return cost
 
 
-def tell(target: str, cost: Cost) -> None:
-    """Print a result."""
+def tell(target: str, cost: Cost, *, quality: bool) -> None:
+    """Print a result; what it lost, too, unless the weights are random."""
     print(
         f"{target}: {cost.seconds:.1f} s, at most {cost.resident / MB:.0f} MB resident, "
         f"{cost.own / MB:.0f} MB its own"
@@ -140,7 +141,7 @@ def tell(target: str, cost: Cost) -> None:
             f"    {len(ordered)} layers, {ordered[len(ordered) // 2]:.1f} s each "
             f"({ordered[0]:.1f} … {ordered[-1]:.1f})"
         )
-    for name, value in cost.parameters.items():
+    for name, value in cost.parameters.items() if quality else ():
         if name.startswith(("kl.", "perplexity.")):
             print(f"    {name} {value}")
     sys.stdout.flush()
