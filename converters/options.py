@@ -1,8 +1,29 @@
 """Options that several converters read alike."""
 
 import math
+from collections.abc import Collection
 
 from modelvault.errors import BadOption
+
+
+def require_known(given: Collection[str], known: Collection[str], who: str) -> None:
+    """Refuse options that nobody reads.
+
+    Args:
+        given: Names of a request's options.
+        known: Names that have a use.
+        who: Reads them, for the message.
+
+    Raises:
+        BadOption: One is unknown.
+    """
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise BadOption(
+            f"{who} has no option '{unknown[0]}'",
+            hint=f"it has {', '.join(known)}",
+            issues=[f"unknown option '{name}'" for name in unknown],
+        )
 
 
 def read_max_kl(text: str) -> float | None:

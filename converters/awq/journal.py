@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from converters.durable import flush_folder
 from modelvault.core.protocol import RESUME
 
 _LARGEST = 64 * 1024 * 1024
@@ -87,12 +88,3 @@ def sweep(folder: Path, keep: Collection[str] = ()) -> None:
         else:
             path.unlink()
     flush_folder(folder)
-
-
-def flush_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from converters.options import read_max_kl
+from converters.options import read_max_kl, require_known
 from modelvault.errors import BadOption
 
 GROUPS = (128, 64, 32)
@@ -55,13 +55,7 @@ def read_options(given: Mapping[str, str], target: str, known: Collection[str]) 
     Raises:
         BadOption: One is unknown, malformed or out of bounds, or asks for a missing device.
     """
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise BadOption(
-            f"{target} has no option '{unknown[0]}'",
-            hint=f"it has {', '.join(known)}",
-            issues=[f"unknown option '{name}'" for name in unknown],
-        )
+    require_known(given, known, target)
     group = _read_number(given, "group_size", 0, least=32, most=128) or None
     if group and group not in GROUPS:
         raise BadOption(f"--group-size {group}: not one of 128, 64, 32")

@@ -22,7 +22,7 @@ from converters.awq.formats.sidefiles import write_side_files
 from converters.awq.formats.writer import CheckpointWriter, is_begun
 from converters.awq.heap import give_back
 from converters.awq.job import Job, plan
-from converters.awq.journal import Journal, digest_work, flush_folder, read_journal, sweep
+from converters.awq.journal import Journal, digest_work, read_journal, sweep
 from converters.awq.models.layers import LayerRunner, State
 from converters.awq.models.model import layer_of
 from converters.awq.progress import Reporter
@@ -33,6 +33,7 @@ from converters.awq.room import foresee, require_memory, require_space
 from converters.awq.search.observe import Observer
 from converters.awq.search.rounding import Rounded, Settings, round_awq, round_plainly
 from converters.awq.text.calibration import HELD_OUT, read_calibration
+from converters.durable import flush_folder
 from modelvault import __version__
 from modelvault.core.protocol import (
     RESUME,

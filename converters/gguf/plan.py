@@ -21,9 +21,9 @@ from converters.gguf.tensors import Blueprint, Entry, Part, Tensor
 from converters.gguf.tokenizer import Tokenizer, read_tokenizer
 from converters.gguf.tokenizer.check import Comparison, compare_ids
 from converters.gguf.types import CONVERTED, Target, find_target
+from converters.options import require_known
 from modelvault.core.protocol import Request
 from modelvault.errors import (
-    BadOption,
     ModelVaultError,
     SourceIncomplete,
     UnsupportedSource,
@@ -79,7 +79,7 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
         MalformedRecord: A JSON file is malformed.
     """
     targets = _read_targets(request)
-    _check_options(request)
+    require_known(request.options, _OPTIONS, "the GGUF converter")
     source = Source(request.files)
     config = source.object("config.json")
     describe = families.find_family(config)
@@ -122,16 +122,6 @@ def _read_targets(request: Request) -> tuple[Target, ...]:
     if not request.targets or len(set(request.targets)) != len(request.targets):
         raise UnsupportedTarget("every type is to be asked for once", hint="name each type once")
     return tuple(find_target(name) for name in request.targets)
-
-
-def _check_options(request: Request) -> None:
-    unknown = sorted(set(request.options) - set(_OPTIONS))
-    if unknown:
-        raise BadOption(
-            f"the GGUF converter has no option '{unknown[0]}'",
-            hint=f"it has {', '.join(_OPTIONS)}",
-            issues=[f"unknown option '{name}'" for name in unknown],
-        )
 
 
 def _file_order(tensor: Tensor) -> tuple[int, str]:

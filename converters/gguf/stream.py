@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from converters.durable import flush_folder
 from converters.gguf.container import Placed
 from converters.gguf.plan import Plan, PlannedTarget
 from converters.gguf.quantize import encode, prepare
@@ -116,7 +117,7 @@ def write_targets(plan: Plan, folder: Path, *, threads: int) -> Iterator[Progres
             yield Progress(done=tuple(done))
         for output in outputs:
             output.finish()
-        _sync_folder(folder)
+        flush_folder(folder)
 
 
 def _prepare(plan: Plan, folder: Path) -> None:
@@ -243,11 +244,3 @@ def _write_constants(plan: Plan, outputs: Sequence[_Output], done: list[int]) ->
 
 def _bytes(values: npt.NDArray[Any]) -> memoryview:
     return np.ascontiguousarray(values).data.cast("B")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

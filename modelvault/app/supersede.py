@@ -1,7 +1,8 @@
-"""Selections of one revision that contain each other: one of them stays.
+"""Artefacts under one reference: what a new one takes the place of is forgotten.
 
 Pulling a revision again with more files would leave two artefacts under one reference, the
-smaller hidden behind the larger. The smaller goes, unless something depends on it.
+smaller hidden behind the larger; converting again with other options, the older behind the
+newer. The hidden one goes, unless something depends on it.
 """
 
 import contextlib
@@ -27,12 +28,19 @@ class Sibling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Superseded:
-    """What became of the artefacts that a pull went beyond."""
+    """What became of the artefacts that a new one takes the place of."""
 
     removed: tuple[Artifact, ...]
-    """Forgotten: every file of theirs is in the new artefact."""
+    """Forgotten; their bytes stay until ``gc``."""
     notes: tuple[str, ...]
     """What stays, and why, one sentence each."""
+
+
+def artifacts_under(vault: Vault, reference: Reference) -> Iterator[Artifact]:
+    """Yield the artefacts that the vault holds under one full reference, oldest first."""
+    for row in vault.catalog.listing():
+        if row.reference == reference:
+            yield vault.catalog.artifact(Digest.parse(row.digest)).artifact
 
 
 def find_siblings(
@@ -49,10 +57,7 @@ def find_siblings(
         known: A manifest that need not be read from the store.
     """
     siblings: list[Sibling] = []
-    for row in vault.catalog.listing():
-        if row.reference != reference:
-            continue
-        artifact = vault.catalog.artifact(Digest.parse(row.digest)).artifact
+    for artifact in artifacts_under(vault, reference):
         if known is not None and artifact.manifest == known.digest:
             siblings.append(Sibling(artifact=artifact, manifest=known))
             continue
@@ -86,17 +91,10 @@ def supersede(vault: Vault, artifact: Artifact, manifest: Manifest) -> Supersede
             notes.append(_hidden(old))
         elif needs := list(dependents(vault, old)):
             notes.append(f"{old.digest.short}, with fewer files, is kept: {', '.join(needs)}")
-        else:
-            details = {"artifact": str(old.digest), "superseded_by": str(artifact.digest)}
-            event = Event(verb="supersede", subject=old.label, details=details)
-            try:
-                vault.catalog.remove_artifact(old.digest, event=event)
-            except TargetConflict as error:  # installed by another process this moment
-                notes.append(f"{old.digest.short} is kept: {error.message}")
-            except ArtifactNotFound:
-                continue  # another pull has superseded it
-            else:
-                removed.append(old)
+        elif (reason := forget(vault, old, artifact)) is None:
+            removed.append(old)
+        elif reason:
+            notes.append(f"{old.digest.short} is kept: {reason}")
     return Superseded(removed=tuple(removed), notes=tuple(notes))
 
 
@@ -105,6 +103,23 @@ def _hidden(old: Artifact) -> str:
         f"{old.digest.short} holds other files of this revision and is now hidden behind this "
         "one: pull both selections at once to have one artefact"
     )
+
+
+def forget(vault: Vault, old: Artifact, new: Artifact) -> str | None:
+    """Remove an artefact from the catalogue, as another one takes its place.
+
+    Returns:
+        None if it was removed; else why it stays, or nothing where another process removed it.
+    """
+    details = {"artifact": str(old.digest), "superseded_by": str(new.digest)}
+    event = Event(verb="supersede", subject=old.label, details=details)
+    try:
+        vault.catalog.remove_artifact(old.digest, event=event)
+    except TargetConflict as error:  # installed by another process this moment
+        return error.message
+    except ArtifactNotFound:
+        return ""
+    return None
 
 
 def dependents(vault: Vault, artifact: Artifact) -> Iterator[str]:

@@ -1,41 +1,23 @@
 """What a converter made becomes an artefact; one made before of other options gives way."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault import fsio
-from modelvault.app.supersede import dependents
+from modelvault.app.supersede import Superseded, artifacts_under, dependents, forget
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
 from modelvault.core import canonical
 from modelvault.core.artifact import Artifact, ConversionOrigin
-from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.protocol import Produced
-from modelvault.errors import (
-    ArtifactNotFound,
-    BadPath,
-    ConverterCrashed,
-    MalformedRecord,
-    TargetConflict,
-)
+from modelvault.errors import BadPath, ConverterCrashed, MalformedRecord
 from modelvault.store.blobs import BlobFile, hash_file
 
 OPTIONS = "options"
 """Parameter of the lineage: the options that shaped the result, as canonical JSON."""
 
 _CARRIED = ("license", "licence", "notice", "readme.md", "use_policy", "copying")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Replaced:
-    """What became of earlier artefacts of the same reference."""
-
-    removed: tuple[Artifact, ...]
-    """Forgotten; their bytes stay until ``gc``."""
-    notes: tuple[str, ...]
-    """What stays, and why, one sentence each."""
 
 
 def encode_options(shaping: Mapping[str, str]) -> str:
@@ -128,7 +110,7 @@ def _take(vault: Vault, parent: Artifact, produced: Produced, folder: Path) -> M
     return manifest
 
 
-def replace_earlier(vault: Vault, artifact: Artifact) -> Replaced:
+def replace_earlier(vault: Vault, artifact: Artifact) -> Superseded:
     """Forget what the same converter made before under the reference of a new artefact.
 
     One reference means one artefact, the newest: an older one could not be named any more.
@@ -138,33 +120,22 @@ def replace_earlier(vault: Vault, artifact: Artifact) -> Replaced:
     removed: list[Artifact] = []
     notes: list[str] = []
     for old in _earlier(vault, artifact):
-        if needs := list(dependents(vault, old)):
-            notes.append(f"the earlier {old.label} ({old.digest.short}) stays: {', '.join(needs)}")
-            continue
-        details = {"artifact": str(old.digest), "superseded_by": str(artifact.digest)}
-        event = Event(verb="supersede", subject=old.label, details=details)
-        try:
-            vault.catalog.remove_artifact(old.digest, event=event)
-        except TargetConflict as error:  # installed by another process this moment
-            notes.append(f"the earlier {old.label} ({old.digest.short}) stays: {error.message}")
-        except ArtifactNotFound:
-            continue  # another run has replaced it
-        else:
+        reason = ", ".join(dependents(vault, old)) or forget(vault, old, artifact)
+        if reason is None:
             removed.append(old)
             notes.append(f"it replaces the {old.label} made before ({old.digest.short})")
-    return Replaced(removed=tuple(removed), notes=tuple(notes))
+        elif reason:
+            notes.append(f"the earlier {old.label} ({old.digest.short}) stays: {reason}")
+    return Superseded(removed=tuple(removed), notes=tuple(notes))
 
 
 def _earlier(vault: Vault, artifact: Artifact) -> list[Artifact]:
     new = artifact.origin
-    found = []
-    for row in vault.catalog.listing():
-        if row.reference != artifact.reference or row.digest == str(artifact.digest):
-            continue
-        old = vault.catalog.artifact(Digest.parse(row.digest)).artifact
-        origin = old.origin
-        if not isinstance(origin, ConversionOrigin) or not isinstance(new, ConversionOrigin):
-            continue
-        if origin.converter == new.converter:
-            found.append(old)
-    return found
+    return [
+        old
+        for old in artifacts_under(vault, artifact.reference)
+        if old.digest != artifact.digest
+        and isinstance(old.origin, ConversionOrigin)
+        and isinstance(new, ConversionOrigin)
+        and old.origin.converter == new.converter
+    ]
