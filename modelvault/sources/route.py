@@ -81,6 +81,8 @@ class Route:
         self._generation = 0
         self._etag = ""
         self._ignored: int | None = None
+        self._lost = ""
+        """Why no location works; set once, and nobody asks the Hub again."""
         self._patience = Patience(limits, limits.relocations)
         self._mutex = threading.Lock()
         self._asking = threading.Lock()
@@ -185,12 +187,16 @@ class Route:
             self._generation += 1
             self._url, self._etag = None, ""
             if not self._patience.failed():
-                raise DownloadFailed(
-                    f"{self._file.path}: {reason}, though the Hub was asked for its location"
-                    f" {self._limits.relocations} times",
-                    hint="run the same command again later: what came is kept",
-                )
+                self._lost = reason
+                raise self._given_up()
             raise Stale(self._patience.wait(None) if self._patience.failures > 1 else 0.0)
+
+    def _given_up(self) -> DownloadFailed:
+        return DownloadFailed(
+            f"{self._file.path}: {self._lost}, though the Hub was asked for its location"
+            f" {self._limits.relocations} times",
+            hint="run the same command again later: what came is kept",
+        )
 
     def _wait(self, answer: Answer) -> NoReturn:
         hint = asked_to_wait(answer)
@@ -209,6 +215,8 @@ class Route:
     def _locate(self) -> tuple[str, int]:
         with self._asking:
             with self._mutex:
+                if self._lost:  # on another connection, whose error has not got about yet
+                    raise self._given_up()
                 url, generation = self._url, self._generation
             if url is None:
                 url = self._ask()

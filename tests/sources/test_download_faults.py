@@ -22,10 +22,14 @@ from modelvault.errors import (
     UpstreamChanged,
     VaultBusy,
 )
+from modelvault.sources.policy import Limits
 from modelvault.sources.remote import RemoteFile
+from modelvault.sources.route import Route, Stale
+from modelvault.sources.transport import Transport
+from modelvault.sources.watch import Watch
 from modelvault.store.blobs import Store
 from modelvault.store.partials import Partial
-from tests.support.downloads import KIB, content_of, downloader, once_sent, publish
+from tests.support.downloads import KIB, QUICK, content_of, downloader, once_sent, publish
 from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
 
@@ -155,6 +159,24 @@ def test_url_that_never_works_is_given_up(hub: LoopbackHub, store: Store, file: 
     with pytest.raises(DownloadFailed, match="answers 403"):
         downloader(store).fetch(file)
     assert len(hub.journal.requests(stage=Stage.RESOLVE)) == 6
+
+
+def test_location_given_up_is_given_up_on_every_connection(
+    hub: LoopbackHub, file: RemoteFile
+) -> None:
+    """A connection that has not heard of it yet asks nobody any more."""
+    hub.faults.add(Fault(kind=Kind.STATUS, status=403, times=None))
+    limits = Limits(**{**QUICK, "relocations": 1})
+    watch = Watch(stall_window=limits.stall_window, stall_bytes=limits.stall_bytes)
+    transport = Transport(token=None, connections=1, limits=limits, watch=watch)
+    route = Route(file, transport, limits, ahead=True)
+    with pytest.raises(Stale):
+        route.open(0, KIB)
+    for _ in range(2):
+        with pytest.raises(DownloadFailed, match="answers 403"):
+            route.open(0, KIB)
+    assert len(hub.journal.requests(stage=Stage.RESOLVE)) == 2
+    transport.close()
 
 
 def _lose(hub: LoopbackHub, how: str) -> None:
