@@ -29,7 +29,7 @@ from converters.awq.progress import Reporter
 from converters.awq.report.activations import Activations
 from converters.awq.report.passage import BEFORE, Passage, shape_of
 from converters.awq.report.quality import SOURCE, Predictions, compare_predictions
-from converters.awq.room import foresee, require_memory, require_space
+from converters.awq.room import Work, foresee, require_memory, require_space
 from converters.awq.search.observe import Observer
 from converters.awq.search.rounding import Rounded, Settings, round_awq, round_plainly
 from converters.awq.text.calibration import HELD_OUT, read_calibration
@@ -75,12 +75,13 @@ def convert_four_bit(kind: type[FourBit], job: Job) -> Iterator[Event]:
 
 def _foresee(form: FourBit, layout: Layout, job: Job) -> Iterator[Warned]:
     """Yield a warning where the most that may be asked for does not fit."""
-    length = min(job.options.sequence_length, LayerRunner(job.model).longest)
+    runner = LayerRunner(job.model)
+    length = min(job.options.sequence_length, runner.longest)
     count = job.options.samples + 3 * HELD_OUT
     passing = Activations.footprint((count, length, job.model.hidden))
     yield from foresee(
         partial(require_space, job.folder, layout.footprint + passing),
-        partial(require_memory, job.model, length, form.group),
+        partial(require_memory, Work.of(runner, length, form.group), job.options.device),
     )
 
 
@@ -113,7 +114,8 @@ class _Conversion:
         folder, done = self._job.folder, self._journal.layers
         sweep(folder, self._working_files() if self._resumed else ())
         require_space(folder, self._footprint())
-        require_memory(self._model, len(self._text.samples[0]), self._form.group)
+        work = Work.of(self._runner, len(self._text.samples[0]), self._form.group)
+        require_memory(work, self._job.options.device)
         writer = CheckpointWriter(folder, self._layout, self._job.stack, written=self._written())
         passage = Passage(
             self._model,

@@ -9,11 +9,18 @@ Source:
 
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+import torch
+
+from converters.awq.models.families import is_expert
+from converters.awq.models.layers import LayerRunner
 from converters.awq.models.model import Model, layer_of
 from converters.awq.search.observe import choose_extent
+from converters.awq.search.portions import widened
+from converters.awq.search.search import ROUNDED
 from modelvault.core.protocol import Warned
 from modelvault.errors import NoSpace, NotEnoughMemory
 
@@ -22,6 +29,38 @@ _PROGRAM = 400 * _MIB
 """Python with torch and transformers."""
 _PREDICTIONS = 450 * _MIB
 """What comparing predictions takes, once no layer is held."""
+_LIBRARIES = 512 * _MIB
+"""Workspaces of a GPU's libraries, and what the allocator cannot use of what is free."""
+_RESTORED = 16
+"""Bytes a weight of a matrix that is rounded to eight bits and back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What is to be done with one layer after another."""
+
+    model: Model
+    length: int
+    """Tokens a sequence."""
+    group: int | None
+    """Channels a quantisation group; None where nothing is searched for."""
+    eager: bool
+    """Whether the scores of attention are held, all of them."""
+
+    @classmethod
+    def of(cls, runner: LayerRunner, length: int, group: int | None = None) -> "Work":
+        """Return the work of a runner."""
+        return cls(model=runner.model, length=length, group=group, eager=runner.eager)
+
+    @property
+    def purpose(self) -> str:
+        """What is done, for a message."""
+        return "quantising" if self.group else "checking"
+
+    @property
+    def way_out(self) -> str:
+        """What takes less, for a hint."""
+        return ", or convert --to fp8, which streams" if self.group else ", or leave --check out"
 
 
 def foresee(*requirements: Callable[[], None]) -> Iterator[Warned]:
@@ -53,36 +92,82 @@ def require_space(folder: Path, needed: int) -> None:
         )
 
 
-def require_memory(model: Model, length: int, group: int, root: Path = Path("/")) -> None:
-    """Refuse what does not fit in memory.
+def require_memory(work: Work, device: torch.device, root: Path = Path("/")) -> None:
+    """Refuse what does not fit in memory, or in a GPU's.
 
     Args:
-        model: To be quantised a layer at a time.
-        length: Tokens a sequence.
-        group: Channels a quantisation group.
+        work: What is to be done, a layer at a time.
+        device: Where it is done.
         root: Of the file system, for tests.
 
     Raises:
         NotEnoughMemory: Less is available.
     """
-    needed, available = estimate_memory(model, length, group), available_memory(root)
+    needed, available = estimate_memory(work), available_memory(root)
     if available is not None and needed > available:
         raise NotEnoughMemory(
-            f"quantising a layer of this model takes about {needed // _MIB} MiB of memory, "
+            f"{work.purpose} a layer of this model takes about {needed // _MIB} MiB of memory, "
             f"{available // _MIB} MiB are available",
             hint="end other programs, raise the container's limit, use a shorter "
-            "--sequence-length or another machine, or convert --to fp8, which streams",
+            f"--sequence-length or another machine{work.way_out}",
+        )
+    if device.type == "cpu":
+        return
+    needed, available = estimate_device_memory(work), device_memory(device)
+    if needed > available:
+        raise NotEnoughMemory(
+            f"{work.purpose} a layer of this model takes about {needed // _MIB} MiB of memory on "
+            f"{device}, {available // _MIB} MiB are free there",
+            hint="end what else runs there, use a shorter --sequence-length, or leave --device out",
         )
 
 
-def estimate_memory(model: Model, length: int, group: int) -> int:
-    """Return the bytes of memory that AWQ takes at its peak.
+def estimate_memory(work: Work) -> int:
+    """Return the bytes of memory that a conversion takes at its peak.
 
-    That is the program; the largest layer in f32 and in four bits, a byte a weight; four
-    copies of its largest matrix while that is rounded; the inputs that are kept of each group
-    of linears, with their products, three times; and what one sequence takes on its way through.
+    That is the program, and what the layer takes. A GPU takes that upon itself, but its
+    libraries take about as much of the processor's memory as they save.
     """
-    tensors = model.weights.tensors
+    sizes = _weigh(work, eager=work.eager)
+    if work.group is None:
+        layer = 4 * sizes.layer + _RESTORED * sizes.matrix + sizes.passing
+    else:
+        layer = 5 * sizes.layer + 16 * sizes.matrix + 3 * sizes.kept + sizes.passing
+    return _PROGRAM + max(layer, _PREDICTIONS)
+
+
+def estimate_device_memory(work: Work) -> int:
+    """Return the bytes of a GPU's memory that a conversion takes at its peak.
+
+    That is the layer as on the processor, but for the matrix that is being rounded: more of its
+    rows are taken at once, each weight in seven numbers; and the scores of attention are held
+    where no kernel does without.
+    """
+    sizes = _weigh(work, eager=True)
+    if work.group is None:
+        layer = 4 * sizes.layer + _RESTORED * sizes.matrix + sizes.passing
+    else:
+        at_once = min(sizes.matrix, widened(ROUNDED, torch.device("cuda")))
+        layer = 5 * sizes.layer + 28 * at_once + 3 * sizes.kept + sizes.passing
+    return _LIBRARIES + max(layer, _PREDICTIONS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sizes:
+    """What a layer takes: of the weights their number, else bytes."""
+
+    layer: int
+    """Weights of the largest layer."""
+    matrix: int
+    """Weights of its largest matrix."""
+    kept: int
+    """Inputs that are kept of each group of linears, with their products."""
+    passing: int
+    """What one sequence takes on its way through."""
+
+
+def _weigh(work: Work, *, eager: bool) -> _Sizes:
+    model, tensors = work.model, work.model.weights.tensors
     layers = [0] * model.layers
     for stored in model.tensors():
         layer = layer_of(stored.name)
@@ -92,14 +177,25 @@ def estimate_memory(model: Model, length: int, group: int) -> int:
     number = layers.index(largest)
     streams = list(chain.from_iterable(item.streams for item in model.groups(number)))
     shapes = [tensors[f"model.layers.{number}.{names[0]}.weight"].shape for names in streams]
-    dense = [shape[1] for names, shape in zip(streams, shapes) if ".experts." not in names[0]]
-    routed = [shape[1] for names, shape in zip(streams, shapes) if ".experts." in names[0]]
-    kept = 4 * sum(width * sum(choose_extent(width, group)) for width in dense)
-    kept += 4 * sum(width * sum(choose_extent(width, group, len(routed))) for width in routed)
+    kept = 0
+    if work.group:
+        routed = [names[0] for names in streams if is_expert(names[0])]
+        for names, shape in zip(streams, shapes):
+            among = len(routed) if is_expert(names[0]) else 0
+            kept += 4 * shape[1] * sum(choose_extent(shape[1], work.group, among))
     widest = max(max(shape) for shape in shapes)
-    matrix = max(shape[0] * shape[1] for shape in shapes)
-    passing = 4 * length * (6 * model.hidden + 4 * widest)
-    return _PROGRAM + max(5 * largest + 16 * matrix + 3 * kept + passing, _PREDICTIONS)
+    scores = model.heads * work.length if eager else 0
+    return _Sizes(
+        layer=largest,
+        matrix=max(shape[0] * shape[1] for shape in shapes),
+        kept=kept,
+        passing=4 * work.length * (6 * model.hidden + 4 * widest + 3 * scores),
+    )
+
+
+def device_memory(device: torch.device) -> int:
+    """Return the bytes of a GPU's memory that are free."""
+    return int(torch.cuda.mem_get_info(device)[0])
 
 
 def available_memory(root: Path = Path("/")) -> int | None:

@@ -6,9 +6,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from converters.awq import room
-from converters.awq.room import available_memory, estimate_memory, require_memory
+from converters.awq.models.layers import LayerRunner
+from converters.awq.room import (
+    Work,
+    available_memory,
+    estimate_device_memory,
+    estimate_memory,
+    require_memory,
+)
 from modelvault.core.protocol import Warned
 from modelvault.errors import NoSpace, NotEnoughMemory
 from tests.awq.models import open_model
@@ -18,6 +26,7 @@ from tests.support.trainedmodel import Family
 Trained = Callable[[Family], Path]
 Groups = dict[str, tuple[int | str, int, int]]
 MIB = 1024 * 1024
+CPU = torch.device("cpu")
 
 
 class Usage(NamedTuple):
@@ -66,20 +75,38 @@ def test_layer_beyond_memory_is_refused_with_the_numbers(trained: Trained, tmp_p
     """The message tells what is needed and what there is; a way out is named."""
     lay_system(tmp_path, available=100, groups={})
     with ExitStack() as stack:
-        model = open_model(trained("llama"), stack)
-        needed = estimate_memory(model, 512, 128) // MIB
-        with pytest.raises(NotEnoughMemory, match=rf"about {needed} MiB .* 100 MiB") as caught:
-            require_memory(model, 512, 128, tmp_path)
-        require_memory(model, 512, 128, tmp_path / "elsewhere")
-    assert "fp8" in caught.value.hint
+        runner = LayerRunner(open_model(trained("llama"), stack))
+        for group, way_out in ((128, "--to fp8"), (None, "leave --check out")):
+            work = Work.of(runner, 512, group)
+            needed = estimate_memory(work) // MIB
+            with pytest.raises(NotEnoughMemory, match=rf"about {needed} MiB .* 100 MiB") as caught:
+                require_memory(work, CPU, tmp_path)
+            require_memory(work, CPU, tmp_path / "elsewhere")
+            assert way_out in caught.value.hint
 
 
-def test_estimate_grows_with_the_sequence(trained: Trained) -> None:
-    """What passes through a layer counts: kilobytes a token."""
+@pytest.mark.parametrize(("family", "length"), [("llama", 1 << 18), ("gemma2", 1 << 13)])
+def test_estimate_grows_with_the_sequence(family: Family, length: int, trained: Trained) -> None:
+    """What passes through a layer counts: kilobytes a token, and scores where they are held."""
     with ExitStack() as stack:
-        model = open_model(trained("llama"), stack)
-        short, long = (estimate_memory(model, length, 128) for length in (32, 1 << 18))
+        runner = LayerRunner(open_model(trained(family), stack))
+        short, long = (estimate_memory(Work.of(runner, count, 128)) for count in (32, length))
     assert long - short > 1024 * MIB
+
+
+def test_layer_beyond_a_gpu_is_refused_with_the_numbers(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory of the machine does not help there; without the option it may fit."""
+    monkeypatch.setattr(room, "device_memory", lambda _: 100 * MIB)
+    with ExitStack() as stack:
+        work = Work.of(LayerRunner(open_model(trained("llama"), stack)), 512, 128)
+        needed = estimate_device_memory(work) // MIB
+        wanted = rf"about {needed} MiB .* on cuda:1, 100 MiB are free there"
+        with pytest.raises(NotEnoughMemory, match=wanted) as caught:
+            require_memory(work, torch.device("cuda:1"), tmp_path)
+        require_memory(work, CPU, tmp_path)
+    assert "leave --device out" in caught.value.hint
 
 
 @pytest.mark.parametrize("target", ["AWQ", "FP8"])
@@ -111,10 +138,7 @@ def test_plan_tells_what_would_not_fit(
 def test_memory_that_runs_out_is_told_as_such(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An accelerator's memory is not predicted: where it runs out, the error says so."""
-    import torch
-
-    from converters.awq.models.layers import LayerRunner
+    """Others may take it meanwhile: where it runs out all the same, the error says so."""
 
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")

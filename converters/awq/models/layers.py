@@ -39,7 +39,7 @@ class LayerRunner:
         from transformers import AutoConfig
 
         self.device = torch.device(device)
-        self._model = model
+        self.model = model
         self._trunks: dict[str, Any] = {}
         kind = model.family.model_type
         try:
@@ -59,6 +59,11 @@ class LayerRunner:
             ) from error
 
     @property
+    def eager(self) -> bool:
+        """Whether attention holds all its scores, for every head and pair of tokens."""
+        return self._attention == "eager"
+
+    @property
     def longest(self) -> int:
         """Tokens a sequence at most."""
         return int(self.config.max_position_embeddings)
@@ -71,10 +76,10 @@ class LayerRunner:
         """
         prefix = f"model.layers.{number}."
         return {
-            stored.name.removeprefix(prefix): self._model.weights.read(stored.name).to(
+            stored.name.removeprefix(prefix): self.model.weights.read(stored.name).to(
                 self.device, torch.float32, copy=True
             )
-            for stored in self._model.tensors()
+            for stored in self.model.tensors()
             if stored.name.startswith(prefix)
         }
 
@@ -89,7 +94,7 @@ class LayerRunner:
             SourceIncomplete: Tensors are missing, too many or of the wrong shape.
         """
         layer = self._build(number)
-        rename = self._model.family.module
+        rename = self.model.family.module
         try:
             layer.load_state_dict(
                 {rename(name): value for name, value in state.items()}, strict=True, assign=True
@@ -147,7 +152,7 @@ class LayerRunner:
     def _build(self, number: int) -> torch.nn.Module:
         with torch.device("meta"):
             layer: torch.nn.Module = self._layer(self.config, number)
-            experts = self._model.family.experts
+            experts = self.model.family.experts
             if experts:
                 separate_experts(layer, experts)
                 # the checkpoint's name finds the block, too, and is no second home of its weights

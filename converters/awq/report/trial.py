@@ -16,6 +16,7 @@ from converters.awq.models.layers import LayerRunner
 from converters.awq.progress import Reporter
 from converters.awq.report.passage import Passage
 from converters.awq.report.quality import SOURCE, compare_predictions
+from converters.awq.room import Work, require_memory
 from converters.awq.text.calibration import read_calibration
 from modelvault.core.protocol import Stepped
 
@@ -31,6 +32,7 @@ def check_eight_bit(scheme: EightBit, job: Job) -> Generator[Stepped, None, dict
 
     Raises:
         BadOption: The text is not acceptable.
+        NotEnoughMemory: A layer does not fit in memory.
         UnsupportedTokenizer: The model's tokenizer cannot be used.
         CheckFailed: The result is further off than allowed.
     """
@@ -38,6 +40,7 @@ def check_eight_bit(scheme: EightBit, job: Job) -> Generator[Stepped, None, dict
     runner = LayerRunner(model, options.device)
     text = read_calibration(model, options, runner.longest, job.folder, calibrate=False)
     sets = dict.fromkeys((SOURCE, own), text.held_out)
+    require_memory(Work.of(runner, len(text.held_out[0])), options.device)
     report = Reporter(scheme.target, model.layers)
     with ExitStack() as stack:
         passage = Passage(model, runner, sets, job.folder, stack)

@@ -15,6 +15,7 @@ from converters.awq.heap import give_back
 from converters.awq.models.families import Group, is_expert
 from converters.awq.search.compensate import Compensator
 from converters.awq.search.folds import NORMS, apply_scales, find_sharing
+from converters.awq.search.portions import rows_at_once, split_rows
 from converters.awq.search.search import Error, Inputs, Rounder, Stream, round_best, search_scales
 
 State = dict[str, torch.Tensor]
@@ -74,7 +75,7 @@ def round_plainly(state: State, groups: Sequence[Group], rounder: Rounder) -> No
     """
     for name in chain.from_iterable(group.linears for group in groups):
         weight = state[f"{name}.weight"]
-        for part in torch.split(weight, max(1, _BLOCK // weight.shape[1])):
+        for part in split_rows(weight, _BLOCK):
             part.copy_(rounder(part, None).dequantize())
 
 
@@ -175,7 +176,7 @@ class _Layer:
         factors = weight.new_ones(len(weight))
         if (folded := self._folded.get(name)) is not None:
             factors[len(weight) - len(folded) :] = folded
-        rows = max(1, _BLOCK // weight.shape[1])
+        rows = rows_at_once(weight, _BLOCK)
         for part, piece, factor in zip(
             torch.split(weight, rows), rounded.split(rows), torch.split(factors, rows)
         ):

@@ -15,6 +15,7 @@ import torch
 
 from converters.awq.formats.packing import Quantized
 from converters.awq.search.compensate import Compensator, product_error
+from converters.awq.search.portions import split_rows
 
 EXPONENTS = tuple(step / 10 for step in range(11))
 """Tried for the scales: 0 leaves the activations alone, 1 makes them all alike."""
@@ -26,7 +27,7 @@ RANGES = (1.0, 0.95, 0.9, 0.85)
 _LEAST = 1e-4
 _BLOCK = 1 << 20
 """Weights whose scales are searched together: bounds the memory, and fits a cache."""
-_ROUNDED = 1 << 22
+ROUNDED = 1 << 22
 """Weights that are rounded together; more are faster, and take more memory."""
 _OUTPUTS = 2048
 """Output channels of a group's linears that decide on its scales, all linears together."""
@@ -182,8 +183,7 @@ def round_best(weight: torch.Tensor, rounder: Rounder, compensator: Compensator)
         rounder: Rounds as the result will be.
         compensator: Knows the inputs, scaled likewise.
     """
-    rows = max(1, _ROUNDED // weight.shape[1])
-    parts = [_round_part(part, rounder, compensator) for part in torch.split(weight, rows)]
+    parts = [_round_part(part, rounder, compensator) for part in split_rows(weight, ROUNDED)]
     return Quantized(
         values=torch.cat([part.values for part in parts]),
         scales=torch.cat([part.scales for part in parts]),
@@ -265,4 +265,4 @@ def _measure(streams: Sequence[Stream], rounder: Rounder, scales: torch.Tensor) 
 def _parts(stream: Stream) -> Iterator[torch.Tensor]:
     """Yield the weights of a stream, a few rows at a time."""
     for weight in stream.weights:
-        yield from torch.split(weight, max(1, _BLOCK // weight.shape[1]))
+        yield from split_rows(weight, _BLOCK)
