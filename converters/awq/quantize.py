@@ -190,7 +190,11 @@ class _Conversion:
                 writer.write(f"{prefix}{name}", [self._narrow(value, f"{prefix}{name}")])
 
     def _finish(self, writer: CheckpointWriter, passage: Passage) -> Iterator[Event]:
-        """Measure the result, complete it, and leave nothing else in the folder."""
+        """Measure the result and complete it.
+
+        Journal and activations stay: until the vault has taken the result, a new run must be
+        able to finish it. The vault clears the folder.
+        """
         job, options = self._job, self._job.options
         quality = compare_predictions(
             self._model,
@@ -206,18 +210,15 @@ class _Conversion:
         yield from self._warn(quality)
         weights = writer.finish()
         side = write_side_files(self._model, job.folder, self._form.changes())
-        files = (*side, *weights)
         flush_folder(job.folder)
         yield Produced(
             target=self._form.target,
-            files=files,
+            files=(*side, *weights),
             format="safetensors",
             quantization=self._form.target,
             tools={name: version(name) for name in _TOOLS},
             parameters=self._parameters(quality),
         )
-        # only now: until the vault has heard of the result, a new run must be able to finish it
-        sweep(job.folder, files)
 
     def _warn(self, quality: Predictions) -> Iterator[Warned]:
         if self._journal.unreached:
