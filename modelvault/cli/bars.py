@@ -48,16 +48,17 @@ def open_bars(*, expected: int) -> Iterator[Progress]:
 
 
 class _TimeLeft(TimeRemainingColumn):
-    """Time left as a step told it, else as the bytes' rate gives it."""
+    """Time left as a step told it, else as the bytes' rate gives it where bytes tell."""
 
     max_refresh = 0.0
 
     def render(self, task: Task) -> Text:
         """Return the time left."""
         told: float | None = task.fields.get("left")
-        if told is None:
+        if told is None and not task.fields.get("stepped"):
             return super().render(task)
-        return Text(text.duration(told), style="progress.remaining")
+        shown = "" if told is None else text.duration(told)
+        return Text(shown, style="progress.remaining")
 
 
 class _Bars:
@@ -123,7 +124,9 @@ class _Bars:
         with self._mutex:
             bar = self._tasks.get(step.target)
             if bar is not None:
-                self._display.update(bar, note=text.step(step), left=step.seconds_left)
+                left = step.seconds_left
+                self._display.update(bar, note=text.step(step), left=left, stepped=True)
+            self._display.update(self._all, stepped=True)
 
     def end(self, task: str, *, note: str = "") -> None:
         """Remove a bar; a note stays on the screen."""

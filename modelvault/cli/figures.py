@@ -32,7 +32,7 @@ class Figures:
         """Bytes of this run."""
         self.retries = 0
         self.stepped = False
-        """Whether it tells of steps: then its bytes come in leaps and say little."""
+        """Whether it, or one of them, tells of steps: then bytes come in leaps and say little."""
 
     @property
     def done(self) -> int:
@@ -68,6 +68,6 @@ class Figures:
     @property
     def left(self) -> float | None:
         """Seconds to go at the present rate, or None when that cannot be said."""
-        if self.total is None or not self.rate:
+        if self.stepped or self.total is None or not self.rate:
             return None
         return max(0.0, (self.total - self.done) / self.rate)

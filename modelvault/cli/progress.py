@@ -154,7 +154,7 @@ class Reporter:
         with self._mutex:
             found = self._tasks.get(step.target)
             if found is not None:
-                found.stepped = True
+                found.stepped = self._all.stepped = True
                 self._writer.stepped(step, found, due=self._due())
 
     def end(self, task: str, *, note: str = "") -> None:
@@ -209,7 +209,9 @@ class PlainLines:
         words = [f"all: {ended} done", f"{text.size(everything.moved)} in this run"]
         if everything.resumed:
             words.append(f"{text.size(everything.resumed)} were here")
-        if everything.moved > 0:
+        if everything.stepped:
+            words.append(text.duration(everything.elapsed))
+        elif everything.moved > 0:
             words.append(f"at {text.size(everything.average)}/s")
         _tell(", ".join([*words, *_retries(everything)]))
 
@@ -218,7 +220,8 @@ def _state(figures: Figures) -> list[str]:
     words = [text.size(figures.done)]
     if figures.total:
         words[0] += f" of {text.size(figures.total)}"
-    words.append(f"at {text.size(figures.rate)}/s")
+    if not figures.stepped:
+        words.append(f"at {text.size(figures.rate)}/s")
     if figures.left is not None:
         words.append(f"{text.duration(figures.left)} left")
     return words + _retries(figures)

@@ -210,6 +210,21 @@ def test_plain_lines_tell_a_step_now_and_then(capsys: pytest.CaptureFixture[str]
     ]
 
 
+def test_bytes_of_steps_foretell_nothing_of_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where one of several tasks tells steps, no rate of bytes is made up for all of them."""
+    clock = Clock()
+    with plain(clock) as display:
+        display.begin("AWQ", total=100_000)
+        display.step(stepped())
+        display.end("AWQ", note="converted")
+        display.begin("FP8", total=200_000)
+        clock.now += 10
+        display.advance("FP8", 50_000)
+    *_, before, last = capsys.readouterr().err.splitlines()
+    assert before == "all: 1 done, 50.0 kB of 300 kB"
+    assert last == "all: 1 done, 50.0 kB in this run, 10 s"
+
+
 def test_end_of_a_layer_reads_as_such() -> None:
     """The last step of a layer sums it up."""
     whole = Stepped(target="AWQ", step="layer", layer=3, layers=32, loss_before=1, loss_after=0.5)
