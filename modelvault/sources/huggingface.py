@@ -2,7 +2,7 @@
 
 The only module that imports ``huggingface_hub``, and for metadata alone: the library
 neither resumes downloads nor hashes what it downloads, so bytes come through
-``sources/download.py``.
+``sources/hubfiles.py``.
 
 Invariants:
     * Everything that is offered belongs to the commit the offer names.
@@ -23,7 +23,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import httpx2
 import huggingface_hub
@@ -60,13 +59,11 @@ from modelvault.errors import (
 )
 from modelvault.sources.card import choose_fields, clean, read_license
 from modelvault.sources.certificates import tls_context
-from modelvault.sources.download import CONNECTIONS, Downloader
+from modelvault.sources.download import CONNECTIONS
 from modelvault.sources.endpoint import REAL_HUB, check_token, parse_endpoint
-from modelvault.sources.engines.choice import HTTP, EngineOptions, check_engine, open_engine
-from modelvault.sources.held import find_held
+from modelvault.sources.engines.choice import HTTP, check_engine
+from modelvault.sources.hubfiles import HubFiles
 from modelvault.sources.listing import Unusable, parse_name, read_entry
-from modelvault.sources.remote import RemoteFile
-from modelvault.sources.sample import take_sample
 from modelvault.sources.scan import read_scan
 from modelvault.sources.session import PatientClient
 from modelvault.sources.source import Offer, OfferedFile, Sample, check_paths
@@ -171,12 +168,7 @@ class HubSource:
             FetchError: The file cannot be had.
         """
         offer = self._offer or self.offer()
-        largest = max(files, key=lambda file: file.size, default=None)
-        if largest is None or not largest.size:
-            return None
-        return take_sample(
-            self._locate(largest, offer.revision), token=self._token, ca_bundle=self._ca_bundle
-        )
+        return self._files(offer.revision).measure(files)
 
     def _api(self) -> HfApi:
         _prepare_library(self._ca_bundle)
@@ -211,43 +203,18 @@ class HubSource:
             StorageError: The disk is full or refuses.
         """
         offer = self._offer or self.offer()
-        held = find_held(files, store)
-        for file in files:
-            if file.path in held:
-                progress.begin(file.path, total=file.size, done=file.size)
-                progress.end(file.path, note="already in the vault")
-        missing = [file for file in files if file.path not in held]
-        with open_engine(self._engine, self._engine_options(offer.revision)) as engine:
-            downloader = Downloader(
-                store,
-                token=self._token,
-                connections=self._connections,
-                limit_rate=self._limit_rate,
-                ca_bundle=self._ca_bundle,
-                progress=progress,
-                engine=engine,
-            )
-            located = [self._locate(file, offer.revision) for file in missing]
-            return {**held, **downloader.fetch_all(located)}
+        return self._files(offer.revision).deliver(files, store, progress)
 
-    def _engine_options(self, commit: str) -> EngineOptions:
-        api = f"{self._endpoint}/api/{self._repository.kind}s/{self._repository.id}"
-        return EngineOptions(
+    def _files(self, commit: str) -> HubFiles:
+        return HubFiles(
+            endpoint=self._endpoint,
+            repository=self._repository,
+            commit=commit,
             token=self._token,
             connections=self._connections,
+            limit_rate=self._limit_rate,
             ca_bundle=self._ca_bundle,
-            xet_url=f"{api}/xet-read-token/{commit}",
-        )
-
-    def _locate(self, file: OfferedFile, commit: str) -> RemoteFile:
-        return RemoteFile(
-            path=file.path,
-            size=file.size,
-            url=f"{self._endpoint}/{self._repository.path}/resolve/{commit}/{quote(file.path)}",
-            sha256=file.sha256,
-            git_sha1=file.git_sha1,
-            commit=commit,
-            xet_hash=file.xet_hash,
+            engine=self._engine,
         )
 
     def _check_commit(self, info: ModelInfo | DatasetInfo) -> str:
