@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=128)
     parser.add_argument("--layers", type=int, default=16, help="of the synthetic model")
     parser.add_argument("--targets", nargs="+", default=["FP8", "AWQ"], choices=TARGETS)
+    parser.add_argument("--device", default="cpu", help="where AWQ computes: cpu, cuda, cuda:N")
     parser.add_argument("--work", type=Path, help="where models and results lie")
     options = parser.parse_args()
     with ExitStack() as stack:
@@ -66,7 +67,7 @@ def main() -> None:
         print(f"    {budget / MB:.0f} MB", flush=True)
         for target in options.targets:
             given = {"samples": str(options.samples), "sequence_length": str(LENGTH)}
-            given["calibration"] = str(calibration)
+            given |= {"calibration": str(calibration), "device": options.device}
             output = stack.enter_context(tempfile.TemporaryDirectory(dir=options.work))
             asked = given if target in CALIBRATED else {}
             cost = measure(losses.make_request(folder, target, output, asked))
