@@ -141,6 +141,8 @@ class WeightFile:
         self._read_into(memoryview(header), 8)
         try:
             values = json.loads(header, object_pairs_hook=_unique)
+            if b"\\u" in header:
+                json.dumps(values, ensure_ascii=False).encode()  # an escape may be half a character
         except (ValueError, RecursionError) as error:
             raise self._malformed(f"its header is not JSON: {error}") from error
         if not isinstance(values, dict):

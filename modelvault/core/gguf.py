@@ -386,11 +386,15 @@ def _alignment(metadata: Mapping[str, Scalar]) -> int:
 
 
 def _check_extents(infos: tuple[TensorInfo, ...], alignment: int, available: int) -> None:
-    for info in infos:
+    end = 0
+    for info in sorted(infos, key=lambda item: item.offset):
         block, width = BLOCKS.get(info.type, (1, 0))  # unknown types: the start is checked
         if info.offset % alignment or (info.shape and info.shape[0] % block):
             raise _malformed(f"tensor {info.name!r} is not aligned")
-        if info.offset + info.count // block * width > available:
+        if info.offset < end:
+            raise _malformed(f"tensor {info.name!r} overlaps another")
+        end = info.offset + info.count // block * width
+        if end > available:
             raise _malformed(f"tensor {info.name!r} reaches beyond the end of the file")
 
 

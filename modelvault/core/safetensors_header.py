@@ -76,6 +76,8 @@ def read_header(file: BinaryIO, size: int) -> SafetensorsHeader:
         raise _malformed(f"ends after {8 + len(data)} bytes")
     try:
         values = json.loads(data, object_pairs_hook=_unique)
+        if b"\\u" in data:
+            json.dumps(values, ensure_ascii=False).encode()  # an escape may be half a character
     except (ValueError, RecursionError) as error:
         raise _malformed(f"not JSON: {error}") from error
     if not isinstance(values, dict):

@@ -129,6 +129,8 @@ def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
         ({"a": entry([4], 0, 16), "b": entry([4], 8, 24)}, 24, "overlaps"),
         ({"a": entry([4], 0, 16), "b": entry([4], 20, 36)}, 36, "hole"),
         ({"a": entry([4], 0, 16)}, 12, "ends? at byte"),
+        ({"\ud800": entry([4], 0, 16)}, 16, "surrogates"),
+        ({"__metadata__": {"a": "\udfff"}}, 0, "surrogates"),
         ({"a": entry([5], 0, 16)}, 16, "cannot take"),
         ({"a": entry([1 << 60], 0, 16)}, 16, "proper shape"),
         ({"a": entry([-4], 0, 16)}, 16, "proper shape"),

@@ -131,6 +131,9 @@ LIES = {
     "product overflows": t.gguf([ARCH], [t.tensor("a", [2**40] * 4, 0, 0)], data=b"\0" * 8),
     "offset beyond the end": t.gguf([ARCH], [t.tensor("a", [1], 0, 2**40)], data=b"\0" * 8),
     "offset not aligned": t.gguf([ARCH], [t.tensor("a", [1], 0, 1)], data=b"\0" * 8),
+    "overlap": t.gguf(
+        [ARCH], [t.tensor("a", [16], 0, 32), t.tensor("b", [16], 0, 0)], data=b"\0" * 96
+    ),
     "data cut off": t.gguf([ARCH], [t.tensor("a", [3], 0, 0)], data=b"\0" * 8),
     "row no multiple of the block": t.gguf([ARCH], [t.tensor("a", [33], 8, 0)], data=b"\0" * 99),
     "alignment of zero": t.gguf([t.u32_pair("general.alignment", 0)]),

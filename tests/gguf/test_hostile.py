@@ -74,6 +74,17 @@ def test_overlapping_tensors_attack_is_refused(model: Path) -> None:
         plan(model)
 
 
+def test_name_of_half_a_character_attack_is_refused(model: Path) -> None:
+    """An escape that is no character could not be printed, nor written into a report."""
+
+    def rename(header: dict[str, Any]) -> None:
+        header["\ud800"] = header.pop("model.layers.0.self_attn.k_proj.weight")
+
+    edit_header(model / "model-00001-of-00003.safetensors", rename)
+    with pytest.raises(MalformedWeights, match="surrogates not allowed"):
+        plan(model)
+
+
 def test_hidden_bytes_attack_is_refused(model: Path) -> None:
     """Bytes that belong to no tensor could carry anything; the format forbids them."""
 
