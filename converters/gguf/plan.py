@@ -32,6 +32,10 @@ from modelvault.errors import (
 
 _OPTIONS = ("pre_tokenizer", "imatrix", "check", "check_text", "max_kl")
 _COMPARED = 4 * 1024 * 1024
+_FACTORS = (".qweight", ".weight_scale", ".weight_scale_inv", ".weight_packed", ".absmax", ".SCB")
+"""What follows a weight's name where a quantised one keeps its parts."""
+_BUFFERS = ("I64", "BOOL")
+"""Types of tensors that training leaves beside weights."""
 _SHOWN = 100
 """Most findings that one report lists."""
 
@@ -81,7 +85,7 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     targets = _read_targets(request)
     require_known(request.options, _OPTIONS, "the GGUF converter")
     source = Source(request.files)
-    config = source.object("config.json")
+    config = source.configuration()
     describe = families.find_family(config)
     stored = fp8.scaled(stack.enter_context(source.weights()), read_scaling(config))
     blueprint = describe(config, {name: tensor.shape for name, tensor in stored.items()})
@@ -271,7 +275,10 @@ def _compare(part: Part, stored: Stored | None) -> str:
 
 
 def _advice(missing: list[str], unknown: list[str], stored: Mapping[str, Stored]) -> str:
-    if any(name.endswith((".qweight", ".weight_scale", ".weight_scale_inv")) for name in unknown):
+    odd = {tensor.dtype for tensor in stored.values()} - {*READABLE, *_BUFFERS}
+    if odd & {"F64"}:
+        return "save the model in BF16, F16 or F32"
+    if odd or any(name.endswith(_FACTORS) for name in unknown):
         return "the weights look quantised: pull the 16-bit model and convert that"
     if any("lora" in name.lower() for name in stored):
         return "this looks like an adapter: merge it into its base model first"

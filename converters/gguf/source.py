@@ -10,7 +10,11 @@ from converters.gguf.config import parse_object
 from converters.gguf.safetensors import Stored, WeightFile
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
 
+_CONFIGURATION = "config.json"
 _SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
+_MERGE = "merge the adapter into its base model first, and convert the result"
+_STATE = ("training_args.bin", "optimizer.pt", "scheduler.pt", "optimizer.bin", "scheduler.bin")
+"""What training leaves beside weights."""
 _FOREIGN = (".bin", ".pth", ".pt", ".gguf", ".h5", ".msgpack", ".onnx")
 
 
@@ -31,6 +35,25 @@ class Source(Checkpoint):
     def optional_object(self, path: str) -> dict[str, Any]:
         """Return the JSON object in a small file; an empty one when there is no file."""
         return self.object(path) if self.has(path) else {}
+
+    def configuration(self) -> dict[str, Any]:
+        """Return ``config.json``.
+
+        Raises:
+            MalformedRecord: Not a JSON object.
+            SourceIncomplete: The model has no such file.
+            UnsupportedSource: What there is instead is GGUF already, or an adapter.
+        """
+        if self.has(_CONFIGURATION):
+            return self.object(_CONFIGURATION)
+        if made := self._with_suffix(".gguf"):
+            raise UnsupportedSource(
+                f"the model is GGUF already ({made[0]})",
+                hint="install it as it is, or pull and convert the model that it was made from",
+            )
+        if self.has("adapter_config.json"):
+            raise UnsupportedSource("the model is an adapter, not a model of its own", hint=_MERGE)
+        return self.object(_CONFIGURATION)
 
     @contextmanager
     def weights(self) -> Iterator[Mapping[str, Stored]]:
@@ -68,8 +91,15 @@ class Source(Checkpoint):
             return [
                 f"model-{number:05}-of-{total:05}.safetensors" for number in range(1, total + 1)
             ]
-        foreign = sorted(path for path in self._files if path.endswith(_FOREIGN))
-        if foreign:
+        if others := [path for path in self._with_suffix(".safetensors") if "/" not in path]:
+            is_adapter = any(path.startswith("adapter_") for path in others)
+            raise UnsupportedSource(
+                f"the weights are in {others[0]}, not in {SINGLE} as transformers names them",
+                hint=_MERGE
+                if is_adapter
+                else "pull the model again with its files for transformers",
+            )
+        if foreign := self._with_suffix(*_FOREIGN):
             raise UnsupportedSource(
                 f"the weights are not safetensors but {foreign[0]}",
                 hint="pull a revision or a model of the same publisher with safetensors files",
@@ -78,6 +108,15 @@ class Source(Checkpoint):
             f"the model has neither {SINGLE} nor {INDEX}",
             hint="pull the model again without --exclude patterns for its weights",
         )
+
+    def _with_suffix(self, *suffixes: str) -> list[str]:
+        """Return the files that end so, those of no folder first."""
+        found = (path for path in self._files if path.endswith(suffixes))
+        return sorted((path for path in found if path not in _STATE), key=_depth)
+
+
+def _depth(path: str) -> tuple[int, str]:
+    return path.count("/"), path
 
 
 def _merge(files: list[WeightFile], index: Mapping[str, str]) -> dict[str, Stored]:

@@ -220,6 +220,67 @@ def test_weights_in_pickles_are_refused(model: Path) -> None:
         plan(model)
 
 
+@pytest.mark.parametrize(
+    ("file", "hint"),
+    [
+        ("consolidated.safetensors", "files for transformers"),
+        ("adapter_model.safetensors", "into its base model"),
+    ],
+)
+def test_weights_under_another_name_are_refused(model: Path, file: str, hint: str) -> None:
+    """Safetensors that are not a whole model of transformers are named, with what to do."""
+    for path in model.glob("model*"):
+        path.unlink()
+    (model / file).write_bytes(b"")
+    (model / "training_args.bin").write_bytes(b"\x80")
+    with pytest.raises(UnsupportedSource, match=file) as caught:
+        plan(model)
+    assert hint in caught.value.hint
+
+
+def test_adapter_alone_is_refused(model: Path) -> None:
+    """An adapter has no configuration of a model; what to do is not to pull it again."""
+    for path in [*model.glob("model*"), model / "config.json"]:
+        path.unlink()
+    (model / "adapter_config.json").write_text("{}")
+    with pytest.raises(UnsupportedSource, match="is an adapter") as caught:
+        plan(model)
+    assert "into its base model" in caught.value.hint
+
+
+def test_model_that_is_gguf_already_is_refused(model: Path) -> None:
+    """A publisher's GGUF, or a variant of this vault, is no source."""
+    for path in [*model.glob("model*"), model / "config.json"]:
+        path.unlink()
+    (model / "tiny-Q8_0.gguf").write_bytes(b"GGUF")
+    with pytest.raises(UnsupportedSource, match=r"GGUF already \(tiny-Q8_0\.gguf\)"):
+        plan(model)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name", "hint"),
+    [
+        ("U8", "model.norm.weight.absmax", "quantised"),
+        ("I8", "model.norm.SCB", "quantised"),
+        ("F32", "model.norm.weight_packed", "quantised"),
+        ("F64", "model.norm.scale", "BF16, F16 or F32"),
+    ],
+)
+def test_way_out_of_odd_weights_depends_on_what_they_are(
+    model: Path, dtype: str, name: str, hint: str
+) -> None:
+    """Weights of bitsandbytes and compressed tensors are told without a configuration."""
+
+    def add(header: dict[str, Any]) -> None:
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key[0] != "_"]
+        header[name] = {"dtype": dtype, "shape": [0], "data_offsets": [max(ends)] * 2}
+
+    edit_header(model / "model-00003-of-00003.safetensors", add)
+    with pytest.raises(UnsupportedSource, match="has no place") as caught:
+        plan(model)
+    assert hint in caught.value.hint
+
+
 def test_folder_without_weights_is_refused(model: Path) -> None:
     """A metadata-only pull is told apart from a foreign format."""
     for path in model.glob("model*"):
