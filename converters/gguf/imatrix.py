@@ -1,49 +1,35 @@
 """Importance matrices: how much each column of a weight matters, measured on a text.
 
-llama.cpp's tool writes them as GGUF: for a tensor ``T`` of the model, ``T.in_sum2`` holds the
-summed squares of every input, float32 ``[matrices, columns]``, and ``T.counts`` how many were
-summed, float32 ``[matrices, 1]``; an expert is a matrix of its own. Their quotient weighs the
-error of a column while a block is quantised.
+llama.cpp's tool sums the squares of every input of a weight; their mean weighs the error of a
+column while a block is quantised. An expert is a matrix of its own. ``imatrix_files`` knows where
+the numbers stand.
 
 Hostile input is expected: the header is read with bounds, every entry is walked once before the
 conversion begins, and a row is read from the file when it is needed, so memory stays flat for
 models of any size.
 
 Source:
-    llama.cpp ``tools/imatrix/imatrix.cpp`` (layout), ``tools/quantize/quantize.cpp`` (use).
+    llama.cpp ``tools/quantize/quantize.cpp``.
 """
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from converters.gguf.imatrix_files import Entry, read_contents
 from converters.gguf.tensors import Floats, Tensor
-from modelvault.core.gguf import Header, TensorInfo, read_header
 from modelvault.core.protocol import Request
 from modelvault.errors import BadOption, MalformedWeights
 
 LARGEST = 4 * 1024**3
 """Largest file that is read, in bytes; the 14,848 experts of the largest model take a quarter."""
 
-_SUMS, _COUNTS = ".in_sum2", ".counts"
-_FLOAT32 = 0
 _STEP = 4 * 1024 * 1024
 _UNWEIGHTED = ("token_embd.weight", "output.weight")
 """Tensors that the tool does not measure by default."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
-    matrices: int
-    columns: int
-    sums: int
-    """Offset in the file, in bytes."""
-    counts: int
 
 
 class Importance:
@@ -56,18 +42,17 @@ class Importance:
             location: Path on disk.
 
         Raises:
-            BadOption: Not an importance matrix in GGUF.
+            BadOption: Not an importance matrix.
             MalformedWeights: The file contradicts itself, or holds what is no weight.
             OSError: The file cannot be read.
         """
         self._descriptor = os.open(location, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            self._check_magic()
+            size = self._size()
             with open(self._descriptor, "rb", closefd=False) as file:
-                file.seek(0)
-                header = read_header(file, os.fstat(self._descriptor).st_size)
-            self._entries = _read_entries(header)
-            self.chunks = header.metadata.get("imatrix.chunk_count", 0)
+                contents = read_contents(file, size)
+            self._entries = contents.entries
+            self.chunks = contents.chunks
             """Chunks of text that were measured, as the file says."""
             self._check_values()
             self.digest = self._hash()
@@ -102,10 +87,10 @@ class Importance:
                 continue
             if entry is None:
                 missing.append(tensor.name)
-            elif (entry.matrices, entry.columns) != (_matrices(tensor), tensor.columns):
+            elif not entry.fits(_matrices(tensor), tensor.columns):
                 wrong.append(
                     f"'{tensor.name}' has {_matrices(tensor)} x {tensor.columns} columns, "
-                    f"the importance matrix {entry.matrices} x {entry.columns}"
+                    f"the importance matrix {entry}"
                 )
         if wrong:
             raise BadOption(
@@ -126,18 +111,30 @@ class Importance:
             MalformedWeights: The file became shorter.
         """
         entry = self._entries.get(tensor.name)
-        if entry is None or (entry.matrices, entry.columns) != (_matrices(tensor), tensor.columns):
+        if entry is None or not entry.fits(_matrices(tensor), tensor.columns):
             return None
-        return self._row(entry, matrix)
+        return self._row(entry, matrix, tensor.columns)
 
-    def _row(self, entry: _Entry, matrix: int) -> Floats:
-        count = self._floats(entry.counts + 4 * matrix, 1)[0]
+    def _row(self, entry: Entry, matrix: int, columns: int) -> Floats:
+        count = entry.divisor
+        if entry.counts:
+            count = float(self._floats(entry.counts + 4 * matrix, 1)[0])
         if count <= 0:  # this expert saw no input: its columns count alike
-            return np.ones(entry.columns, dtype=np.float32)
-        sums = self._floats(entry.sums + 4 * entry.columns * matrix, entry.columns)
+            return np.ones(columns, dtype=np.float32)
+        sums = self._floats(entry.sums + 4 * columns * matrix, columns)
         with np.errstate(over="ignore"):  # checked by the caller
-            weights: Floats = sums / count
+            weights: Floats = sums / np.float32(count)
         return weights
+
+    def _rows(self, entry: Entry) -> Iterator[Floats]:
+        """Yield all values of an entry, in pieces that fit into memory."""
+        if entry.matrices:
+            columns = entry.values // entry.matrices
+            for matrix in range(entry.matrices):
+                yield self._row(entry, matrix, columns)
+            return
+        for first in range(0, entry.values, _STEP):
+            yield self._floats(entry.sums + 4 * first, min(_STEP, entry.values - first))
 
     def _floats(self, offset: int, count: int) -> Floats:
         data = os.pread(self._descriptor, 4 * count, offset)
@@ -147,25 +144,20 @@ class Importance:
             )
         return np.frombuffer(data, dtype="<f4")
 
-    def _check_magic(self) -> None:
-        size = os.fstat(self._descriptor).st_size
-        if size > LARGEST:
-            raise BadOption(f"--imatrix: {size} bytes, more than any importance matrix takes")
-        if os.pread(self._descriptor, 4, 0) != b"GGUF":
-            raise BadOption(
-                "--imatrix: not a GGUF file; the old format (.dat) is not read",
-                hint="llama-imatrix --in-file OLD.dat -o NEW.gguf turns the old format into GGUF",
-            )
-
     def _check_values(self) -> None:
         for name, entry in self._entries.items():
-            for matrix in range(entry.matrices):
-                row = self._row(entry, matrix)
+            for row in self._rows(entry):
                 if not np.isfinite(row).all() or row.min() < 0:
                     raise MalformedWeights(
                         f"importance matrix: '{name:.200}' holds NaN, infinity or a negative sum",
                         hint="measure it again; a broken model or an overflow makes such sums",
                     )
+
+    def _size(self) -> int:
+        size = os.fstat(self._descriptor).st_size
+        if size > LARGEST:
+            raise BadOption(f"--imatrix: {size} bytes, more than any importance matrix takes")
+        return size
 
     def _hash(self) -> str:
         digest = hashlib.sha256()
@@ -180,7 +172,7 @@ def open_importance(request: Request, stack: ExitStack) -> Importance | None:
     """Return the importance matrix that a request names, closed with ``stack``, if it does.
 
     Raises:
-        BadOption: Not an importance matrix in GGUF.
+        BadOption: Not an importance matrix.
         MalformedWeights: The file contradicts itself, or holds what is no weight.
         OSError: The file cannot be read.
     """
@@ -194,31 +186,3 @@ def open_importance(request: Request, stack: ExitStack) -> Importance | None:
 
 def _matrices(tensor: Tensor) -> int:
     return tensor.weights // (tensor.columns * tensor.shape[-2]) if len(tensor.shape) > 1 else 1
-
-
-def _read_entries(header: Header) -> dict[str, _Entry]:
-    infos: Mapping[str, TensorInfo] = {info.name: info for info in header.tensors}
-    entries: dict[str, _Entry] = {}
-    for name, sums in infos.items():
-        if not name.endswith(_SUMS):
-            continue
-        base = name.removesuffix(_SUMS)
-        counts = infos.get(base + _COUNTS)
-        matrices = sums.count // sums.shape[0] if sums.shape else 0
-        if counts is None or counts.count != matrices:
-            raise MalformedWeights(f"importance matrix: '{base:.200}' has no matching counts")
-        if (sums.type, counts.type) != (_FLOAT32, _FLOAT32):
-            raise MalformedWeights(f"importance matrix: '{base:.200}' is not float32")
-        entries[base] = _Entry(
-            matrices=matrices,
-            columns=sums.shape[0],
-            sums=header.data_start + sums.offset,
-            counts=header.data_start + counts.offset,
-        )
-    if not entries:
-        kind: Any = header.architecture or header.text("general.type") or "unknown"
-        raise BadOption(
-            f"--imatrix: a GGUF file, but no importance matrix (it is of type '{kind:.50}')",
-            hint="llama-imatrix measures one; a model is not one",
-        )
-    return entries

@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from modelvault.core.protocol import Produced
 from modelvault.errors import BadOption, MalformedWeights, UnsupportedTarget
 from tests.gguf.running import convert, make_request, plan, run, warnings
 from tests.support import tinygguf
-from tests.support.imatrix import Entries, Floats, measured, write_imatrix
+from tests.support.imatrix import Entries, Floats, measured, write_imatrix, write_older_imatrix
 from tests.support.tinymodel import Kind
 
 TYPES = ("Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_L", "Q3_K_S", "Q2_K", "Q2_K_S")
@@ -184,15 +185,108 @@ def test_attack_with_impossible_sums_is_refused(
         plan(tiny("bpe"), "Q4_K_M", imatrix=str(imatrix))
 
 
-def test_old_format_is_refused_with_the_way_out(
-    tiny: Callable[[Kind], Path], tmp_path: Path
+@pytest.mark.parametrize("kind", ["dense", "experts"])
+def test_older_format_gives_the_same_bytes(
+    vector: Callable[[str], Path], tmp_path: Path, kind: str
 ) -> None:
-    """The binary format before GGUF is named, and how to turn it into the new one."""
-    old = tmp_path / "imatrix.dat"
-    old.write_bytes(b"\x0e\0\0\0\x13\0\0\0blk.0.ffn_up.weight\x07\0\0\0")
-    with pytest.raises(BadOption, match=r"\.dat") as caught:
-        plan(tiny("bpe"), "Q4_K_M", imatrix=str(old))
-    assert "llama-imatrix" in caught.value.hint
+    """A list as llama.cpp wrote them before GGUF says the same, experts included."""
+    folder = vector("mixtral" if kind == "experts" else "llama3")
+    entries = measured(
+        {
+            name: (int(np.prod(tensor.shape[2:], initial=1)), int(tensor.shape[0]))
+            for name, tensor in read(convert(folder, "F32", tmp_path / "full")).items()
+            if name.startswith("blk.") and len(tensor.shape) > 1
+        }
+    )
+    new = write_imatrix(tmp_path / "imatrix.gguf", entries)
+    old = write_older_imatrix(tmp_path / "imatrix.dat", entries)
+    made = [
+        convert(folder, "Q4_K_M", tmp_path / path.suffix[1:], imatrix=str(path)).read_bytes()
+        for path in (new, old)
+    ]
+    assert made[0] == made[1]
+
+
+def test_lineage_names_a_matrix_in_the_older_format(
+    tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path
+) -> None:
+    """The number of chunks behind the last entry is read; without it, it is 0."""
+    older = write_older_imatrix(tmp_path / "imatrix.dat", entries, chunks=42)
+    for data, chunks in ((older.read_bytes(), "42"), (older.read_bytes()[:-23], "0")):
+        older.write_bytes(data)
+        request = make_request(
+            tiny("bpe"), ["Q8_0"], tmp_path / chunks, options={"imatrix": str(older)}
+        )
+        (made,) = [event for event in run(request) if isinstance(event, Produced)]
+        assert made.parameters["imatrix_chunks"] == chunks
+
+
+def test_older_format_of_another_model_is_refused(
+    tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path
+) -> None:
+    """Here the number of values is all there is to compare."""
+    entries |= measured({"blk.0.attn_q.weight": (2, 256)})
+    older = write_older_imatrix(tmp_path / "imatrix.dat", entries)
+    with pytest.raises(BadOption, match="1 x 256 columns, the importance matrix 512 in all"):
+        plan(tiny("bpe"), "Q4_K_M", imatrix=str(older))
+
+
+NAME = b"\x01\0\0\0\x01\0\0\0a"
+LISTS = {
+    "empty": b"",
+    "text": b"an importance matrix, honestly",
+    "no entries": struct.pack("<i", 0),
+    "negative": struct.pack("<i", -1),
+    "name beyond the file": struct.pack("<ii", 1, 2**30),
+    "cut after the name": NAME,
+    "no values": NAME + struct.pack("<ii", 1, 0),
+    "values beyond the file": NAME + struct.pack("<ii", 1, 2**31 - 1) + bytes(8),
+}
+
+
+@pytest.mark.parametrize("lie", LISTS)
+def test_attack_with_a_lying_list_is_refused(
+    tiny: Callable[[Kind], Path], tmp_path: Path, lie: str
+) -> None:
+    """What is in neither format is said so, and no length is believed."""
+    path = tmp_path / "imatrix.dat"
+    path.write_bytes(LISTS[lie])
+    with pytest.raises(BadOption, match="neither a GGUF file nor a list"):
+        plan(tiny("bpe"), "Q4_K_M", imatrix=str(path))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda data: data[:-100], "claims"),
+        (lambda data: data[:4] + 2 * data[4:], "stands twice"),
+        (lambda data: data.replace(b"blk.1", b"blk.\xff", 1), "not UTF-8"),
+    ],
+)
+def test_attack_with_a_list_that_goes_wrong_later_is_refused(
+    tiny: Callable[[Kind], Path],
+    entries: Entries,
+    tmp_path: Path,
+    change: Callable[[bytes], bytes],
+    reason: str,
+) -> None:
+    """A damaged list is told from a file of another kind."""
+    older = write_older_imatrix(tmp_path / "imatrix.dat", entries)
+    # What follows the last entry is left out: it would stand between the copies.
+    data = change(older.read_bytes()[:-23])
+    older.write_bytes(struct.pack("<i", 2 * len(entries)) + data[4:])
+    with pytest.raises(MalformedWeights, match=reason):
+        plan(tiny("bpe"), "Q4_K_M", imatrix=str(older))
+
+
+def test_attack_with_impossible_values_in_a_list_is_refused(
+    tiny: Callable[[Kind], Path], entries: Entries, tmp_path: Path
+) -> None:
+    """NaN is found in the older format, too."""
+    entries["blk.0.ffn_up.weight"][0][0, 3] = np.nan
+    older = write_older_imatrix(tmp_path / "imatrix.dat", entries)
+    with pytest.raises(MalformedWeights, match=r"blk\.0\.ffn_up"):
+        plan(tiny("bpe"), "Q4_K_M", imatrix=str(older))
 
 
 def test_model_instead_of_a_matrix_is_refused(tiny: Callable[[Kind], Path], source: Path) -> None:

@@ -1,5 +1,6 @@
 """Importance matrices as llama.cpp's tool writes them, by the gguf package."""
 
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -42,4 +43,20 @@ def write_imatrix(path: Path, entries: Entries, *, chunks: int = 7) -> Path:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+    return path
+
+
+def write_older_imatrix(path: Path, entries: Entries, *, calls: int = 4, chunks: int = 7) -> Path:
+    """Write a file in the format before GGUF, as the tool's ``save_imatrix_legacy``; return it.
+
+    Values are means times ``calls``, a power of two: so they are the same weights to the bit.
+    """
+    data = struct.pack("<i", len(entries))
+    for name, (sums, counts) in sorted(entries.items()):
+        means = np.where(counts[:, None] > 0, sums / np.maximum(counts, 1)[:, None], 1)
+        values = means.astype("<f4") * np.float32(calls)
+        data += struct.pack("<i", len(name)) + name.encode()
+        data += struct.pack("<ii", calls, values.size) + values.tobytes()
+    data += struct.pack("<i", chunks) + struct.pack("<i", 15) + b"calibration.txt"
+    path.write_bytes(data)
     return path
