@@ -36,6 +36,14 @@ class Source(Checkpoint):
         """Return the JSON object in a small file; an empty one when there is no file."""
         return self.object(path) if self.has(path) else {}
 
+    def inside(self, folder: str, suffix: str) -> list[str]:
+        """Return the files of a folder, named with a slash at its end, that end with ``suffix``."""
+        return sorted(
+            path
+            for path in self._files
+            if path.startswith(folder) and path.endswith(suffix) and path.count("/") == 1
+        )
+
     def configuration(self) -> dict[str, Any]:
         """Return ``config.json``.
 

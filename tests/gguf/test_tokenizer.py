@@ -259,8 +259,56 @@ def test_named_templates_are_all_kept(model: Path, tmp_path: Path) -> None:
     assert made["tokenizer.chat_templates"] == ["tool_use"]
 
 
+def test_templates_of_the_folder_are_kept(model: Path, tmp_path: Path) -> None:
+    """Files of additional_chat_templates stand beside the default, as transformers saves them."""
+    (model / "chat_template.jinja").write_text("{{ 1 }}")
+    (model / "additional_chat_templates").mkdir()
+    for name in ("tool_use", "rag"):
+        (model / "additional_chat_templates" / f"{name}.jinja").write_text(name)
+    made = metadata(model, tmp_path / "out")
+    assert made["tokenizer.chat_template"] == "{{ 1 }}"
+    assert made["tokenizer.chat_templates"] == ["rag", "tool_use"]
+    assert made["tokenizer.chat_template.rag"] == "rag"
+
+
+def test_line_ends_of_a_template_are_plain(model: Path, tmp_path: Path) -> None:
+    """A file from Windows gives the text that transformers and llama.cpp's converter read."""
+    (model / "chat_template.jinja").write_bytes(b"{{ 1 }}\r\n{{ 2 }}\r")
+    assert metadata(model, tmp_path / "out")["tokenizer.chat_template"] == "{{ 1 }}\n{{ 2 }}\n"
+
+
+def test_name_of_a_template_becomes_part_of_a_key(model: Path, tmp_path: Path) -> None:
+    """Other signs than letters and digits become an underscore; what holds nothing is left out."""
+    templates = [
+        {"name": "default", "template": "{{ 1 }}"},
+        {"name": "tool-use v2.1", "template": "{{ 2 }}"},
+        {"name": "none", "template": None},
+        {"name": "empty", "template": ""},
+    ]
+    edit_json(model / "tokenizer_config.json", lambda value: value.update(chat_template=templates))
+    made = metadata(model, tmp_path / "out")
+    assert made["tokenizer.chat_templates"] == ["tool_use_v2_1"]
+    assert made["tokenizer.chat_template.tool_use_v2_1"] == "{{ 2 }}"
+
+
+def test_empty_template_counts_as_none(model: Path) -> None:
+    """An empty text is no reason to refuse a model, but to say so."""
+    edit_json(model / "tokenizer_config.json", lambda value: value.update(chat_template=""))
+    assert "the model has no chat template" in warnings(plan(model))
+
+
+def test_turn_token_of_the_settings_is_left_to_the_family(model: Path, tmp_path: Path) -> None:
+    """Code Llama names the end of its infilling so: the family writes that key, and only once."""
+    edit_json(
+        model / "tokenizer_config.json", lambda value: value.update(eot_token="<|end_header_id|>")
+    )
+    assert "tokenizer.ggml.eot_token_id" not in metadata(model, tmp_path / "out")
+
+
 @pytest.mark.parametrize(
-    "template", [7, {"a": "b"}, [{"name": "../x", "template": "y"}], "\ud800", ""], ids=repr
+    "template",
+    [7, [7], {"a": 3}, [{"name": 3, "template": "y"}], [{"template": "y"}], "\ud800"],
+    ids=repr,
 )
 def test_template_that_is_none_is_refused(model: Path, template: Any) -> None:
     """A template that is not text is not passed on."""

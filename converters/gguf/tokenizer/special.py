@@ -2,12 +2,10 @@
 
 Ids and flags are those of llama.cpp's converter: a token that ``tokenizer_config.json`` names has
 its id from the added tokens of ``tokenizer.json``, then from ``config.json``; what the
-post-processor adds counts before a setting, as in transformers 5. ``chat_template.jinja`` comes
-before the template in ``tokenizer_config.json``. ``add_bos_token`` is always written where text is
-generated: some runtimes take its absence for true.
+post-processor adds counts before a setting, as in transformers 5. ``add_bos_token`` is always
+written where text is generated: some runtimes take its absence for true.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,15 +13,17 @@ from typing import Any
 from converters.gguf.source import Source
 from converters.gguf.tensors import Entry
 from converters.gguf.tokenizer.processor import Frame, read_frame
+from converters.gguf.tokenizer.templates import DEFAULT, read_templates
 from converters.gguf.tokenizer.vocabulary import TokenType, Vocabulary
-from modelvault.errors import MalformedRecord, UnsupportedTokenizer
+from modelvault.errors import UnsupportedTokenizer
 
 _KEYS = {"bos": "bos", "eos": "eos", "unk": "unknown", "sep": "seperator", "pad": "padding",
-         "mask": "mask", "eot": "eot"}  # fmt: skip
+         "mask": "mask"}  # fmt: skip
 """Name in Hugging Face's files → in GGUF's keys (the misspelling is the format's)."""
+_TURN = "eot"
+"""What ends a turn, where something else ends a text."""
 
 _TEMPLATE = "tokenizer.chat_template"
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +62,7 @@ class SpecialTokens:
         """
         texts = _read_texts(settings, read_frame(file))
         ids = _find_ids(vocabulary, file, texts, config)
-        templates = _read_templates(source, settings)
+        templates = read_templates(source, settings)
         talks = vocabulary.model not in ("bert", "t5")
         warnings = [] if templates or not talks else ["the model has no chat template"]
         if "eos" not in ids:
@@ -76,13 +76,13 @@ class SpecialTokens:
 
     def template_entries(self) -> Iterator[Entry]:
         """Yield the keys of the templates."""
-        others = [name for name in self.templates if name != "default"]
+        others = [name for name in self.templates if name != DEFAULT]
         if others:
             yield Entry(key=f"{_TEMPLATE}s", kind="strings", value=tuple(others))
         for name in others:
             yield Entry(key=f"{_TEMPLATE}.{name}", kind="string", value=self.templates[name])
-        if "default" in self.templates:
-            yield Entry(key=_TEMPLATE, kind="string", value=self.templates["default"])
+        if DEFAULT in self.templates:
+            yield Entry(key=_TEMPLATE, kind="string", value=self.templates[DEFAULT])
 
 
 def _read_texts(settings: dict[str, Any], frame: Frame) -> dict[str, str]:
@@ -95,7 +95,7 @@ def _read_texts(settings: dict[str, Any], frame: Frame) -> dict[str, str]:
     texts["bos"] = texts["bos"] or texts["cls"] or frame.first
     texts["eos"] = texts["eos"] or texts["sep"]
     if frame.last and frame.last != texts["eos"]:
-        texts["eot"], texts["eos"] = texts["eos"], frame.last
+        texts[_TURN], texts["eos"] = texts["eos"], frame.last
     if _separates(frame, texts):
         texts["sep"] = texts["sep"] or texts["eos"]
     return texts
@@ -107,9 +107,9 @@ def _find_ids(
     numbers = {token: number for number, token in enumerate(vocabulary.tokens)}
     listed = _listed(file)
     ids: dict[str, int] = {}
-    for name, key in _KEYS.items():
-        number = listed.get(texts[name], -1)
-        if number < 0:
+    for name, key in (*_KEYS.items(), (_TURN, _TURN)):
+        number = listed.get(texts.get(name, ""), -1)
+        if number < 0 and name in _KEYS:
             number = _first_id(config.get(f"{name}_token_id"))
         if number < 0 and name in ("bos", "eos"):
             number = numbers.get(texts[name], -1)
@@ -203,38 +203,3 @@ def _separates(frame: Frame, texts: Mapping[str, str]) -> bool:
     if len(frame.between) == 2 and frame.between[1] in marks:
         return True
     return bool(frame.between) and frame.between[0] in marks and not frame.last
-
-
-def _read_templates(source: Source, settings: dict[str, Any]) -> dict[str, str]:
-    value: object = settings.get("chat_template")
-    if source.has("chat_template.jinja"):
-        try:
-            value = source.read("chat_template.jinja").decode()
-        except UnicodeDecodeError as error:
-            raise MalformedRecord("chat_template.jinja is not UTF-8 text") from error
-    elif value is None:
-        value = source.optional_object("chat_template.json").get("chat_template")
-    if value is None:
-        return {}
-    if isinstance(value, str):
-        value = [{"name": "default", "template": value}]
-    templates: dict[str, str] = {}
-    for item in value if isinstance(value, list) else [value]:
-        name = item.get("name") if isinstance(item, dict) else None
-        text = item.get("template") if isinstance(item, dict) else None
-        if not (isinstance(name, str) and _NAME.fullmatch(name) and _is_text(text)):
-            raise UnsupportedTokenizer(
-                "the chat template is neither text nor a list of named texts"
-            )
-        templates[name] = str(text)
-    return templates
-
-
-def _is_text(value: object) -> bool:
-    if not isinstance(value, str) or not value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
