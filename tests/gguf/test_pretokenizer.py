@@ -112,7 +112,7 @@ def test_unknown_structure_is_refused_and_can_be_overridden(model: Path) -> None
     retrain(model, split(r"\w+|\W+"), ignore_merges=False)
     with pytest.raises(UnsupportedTokenizer, match=r"Split \\w") as caught:
         plan(model)
-    assert "pre_tokenizer" in caught.value.hint
+    assert "--pre-tokenizer" in caught.value.hint
     events = plan(model, pre_tokenizer="qwen2")
     assert any("'qwen2' by option" in text for text in warnings(events))
 

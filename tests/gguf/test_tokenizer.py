@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sentencepiece
+import tokenizers
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
@@ -180,11 +181,42 @@ def test_more_tokens_than_rows_are_refused(model: Path) -> None:
 
 
 def test_two_tokens_of_one_text_are_refused(model: Path) -> None:
-    """The runtime would abort on them."""
-    token = {"id": 0, "content": "<|eot_id|>", "special": True}
-    edit_json(model / "tokenizer.json", lambda file: file["added_tokens"].append(token))
-    with pytest.raises(UnsupportedTokenizer, match="same text"):
+    """The runtime would abort on them; the text is named."""
+    make_tiny_llama(model, kind="spm")
+    (model / "tokenizer.json").unlink(missing_ok=True)
+    (model / "added_tokens.json").write_text(json.dumps({"</s>": VOCABULARY - 1}))
+    with pytest.raises(UnsupportedTokenizer, match="same text: '</s>'"):
         plan(model)
+
+
+@pytest.mark.parametrize("edit", ["gap", "backwards", "taken", "twice"])
+def test_added_tokens_stand_where_the_library_puts_them(tmp_path: Path, edit: str) -> None:
+    """An id that was edited by hand is not believed: neither training nor inference reads it."""
+    make_tiny_llama(tmp_path / "model", kind="bpe", vocabulary_rows=VOCABULARY + 8)
+
+    def change(file: dict[str, Any]) -> None:
+        added = file["added_tokens"]
+        token = dict(added[-1], special=False)
+        known = next(text for text, number in file["model"]["vocab"].items() if number == 300)
+        added += {
+            "gap": [token | {"id": VOCABULARY + 2, "content": "<a>"},
+                    token | {"id": VOCABULARY + 5, "content": "<b>"}],
+            "backwards": [token | {"id": VOCABULARY + 1, "content": "<a>"},
+                          token | {"id": VOCABULARY, "content": "<b>"}],
+            "taken": [token | {"id": 300, "content": "<a>"},
+                      token | {"id": VOCABULARY, "content": known}],
+            "twice": [token | {"id": 0, "content": "<|eot_id|>"},
+                      token | {"id": VOCABULARY, "content": "<a>"}],
+        }[edit]  # fmt: skip
+
+    edit_json(tmp_path / "model" / "tokenizer.json", change)
+    library = tokenizers.Tokenizer.from_file(str(tmp_path / "model" / "tokenizer.json"))
+    made = metadata(tmp_path / "model", tmp_path / "out")
+    tokens = made["tokenizer.ggml.tokens"]
+    assert library.get_vocab() == {
+        text: number for number, text in enumerate(tokens) if not text.startswith("[PAD")
+    }
+    assert tokens[made["tokenizer.ggml.eos_token_id"]] == "<|eot_id|>"
 
 
 BYTES = {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False, "use_regex": True}

@@ -98,7 +98,7 @@ def _read_vocabulary(
             file, settings, pre_tokenizer=pre_tokenizer, architecture=architecture
         )
     if pre_tokenizer:
-        raise BadOption("pre_tokenizer: only a byte-level tokenizer.json has one to name")
+        raise BadOption("--pre-tokenizer: only a byte-level tokenizer.json has one to name")
     if file and wordpiece.is_wordpiece(file):
         return wordpiece.read_vocabulary(file)
     if file and unigram.is_unigram(file):

@@ -4,7 +4,7 @@ Source:
     https://github.com/huggingface/tokenizers (the file is its own serialisation).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from converters.gguf.tokenizer.pretokenizer import find_pre_tokenizer, steps
@@ -83,12 +83,34 @@ def list_tokens(
         MalformedRecord: Added tokens are not what they should be.
     """
     texts = {number: (text, TokenType.NORMAL) for text, number in vocabulary.items()}
-    for text, number, special in read_added(file):
+    for text, (number, special) in _place_added(file, vocabulary).items():
         kind = added_type(text, special=special)
         texts[number] = (text, kind)
     count = max(texts, default=-1) + 1
     entries = [texts.get(number, (f"[PAD{number}]", TokenType.UNUSED)) for number in range(count)]
     return [text for text, _ in entries], [kind for _, kind in entries]
+
+
+def _place_added(
+    file: dict[str, Any], vocabulary: Mapping[str, int]
+) -> dict[str, tuple[int, bool]]:
+    """Return text → id and whether it is special, of added tokens.
+
+    The tokenizers library reads no id: a token that the vocabulary holds keeps its place there,
+    the others follow one after another. So do training and inference, and so it is done here,
+    unless the place is taken, which only a vocabulary with holes can bring about.
+    """
+    placed: dict[str, tuple[int, bool]] = {}
+    taken, following = set(vocabulary.values()), len(vocabulary)
+    for text, said, special in read_added(file):
+        if text in placed or text == "":
+            continue
+        number = vocabulary.get(text, following)
+        if text not in vocabulary and number in taken:
+            number = said
+        placed[text] = (number, special)
+        following = max(following, number + 1)
+    return placed
 
 
 def read_merges(file: dict[str, Any]) -> Iterator[str]:

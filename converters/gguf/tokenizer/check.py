@@ -109,10 +109,11 @@ def _differs(
     )
     if tokenizer.vocabulary.warnings:
         return Comparison(warnings=(message,))
+    by_hand = "--pre-tokenizer names a pre-tokenizer by hand; "
     raise UnsupportedTokenizer(
         message,
-        hint="the option pre_tokenizer names a pre-tokenizer by hand; "
-        "a publisher's own GGUF can be pulled instead",
+        hint=(by_hand if tokenizer.vocabulary.model == "gpt2" else "")
+        + "a publisher's own GGUF can be pulled instead",
     )
 
 

@@ -119,7 +119,7 @@ def find_pre_tokenizer(
     raise UnsupportedTokenizer(
         f"no runtime name is known for this pre-tokenizer: {shown:.500} "
         f"(ignore_merges: {str(ignore_merges).lower()})",
-        hint="if you know the name that llama.cpp gives it, set the option pre_tokenizer to it",
+        hint="if you know the name that llama.cpp gives it, name it by --pre-tokenizer",
     )
 
 
@@ -135,7 +135,7 @@ def _take(override: str) -> Found:
     if override not in RUNTIME_NAMES:
         near = get_close_matches(override, sorted(RUNTIME_NAMES), n=1, cutoff=0.0)[0]
         raise BadOption(
-            f"pre_tokenizer: llama.cpp knows no '{override:.100}'", hint=f"the nearest is {near}"
+            f"--pre-tokenizer: llama.cpp knows no '{override:.100}'", hint=f"the nearest is {near}"
         )
     warning = f"the pre-tokenizer is '{override}' by option: compare token ids before relying on it"
     return Found(name=override, warnings=(warning,))

@@ -108,7 +108,9 @@ def _find_ids(
     listed = _listed(file)
     ids: dict[str, int] = {}
     for name, key in (*_KEYS.items(), (_TURN, _TURN)):
-        number = listed.get(texts.get(name, ""), -1)
+        text = texts.get(name, "")
+        # A file may name another id than the token has: see ``bpe.list_tokens``.
+        number = numbers.get(text, listed[text]) if text in listed else -1
         if number < 0 and name in _KEYS:
             number = _first_id(config.get(f"{name}_token_id"))
         if number < 0 and name in ("bos", "eos"):

@@ -1,6 +1,7 @@
 """A vocabulary as GGUF stores it: tokens by id, their types, and how text becomes them."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
@@ -86,7 +87,11 @@ def added_type(text: str, *, special: bool) -> TokenType:
 
 def _check_text(tokens: tuple[str, ...]) -> None:
     if len(set(tokens)) != len(tokens):
-        raise UnsupportedTokenizer("the tokenizer holds two tokens with the same text")
+        twice = next(token for token, count in Counter(tokens).items() if count > 1)
+        raise UnsupportedTokenizer(
+            f"the tokenizer holds two tokens with the same text: {twice!r:.100}",
+            hint="llama.cpp loads no such vocabulary: take the token out of the added tokens",
+        )
     try:
         "".join(tokens).encode()
     except UnicodeEncodeError as error:
