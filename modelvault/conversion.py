@@ -37,7 +37,7 @@ def find_converter(name: str) -> Command:
         known = ", ".join(sorted(found)) or "none"
         raise ConverterMissing(
             f"there is no converter '{name}' (installed: {known})",
-            hint=f"pip install 'modelvault[{name}]', or choose another --to",
+            hint="choose one of these, such as --to gguf:Q4_K_M",
         )
     return _command(found[name])
 

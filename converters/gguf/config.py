@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
 
 from modelvault.errors import MalformedRecord, UnsupportedSource
@@ -28,6 +27,10 @@ def parse_object(data: bytes, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedRecord(f"{name} holds no JSON object")
     return value
+
+
+_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
+"""Of float32, in which GGUF keeps numbers."""
 
 
 class Config:
@@ -158,6 +161,6 @@ class Config:
 
 def _sane(value: float) -> bool:
     try:
-        return isfinite(float(value))
+        return abs(float(value)) <= _LARGEST_FLOAT
     except OverflowError:
         return False

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from converters.gguf.tensors import Entry, Tensor
 from converters.gguf.types import GgmlType
+from modelvault.errors import UnsupportedSource
 
 _MAGIC = b"GGUF"
 _VERSION = 3
@@ -60,6 +61,9 @@ def lay_out(
         tensors: Its tensors.
         types: The type of each.
         squeezed: Whether a matrix of one row is written as a vector.
+
+    Raises:
+        UnsupportedSource: A value of the metadata does not fit its type.
     """
     directory = bytearray()
     offset = 0
@@ -99,6 +103,16 @@ def _describe(tensor: Tensor, type_: GgmlType, offset: int, *, squeezed: bool) -
 
 
 def _encode(entry: Entry) -> bytes:
+    try:
+        return _pack(entry)
+    except (struct.error, OverflowError, UnicodeEncodeError) as error:
+        raise UnsupportedSource(
+            f"the model's files give '{entry.key}' a value that its type cannot hold: {error}",
+            hint="compare config.json with the one on the Hub",
+        ) from error
+
+
+def _pack(entry: Entry) -> bytes:
     value = entry.value
     if entry.kind in _SCALARS:
         number, form = _SCALARS[entry.kind]

@@ -98,6 +98,9 @@ TARGETS = {
 }
 
 
+_ALIASES = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M"}
+"""What ``llama-quantize`` takes these names for."""
+
 CONVERTED = ("F32", "F16", "BF16", "Q8_0")
 """Targets that llama.cpp's converter writes itself; ``llama-quantize`` makes the others."""
 
@@ -110,7 +113,7 @@ def find_target(name: str) -> Target:
     """
     target = TARGETS.get(name)
     if target is None:
-        near = get_close_matches(name.upper(), TARGETS, n=1, cutoff=0.0)[0]
+        near = _ALIASES.get(name) or get_close_matches(name.upper(), TARGETS, n=1, cutoff=0.0)[0]
         raise UnsupportedTarget(
             f"'{name}' is not a GGUF type this converter writes (it writes {', '.join(TARGETS)})",
             hint=f"the nearest is {near}",

@@ -68,7 +68,7 @@ def parse_volume_size(text: str) -> int:
     size: int = int(whole + fraction) * scale // 10 ** len(fraction)
     if not SMALLEST_VOLUME <= size < 2**63:
         raise BadOption(
-            f"volumes of {size} bytes are not possible: at least {SMALLEST_VOLUME} bytes",
+            f"files of {size} bytes are not possible: at least {SMALLEST_VOLUME} bytes",
             hint=hint,
         )
     return size

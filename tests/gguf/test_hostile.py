@@ -1,4 +1,4 @@
-"""Hostile weight files: each attack on the safetensors reader, refused before it matters."""
+"""Hostile weight files and values: each attack on the readers, refused before it matters."""
 
 import json
 import struct
@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from converters.gguf import safetensors
+from converters.gguf.container import lay_out
 from converters.gguf.safetensors import WeightFile
-from modelvault.errors import MalformedWeights, SourceIncomplete
+from converters.gguf.tensors import Entry, Kind, Value
+from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
 from tests.gguf.running import convert, edit_json, make_request, plan, run
 
 NORM = "model.norm.weight"
@@ -223,3 +225,19 @@ def test_weight_that_is_no_number_is_named(model: Path, tmp_path: Path, bits: in
     with pytest.raises(MalformedWeights, match=r"lm_head.weight.*row 1020, column 251"):
         convert(model, "Q4_K_M", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("u32", 2**32),
+        ("u32", -1),
+        ("f32", 1e39),
+        ("string", "\ud800"),
+        ("strings", ("a", "\udfff")),
+    ],
+)
+def test_value_that_no_key_can_hold_is_refused(kind: Kind, value: Value) -> None:
+    """Whatever a file says, a key that cannot be written is named and not a crash."""
+    with pytest.raises(UnsupportedSource, match=r"give 'llama\.x' a value"):
+        lay_out([Entry(key="llama.x", kind=kind, value=value)], (), ())

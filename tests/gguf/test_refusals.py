@@ -126,6 +126,7 @@ def test_eight_bit_floats_are_refused_by_type(model: Path) -> None:
         ({"head_dim": None, "num_attention_heads": 3}, "do not divide into 3 heads"),
         ({"rms_norm_eps": "tiny"}, "'rms_norm_eps'"),
         ({"rms_norm_eps": 10**400}, "'rms_norm_eps'"),
+        ({"rms_norm_eps": 1e39}, "'rms_norm_eps' is 1e+39"),
         ({"hidden_act": "gelu"}, "activation 'gelu'"),
         ({"tie_word_embeddings": 1}, "not true or false"),
         ({"rope_parameters": {"rope_type": "longrope"}}, "'longrope' is not known"),
@@ -197,6 +198,13 @@ def test_unknown_type_is_refused_with_the_nearest(model: Path) -> None:
     with pytest.raises(UnsupportedTarget, match="'Q4KM'") as caught:
         plan(model, "Q4KM")
     assert caught.value.hint == "the nearest is Q4_K_M"
+
+
+def test_name_that_llama_quantize_takes_is_explained(model: Path) -> None:
+    """Q5_K means Q5_K_M there; here a name means one thing."""
+    with pytest.raises(UnsupportedTarget) as caught:
+        plan(model, "Q5_K")
+    assert caught.value.hint == "the nearest is Q5_K_M"
 
 
 def test_same_type_twice_is_refused(model: Path) -> None:
