@@ -5,7 +5,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -126,6 +125,18 @@ def test_export_names_the_key_once_and_what_to_do_with_it(tmp_path: Path, model:
     assert again["unchanged"] is True
 
 
+_TWO_DAYS_AHEAD = """
+import datetime
+
+class Ahead(datetime.datetime):
+    @classmethod
+    def now(cls, tz=None):
+        return super().now(tz) + datetime.timedelta(days=2)
+
+datetime.datetime = Ahead
+"""
+
+
 def test_expired_bundle_and_older_serial_are_noticed(tmp_path: Path, model: Path) -> None:
     """Expiry refuses; a bundle older than the last import is imported with a warning."""
     site, closed = Site(tmp_path / "site"), Site(tmp_path / "closed")
@@ -134,17 +145,18 @@ def test_expired_bundle_and_older_serial_are_noticed(tmp_path: Path, model: Path
         site.run("export", "--bundle", tmp_path / name).ok()
     past = site.run("export", "--bundle", tmp_path / "late", "--expires", "2020-01-01")
     assert past.status == 2
-    soon = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=3)
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
     late = tmp_path / "late"
-    site.run("export", "--bundle", late, "--expires", f"{soon:%Y-%m-%dT%H:%M:%S}").ok()
+    site.run("export", "--bundle", late, "--expires", f"{tomorrow:%Y-%m-%dT%H:%M:%S}").ok()
     fingerprint = site.run("key", "list", "--json").ok().document["fingerprint"]
     closed.run("trust", "add", tmp_path / "new", "--fingerprint", fingerprint).ok()
     closed.run("import", tmp_path / "new").ok()
     older = closed.run("import", tmp_path / "old").ok()
     assert "warning: this bundle is older" in older.stderr
-    while dt.datetime.now(dt.UTC) <= soon:
-        time.sleep(0.2)
-    expired = closed.run("import", late)
+    ahead = tmp_path / "ahead"
+    ahead.mkdir()
+    (ahead / "sitecustomize.py").write_text(_TWO_DAYS_AHEAD)
+    expired = Site(tmp_path / "closed", PYTHONPATH=str(ahead)).run("import", late)
     assert expired.status == 5
     assert "expired" in expired.stderr
 

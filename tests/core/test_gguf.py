@@ -147,13 +147,13 @@ LIES = {
 def test_attack_lying_header(lie: str) -> None:
     """Each lie is refused at once, without the memory or time it asks for."""
     tracemalloc.start()
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(MalformedWeights):
         _read(LIES[lie])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 8 * 1024 * 1024
-    assert time.perf_counter() - started < 1.0
+    assert time.thread_time() - started < 1.0
 
 
 @given(st.integers(min_value=0, max_value=len(t.tiny_llama()) - 1))
