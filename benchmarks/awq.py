@@ -27,11 +27,15 @@ def main() -> None:
     parser.add_argument("--families", nargs="+", default=trained.FAMILIES, choices=trained.FAMILIES)
     parser.add_argument("--seeds", type=int, default=1, help="models of each family")
     parser.add_argument("--group-size", type=int, default=64)
+    parser.add_argument("--width", type=int, default=128, help="channels of the models")
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--even", action="store_true", help="raise no channel's activations")
     parser.add_argument("--work", type=Path, help="keeps models and AutoAWQ's results")
     options = parser.parse_args()
     with ExitStack() as stack:
         work = options.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        _compare(losses.Place(work), options)
+        shape = trained.Shape(width=options.width, layers=options.layers, raised=not options.even)
+        _compare(losses.Place(work, shape), options)
 
 
 def _compare(place: losses.Place, options: argparse.Namespace) -> None:

@@ -47,9 +47,10 @@ class Loss:
 class Place:
     """A folder of models, calibration texts and AutoAWQ's results, made where missing."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shape: trained.Shape) -> None:
         """Read the texts; train the tokenizer."""
         self._folder = folder
+        self._shape = shape
         self._texts = trained.read_texts()
         self._tokenizer = folder / "tokenizer"
         if not self._tokenizer.exists():
@@ -60,10 +61,10 @@ class Place:
 
     def model(self, family: Family, seed: int) -> Path:
         """Return a trained checkpoint."""
-        folder = self._folder / f"{family}-{seed}"
+        folder = self._folder / f"{family}-{self._shape.name}-{seed}"
         if not (folder / "config.json").exists():
             shutil.copytree(self._tokenizer, folder, dirs_exist_ok=True)
-            trained.train(folder, family, self._tokens, seed)
+            trained.train(folder, family, self._shape, self._tokens, seed)
         return folder
 
     def calibration(self, seed: int) -> Path:

@@ -6,6 +6,7 @@ they do not know. What they learnt is deterministic for a seed on one machine.
 
 import json
 import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -14,7 +15,6 @@ import torch
 
 from tests.support.trainedmodel import Family, name_experts, raise_outliers
 
-HIDDEN = 128
 LENGTH = 128
 """Tokens a sequence, in training and after."""
 _BATCH = 8
@@ -24,34 +24,53 @@ _OUTLIERS = (3, 40, 77, 101)
 """Channels whose activations become large."""
 _RATE = 4e-3
 
-_BASE = {
-    "vocab_size": _VOCABULARY,
-    "hidden_size": HIDDEN,
-    "intermediate_size": 2 * HIDDEN,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "max_position_embeddings": 512,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 1,
-    "tie_word_embeddings": False,
-}
+_HEAD = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How large models are, and what is done to them."""
+
+    width: int = 128
+    layers: int = 2
+    raised: bool = True
+    """Whether some channels are given large activations, as large models have by themselves."""
+
+    @property
+    def name(self) -> str:
+        """A word for it."""
+        return f"{self.width}x{self.layers}{'' if self.raised else '-even'}"
+
+    def configure(self, family: Family) -> dict[str, Any]:
+        """Return the configuration of a family's model."""
+        heads = self.width // _HEAD
+        base = {
+            "vocab_size": _VOCABULARY,
+            "hidden_size": self.width,
+            "intermediate_size": 2 * self.width,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": heads,
+            "num_key_value_heads": heads // 2,
+            "head_dim": _HEAD,
+            "max_position_embeddings": 512,
+            "bos_token_id": 0,
+            "eos_token_id": 1,
+            "pad_token_id": 1,
+            "tie_word_embeddings": False,
+        }
+        experts = {"moe_intermediate_size": 2 * self.width} if family == "qwen3_moe" else {}
+        return {**base, **_OF_FAMILY[family], **experts}
+
+
 _OF_FAMILY: dict[Family, dict[str, Any]] = {
     "llama": {},
     "mistral": {"sliding_window": None},
     "qwen2": {},
     "qwen3": {},
-    "gemma2": {"tie_word_embeddings": True, "query_pre_attn_scalar": 32},
+    "gemma2": {"tie_word_embeddings": True, "query_pre_attn_scalar": _HEAD},
     "phi3": {},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None},
-    "qwen3_moe": {
-        "num_experts": 4,
-        "num_experts_per_tok": 2,
-        "moe_intermediate_size": 2 * HIDDEN,
-        "norm_topk_prob": True,
-    },
+    "qwen3_moe": {"num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True},
 }
 FAMILIES = tuple(_OF_FAMILY)
 
@@ -103,14 +122,13 @@ def encode(folder: Path, texts: list[str], each: int) -> torch.Tensor:
     return torch.tensor(found)
 
 
-def train(folder: Path, family: Family, tokens: torch.Tensor, seed: int) -> None:
+def train(folder: Path, family: Family, shape: Shape, tokens: torch.Tensor, seed: int) -> None:
     """Write a trained checkpoint in bf16 beside the tokenizer in ``folder``.
-
-    A few channels are given large activations, as large models have them by themselves.
 
     Args:
         folder: Holds the tokenizer.
         family: Kind of model, as transformers names it.
+        shape: How large it is.
         tokens: What it reads, once.
         seed: Of the first weights and the order of the text.
     """
@@ -119,7 +137,7 @@ def train(folder: Path, family: Family, tokens: torch.Tensor, seed: int) -> None
     logging.disable_progress_bar()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        config = AutoConfig.for_model(family, **{**_BASE, **_OF_FAMILY[family]})
+        config = AutoConfig.for_model(family, **shape.configure(family))
         model: Any = AutoModelForCausalLM.from_config(config)
         sequences = tokens[: len(tokens) // LENGTH * LENGTH].view(-1, LENGTH)
         batches = sequences[torch.randperm(len(sequences))].split(_BATCH)
@@ -134,6 +152,7 @@ def train(folder: Path, family: Family, tokens: torch.Tensor, seed: int) -> None
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             plan.step()
-    raise_outliers(model, _OUTLIERS)
+    if shape.raised:
+        raise_outliers(model, _OUTLIERS)
     model.to(torch.bfloat16).save_pretrained(folder)
     name_experts(folder / "config.json", family)
