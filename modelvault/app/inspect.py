@@ -213,7 +213,8 @@ def _choose(files: list[WeightFile], where: str) -> list[WeightFile]:
     """
     tensors = [file for file in files if file.name.lower().endswith(".safetensors")]
     if tensors:
-        return tensors
+        # As a pull leaves them out: the same weights once more, under their training's names.
+        return [file for file in tensors if not _is_copy(file)] or tensors
     models = {tuple(shard_names(file.name)) for file in files}
     if len(models) != 1:
         raise BadOption(
@@ -293,6 +294,10 @@ def _safetensors_tensor(entry: safetensors_header.TensorEntry, file: str) -> Ten
         count=count,
         file=file,
     )
+
+
+def _is_copy(file: WeightFile) -> bool:
+    return file.name.rpartition("/")[2].startswith("consolidated")
 
 
 def _is_weights(name: str) -> bool:

@@ -114,6 +114,16 @@ def test_folder_with_several_models_asks_which(tmp_path: Path) -> None:
     assert caught.value.issues == ("a.gguf", "b.gguf")
 
 
+def test_consolidated_copy_is_not_counted(tmp_path: Path) -> None:
+    """Mistral's folders hold the weights twice; alone, the consolidated file is the model."""
+    consolidated = safetensors(
+        tmp_path / "consolidated.safetensors", {"tok": entry([4], 0, 16)}, bytes(16)
+    )
+    assert inspect_path(tmp_path).files == (consolidated.name,)
+    safetensors(tmp_path / "model.safetensors", {"embed": entry([4], 0, 16)}, bytes(16))
+    assert inspect_path(tmp_path).files == ("model.safetensors",)
+
+
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04", b"#!/bin/sh\n" * 40], ids=repr)
 def test_other_files_are_refused(tmp_path: Path, data: bytes) -> None:
     """What is neither format is said to be neither."""

@@ -105,3 +105,11 @@ def test_unigram_that_cannot_be_expressed_is_refused(
     edit_json(encoder / "tokenizer.json", lambda file: file[section].update(values))
     with pytest.raises(error, match=message):
         plan(encoder)
+
+
+def test_unigram_without_its_unknown_token_is_refused(encoder: Path) -> None:
+    """The library cannot cut a text with it: that is an error of the files, not of the program."""
+    edit_json(encoder / "tokenizer.json", lambda file: file["model"].update(unk_id=None))
+    with pytest.raises(UnsupportedTokenizer, match="unk_id") as caught:
+        plan(encoder)
+    assert "pull the model again" in caught.value.hint

@@ -41,6 +41,7 @@ None begins with a space: there tokenizers and sentencepiece themselves disagree
 # last by tokenizer_config.json, or by the tokenizer's class.
 _PREFIX, _NO_PREFIX = b"\x1a\x02\x18\x01", b"\x1a\x02\x18\x00"
 
+_AGAIN = "the tokenizer's files may be damaged or of another model: pull the model again"
 _PACKAGE = "xllamacpp"
 _PROGRAM = Path(__file__).with_name("runtime.py")
 _PATIENCE = 600
@@ -135,13 +136,14 @@ def _by_tokenizers(text: str) -> tuple[str, list[list[int]]]:
 
     try:
         library = Library.from_str(text)
+        library.no_truncation()
+        library.no_padding()
+        ids = [library.encode(text, add_special_tokens=False).ids for text in TEXTS]
     except Exception as error:  # the library raises nothing narrower
         raise UnsupportedTokenizer(
-            f"the tokenizers library does not read tokenizer.json: {error}"
+            f"the tokenizers library does not read tokenizer.json: {error}",
+            hint=_AGAIN,
         ) from error
-    library.no_truncation()
-    library.no_padding()
-    ids = [library.encode(text, add_special_tokens=False).ids for text in TEXTS]
     return f"tokenizers {version('tokenizers')}", ids
 
 
@@ -151,11 +153,12 @@ def _by_sentencepiece(data: bytes, tokenizer: Tokenizer) -> tuple[str, list[list
     prefix = _NO_PREFIX if tokenizer.vocabulary.space_prefix is False else _PREFIX
     try:
         library = sentencepiece.SentencePieceProcessor(model_proto=data + prefix)
+        ids = [[int(number) for number in library.encode(text)] for text in TEXTS]
     except RuntimeError as error:
         raise UnsupportedTokenizer(
-            f"the sentencepiece library does not read tokenizer.model: {error}"
+            f"the sentencepiece library does not read tokenizer.model: {error}",
+            hint=_AGAIN,
         ) from error
-    ids = [[int(number) for number in library.encode(text)] for text in TEXTS]
     return f"sentencepiece {version('sentencepiece')}", ids
 
 
@@ -203,7 +206,7 @@ def _ask(library: str, entries: Sequence[Entry]) -> dict[str, Any]:
 def _refused(why: str) -> UnsupportedTokenizer:
     return UnsupportedTokenizer(
         f"llama.cpp does not accept the vocabulary: {why:.300}",
-        hint="the tokenizer's files may be damaged or of another model: pull the model again",
+        hint=_AGAIN,
     )
 
 
