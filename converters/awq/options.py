@@ -63,7 +63,7 @@ def read_options(given: Mapping[str, str], target: str, known: Collection[str]) 
     return Options(
         calibration=_read_path(given, "calibration"),
         samples=_read_number(given, "samples", 128, most=65536),
-        sequence_length=_read_number(given, "sequence_length", 512, most=1 << 20),
+        sequence_length=_read_number(given, "sequence_length", 512, least=2, most=1 << 20),
         group_size=group,
         seed=_read_number(given, "seed", 0, least=0, most=1 << 31),
         device=_read_device(given.get("device", "cpu")),

@@ -71,7 +71,7 @@ def _convert(
         int | None, typer.Option("--samples", min=1, help=f"{_AWQ}: sequences at most.")
     ] = None,
     sequence_length: Annotated[
-        int | None, typer.Option("--sequence-length", min=1, help=f"{_AWQ}: tokens a sequence.")
+        int | None, typer.Option("--sequence-length", min=2, help=f"{_AWQ}: tokens a sequence.")
     ] = None,
     group_size: Annotated[
         int | None, typer.Option("--group-size", min=32, max=128, help=f"{_AWQ}: 128, 64 or 32.")

@@ -115,7 +115,11 @@ def test_attack_template_that_reaches_out_is_refused(folder: Path, tmp_path: Pat
         ("a.txt", b"\xff\xfe\x00", "not UTF-8"),
         ("a.txt", b"PK\x03\x04\x00\x00text", "binary"),
         ("a.jsonl", b'{"text": "' + b"a" * (5 << 20) + b'"}', r"a\.jsonl:1: a line of more"),
-        ("a.jsonl", b'{"messages": []}', r"a\.jsonl:1: neither"),
+        ("a.jsonl", b'{"messages": []}', r"a\.jsonl:1: 'messages' is no list"),
+        ("a.jsonl", b'{"chat": [{"role": "user"}]}', r"a\.jsonl:1: 'chat' holds a message without"),
+        ("a.jsonl", b'{"messages": [{"role": "user", "content": [{"image": 1}]}]}', "without"),
+        ("a.jsonl", b'{"text": "one \\ud83d"}', r"a\.jsonl:1 holds half a character"),
+        ("a.JSON", b'[{"text": "one"}]', r"a\.JSON:1: neither"),
     ],
 )
 def test_file_that_is_no_text_is_refused(
@@ -125,6 +129,41 @@ def test_file_that_is_no_text_is_refused(
     (tmp_path / name).write_bytes(data)
     with pytest.raises(BadOption, match=message):
         read_records(tmp_path / name, "--calibration")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.JSONL", "a.ndjson", "a.json"])
+def test_lines_of_json_are_known_by_any_of_their_names(name: str, tmp_path: Path) -> None:
+    """Taken for plain text, brackets and field names would be calibrated with."""
+    (tmp_path / name).write_text('{"text": "one"}\n{"text": "two"}\n')
+    records = read_records(tmp_path / name, "--calibration")
+    assert [record.text for record in records] == ["one", "two"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_mark_before_the_text_is_no_part_of_it(name: str, tmp_path: Path) -> None:
+    """Windows writes one in front of UTF-8."""
+    text = '{"text": "one"}' if name == "a.jsonl" else "one"
+    (tmp_path / name).write_text(text, encoding="utf-8-sig")
+    (record,) = read_records(tmp_path / name, "--calibration")
+    assert record.text == "one"
+
+
+def test_conversation_may_be_called_chat_and_have_parts(tmp_path: Path) -> None:
+    """As data sets and servers spell it."""
+    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo."}]
+    turns = [{"role": "user", "content": parts}, ANSWER]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"chat": turns}))
+    (record,) = read_records(tmp_path / "a.jsonl", "--calibration")
+    assert record.messages == (USER, ANSWER)
+
+
+@pytest.mark.parametrize("length", ["2", "16"])
+def test_short_sequences_are_taken_where_they_are_asked_for(length: str, folder: Path) -> None:
+    """They are no sign of too short a text."""
+    with ExitStack() as stack:
+        model = open_model(folder, stack)
+        found = read_calibration(model, options(sequence_length=length), 512, folder)
+    assert {len(sequence) for sequence in (*found.samples, *found.held_out)} == {int(length)}
 
 
 def test_huge_file_is_refused_unread(tmp_path: Path) -> None:
@@ -225,6 +264,7 @@ def test_damaged_tokenizer_is_refused(data: bytes, folder: Path) -> None:
         {"max_kl": "nan"},
         {"max_kl": "-1"},
         {"max_kl": "little"},
+        {"sequence_length": "1"},
         {"device": "tpu"},
         {"device": "cuda:99"},
         {"imatrix": "/tmp/x"},

@@ -13,7 +13,7 @@ from converters.awq.text.tokens import Encoder
 from modelvault.errors import BadOption
 
 _SHORTEST = 32
-"""Tokens a sequence at least; a set must give eight of them."""
+"""Tokens a sequence at least, unless fewer are asked for; a set must give eight of them."""
 _PARTS = 8
 """One sequence of so many is held out."""
 HELD_OUT = 8
@@ -62,7 +62,7 @@ def read_calibration(
     tokens = encoder.encode(texts)
     samples: list[torch.Tensor] = []
     if calibrate:
-        blocks = _cut(tokens, wanted, longest)
+        blocks = _cut(tokens, wanted)
         held_out = blocks[_PARTS - 1 :: _PARTS][:HELD_OUT]
         samples = [block for at, block in enumerate(blocks) if at % _PARTS != _PARTS - 1]
         random.Random(options.seed).shuffle(samples)  # noqa: S311 (a choice, not a secret)
@@ -76,13 +76,14 @@ def read_calibration(
     )
 
 
-def _cut(tokens: torch.Tensor, wanted: int, longest: int) -> list[torch.Tensor]:
+def _cut(tokens: torch.Tensor, wanted: int) -> list[torch.Tensor]:
     """Return sequences of the length wanted, or shorter ones where the text is short."""
     length = min(wanted, len(tokens) // _PARTS)
-    if length < min(_SHORTEST, longest):
+    least = min(_SHORTEST, wanted)
+    if length < least:
         raise BadOption(
             f"the calibration text is too short: {len(tokens)} tokens",
-            hint=f"give at least {_PARTS * _SHORTEST} tokens; a few pages of your domain are best",
+            hint=f"give at least {_PARTS * least} tokens; a few pages of your domain are best",
         )
     return _blocks(tokens, length)
 

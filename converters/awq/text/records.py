@@ -1,6 +1,6 @@
 """Text to calibrate or measure with: the embedded set, or a file of the user's.
 
-A file is plain text, or JSON lines with ``text`` or ``messages``.
+A file is plain text, or JSON lines with ``text`` or ``messages``, which may be called ``chat``.
 
 Example:
     >>> read_records(Path("ours.jsonl"), "--calibration")[0].messages
@@ -19,6 +19,10 @@ from modelvault.errors import BadOption
 _LARGEST_FILE = 64 * 1024 * 1024
 _LONGEST_LINE = 4 * 1024 * 1024
 """Bytes of a JSON line."""
+_JSON_LINES = (".jsonl", ".ndjson", ".json")
+"""Ends of names of files that hold a JSON value a line."""
+_TURNS = ("messages", "chat")
+"""Fields that hold a conversation."""
 
 Message = dict[str, str]
 
@@ -44,7 +48,7 @@ def read_records(path: Path, option: str) -> tuple[Record, ...]:
     """Return the records of a file.
 
     Args:
-        path: Of the file; ``.jsonl`` for JSON lines.
+        path: Of the file; ``.jsonl``, ``.ndjson`` or ``.json`` for JSON lines.
         option: That names it, for messages.
 
     Raises:
@@ -57,12 +61,12 @@ def read_records(path: Path, option: str) -> tuple[Record, ...]:
         )
     data = path.read_bytes()
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")  # Windows puts a mark before the text
     except UnicodeDecodeError as error:
         raise BadOption(f"{option} {path}: not UTF-8 text: {error}") from error
     if "\0" in text:
         raise BadOption(f"{option} {path}: a binary file, no text")
-    if path.suffix != ".jsonl":
+    if path.suffix.lower() not in _JSON_LINES:
         return (Record(text=text, place=str(path)),)
     return tuple(_parse_lines(text, f"{option} {path}"))
 
@@ -93,19 +97,49 @@ def _parse_line(line: str, place: str) -> Record:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise BadOption(f"{place}: not JSON: {error}") from error
-    if isinstance(value, dict) and isinstance(text := value.get("text"), str):
-        return Record(text=text, place=place)
-    messages = value.get("messages") if isinstance(value, dict) else None
-    if isinstance(messages, list) and messages and all(_is_message(item) for item in messages):
-        said = tuple({"role": item["role"], "content": item["content"]} for item in messages)
-        return Record(messages=said, place=place)
+    fields = value if isinstance(value, dict) else {}
+    if isinstance(text := fields.get("text"), str):
+        return Record(text=_require_characters(text, place), place=place)
+    for name in _TURNS:
+        if name in fields:
+            return Record(messages=_read_turns(fields[name], f"{place}: '{name}'"), place=place)
     raise BadOption(
         f"{place}: neither 'text' nor 'messages'",
-        hint='write {"text": "…"} or {"messages": [{"role": "user", "content": "…"}]}',
+        hint='write {"text": "…"} or {"messages": [{"role": "user", "content": "…"}]} a line',
     )
 
 
-def _is_message(item: object) -> bool:
-    return isinstance(item, dict) and all(
-        isinstance(item.get(key), str) for key in ("role", "content")
-    )
+def _read_turns(turns: object, place: str) -> tuple[Message, ...]:
+    if not isinstance(turns, list) or not turns:
+        raise BadOption(f"{place} is no list of messages")
+    return tuple(_read_message(turn, place) for turn in turns)
+
+
+def _read_message(turn: object, place: str) -> Message:
+    """Return a message; parts of text, as servers take them, become one."""
+    fields = turn if isinstance(turn, dict) else {}
+    role, content = fields.get("role"), fields.get("content")
+    if isinstance(content, list):
+        parts = [part["text"] for part in content if isinstance(part, dict) and "text" in part]
+        if len(parts) == len(content) and all(isinstance(part, str) for part in parts):
+            content = "".join(parts)
+    if not isinstance(role, str) or not isinstance(content, str):
+        raise BadOption(
+            f"{place} holds a message without 'role' and 'content' in text",
+            hint='write {"role": "user", "content": "…"}; leave out calls of tools, and images',
+        )
+    return {
+        "role": _require_characters(role, place),
+        "content": _require_characters(content, place),
+    }
+
+
+def _require_characters(text: str, place: str) -> str:
+    """Return a text, unless it holds half a character, as JSON can and no tokenizer takes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadOption(
+            f"{place} holds half a character: {error.reason}", hint="leave the line out"
+        ) from error
+    return text
