@@ -17,7 +17,12 @@ SINGLE = "model.safetensors"
 
 _MIB = 1024 * 1024
 _LIMIT = 16 * _MIB
-_LIMITS = {"tokenizer.json": 256 * _MIB, "tokenizer.model": 64 * _MIB, INDEX: 64 * _MIB}
+_LIMITS = {
+    "tokenizer.json": 256 * _MIB,
+    "tokenizer.model": 64 * _MIB,
+    "tekken.json": 64 * _MIB,
+    INDEX: 64 * _MIB,
+}
 """Largest size, in bytes, of the small files that exceed the common limit."""
 
 

@@ -11,7 +11,7 @@ from converters.awq.formats.fourbit import W4A16, Awq
 from converters.awq.formats.layout import SHARD
 from converters.awq.formats.scheme import FP8, INT8
 from converters.awq.job import Job
-from converters.awq.models.model import Model
+from converters.awq.models.model import Model, read_config
 from converters.awq.models.source import Source
 from converters.awq.options import CALIBRATED, MEASURED, read_options
 from converters.awq.quantize import convert_four_bit
@@ -54,6 +54,7 @@ def convert(request: Request, stack: ExitStack, *, shard: int = SHARD) -> Iterat
     if request.threads:
         torch.set_num_threads(request.threads)
     source = Source(request.files)
+    read_config(source)  # before the weights: it says most clearly what cannot be converted
     weights = source.weights(stack)
     model = Model.open(source, weights, target)
     job = Job(model=model, request=request, options=options, stack=stack, shard=shard)

@@ -120,6 +120,17 @@ def test_full_disk_is_refused_before_a_byte_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_disk_without_room_for_a_check_is_refused(
+    trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result would fit, what passes between layers would not."""
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: Usage(1, 1, 2 * MIB))
+    run(make_request(trained("llama"), "FP8", tmp_path / "unchecked"))
+    with pytest.raises(NoSpace, match="2 MiB are free"):
+        run(make_request(trained("llama"), "FP8", tmp_path / "out", check="yes"))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 @pytest.mark.parametrize("target", ["AWQ", "FP8"])
 def test_plan_tells_what_would_not_fit(
     target: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

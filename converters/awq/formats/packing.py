@@ -180,5 +180,9 @@ def decode_symmetric(packed: torch.Tensor, scales: torch.Tensor) -> torch.Tensor
 def _store(scales: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     stored = scales.clamp(min=_SMALLEST_SCALE).to(dtype)
     if not bool(torch.isfinite(stored).all()):
-        raise MalformedWeights("a weight is too large for f16")
+        way_out = "--to w4a16 or --to fp8" if dtype == torch.float16 else "--to fp8"
+        raise MalformedWeights(
+            f"a weight is too large for {str(dtype).removeprefix('torch.')}",
+            hint=f"{way_out} takes it",
+        )
     return stored

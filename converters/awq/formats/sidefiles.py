@@ -11,13 +11,18 @@ from converters.awq.models.model import Model
 def write_side_files(model: Model, folder: Path, changes: dict[str, Any]) -> tuple[str, ...]:
     """Write ``config.json`` with ``changes``, and copy the tokenizer's and chat's files.
 
+    What names a model's Python code is left out, as the code is: the architectures converted
+    here are known to every server.
+
     Returns:
         Their names.
     """
     config = {**model.config, **changes}
-    write_file(folder / "config.json", json.dumps(config, indent=2, ensure_ascii=False).encode())
+    config.pop("auto_map", None)
+    write_file(folder / "config.json", json.dumps(config, indent=2).encode())
     names = ["config.json"]
     for file in model.source.side_files():
+        (folder / file.path).parent.mkdir(exist_ok=True)
         write_file(folder / file.path, model.source.read(file.path))
         names.append(file.path)
     return tuple(names)

@@ -16,6 +16,9 @@ from converters.awq.models.experts import separate_experts
 from converters.awq.models.model import Model
 from modelvault.errors import ModelVaultError, SourceIncomplete, UnsupportedSource
 
+_LEAST = 2
+"""Tokens that a model must take at once, so that one can be predicted from another."""
+
 State = dict[str, torch.Tensor]
 """Tensors of a layer, f32, by their name within it."""
 
@@ -57,6 +60,11 @@ class LayerRunner:
                 f"config.json describes no {kind} model: {error}"[:500],
                 hint="compare the file with the one on the Hub",
             ) from error
+        if self.longest < _LEAST:
+            raise UnsupportedSource(
+                f"config.json: 'max_position_embeddings' is {self.longest}",
+                hint="compare the file with the one on the Hub",
+            )
 
     @property
     def eager(self) -> bool:

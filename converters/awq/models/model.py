@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,15 +45,10 @@ class Model:
         Raises:
             UnsupportedArchitecture: No known family, or not for this target.
             UnsupportedSource: Already quantised, or an unusable configuration.
-            SourceIncomplete: Linears are missing.
+            SourceIncomplete: Tensors are missing, or fit no layer.
             MalformedWeights: A linear is no matrix.
         """
-        config = source.object("config.json")
-        if "quantization_config" in config or "compression_config" in config:
-            raise UnsupportedSource(
-                "the model is already quantised",
-                hint="convert the publisher's 16-bit model instead",
-            )
+        config = read_config(source)
         names = config.get("architectures")
         architecture = names[0] if isinstance(names, list) and names else ""
         model = cls(
@@ -64,7 +60,7 @@ class Model:
             hidden=_dimension(config, "hidden_size", _WIDEST),
         )
         model._check_layers()
-        model._check_linears()
+        model._check_names()
         model._check_ends()
         return model
 
@@ -93,6 +89,11 @@ class Model:
         """Query heads of the attention."""
         return _dimension(self.config, "num_attention_heads", _WIDEST)
 
+    @property
+    def tied(self) -> bool:
+        """Whether the output head may be missing, as the embedding takes its place."""
+        return self.config.get("tie_word_embeddings", self.family.tied) is True
+
     def tensors(self) -> Iterator[Stored]:
         """Yield the tensors that a checkpoint of this model holds, sorted by name."""
         for name, stored in sorted(self.weights.tensors.items()):
@@ -104,19 +105,35 @@ class Model:
         """Number of weights."""
         return sum(stored.count for stored in self.tensors())
 
+    def _vectors(self) -> Iterator[str]:
+        """Yield the names of the norms and biases that the layers need."""
+        for layer in range(self.layers):
+            for name in self.family.vectors(self.config, layer):
+                yield f"model.layers.{layer}.{name}"
+
     def _check_ends(self) -> None:
         """Check what comes before the first layer and after the last."""
         held = self.weights.tensors
-        missing = [name for name in (EMBEDDING, NORM) if name not in held]
+        needed = (EMBEDDING, NORM) if self.tied else (EMBEDDING, NORM, HEAD)
+        missing = [name for name in needed if name not in held]
         if missing:
             raise SourceIncomplete(
-                f"{missing[0]} is missing", hint="pull the whole model again", issues=missing
+                f"{missing[0]} is missing",
+                hint="pull the whole model again, and compare config.json with the one on the Hub",
+                issues=missing,
             )
         for name in (EMBEDDING, NORM, HEAD):
             shape = held[name].shape if name in held else (1, self.hidden)
             wanted = 1 if name == NORM else 2
             if len(shape) != wanted or shape[-1] != self.hidden or not shape[0]:
                 raise MalformedWeights(f"{name}: {shape} is not for a width of {self.hidden}")
+        rows = self.config.get("vocab_size", held[EMBEDDING].shape[0])
+        for name in (EMBEDDING, HEAD):
+            if name in held and held[name].shape[0] != rows:
+                raise MalformedWeights(
+                    f"{name}: {held[name].shape} is not for a vocab_size of {rows!s:.40}",
+                    hint="compare config.json with the one on the Hub",
+                )
 
     def _check_layers(self) -> None:
         surplus = [
@@ -130,9 +147,13 @@ class Model:
                 issues=surplus[:100],
             )
 
-    def _check_linears(self) -> None:
+    def _check_names(self) -> None:
         held = self.weights.tensors
-        wanted = [*self.linears(), *(f"{name}.weight" for name in self.riders())]
+        wanted = [
+            *self.linears(),
+            *(f"{name}.weight" for name in self.riders()),
+            *self._vectors(),
+        ]
         missing = [name for name in wanted if name not in held]
         if missing:
             hint = "pull the whole model again, and compare config.json with the one on the Hub"
@@ -143,9 +164,43 @@ class Model:
                 hint=hint,
                 issues=missing[:100],
             )
+        self._refuse_foreign(set(wanted))
         for name in self.linears():
             if len(held[name].shape) != 2 or not held[name].count:
                 raise MalformedWeights(f"{name}: a matrix is expected, not {held[name].shape}")
+
+    def _refuse_foreign(self, known: AbstractSet[str]) -> None:
+        foreign = [
+            stored.name
+            for stored in self.tensors()
+            if layer_of(stored.name) is not None and stored.name not in known
+        ]
+        if foreign:
+            raise SourceIncomplete(
+                f"{len(foreign)} tensors have no place in a layer of this configuration: "
+                f"{foreign[0]:.200} …",
+                hint="pull the model again: configuration and weights are of different revisions",
+                issues=foreign[:100],
+            )
+
+
+def read_config(source: Source) -> dict[str, Any]:
+    """Return the configuration of a model that can be quantised.
+
+    Raises:
+        MalformedRecord: It is no JSON object.
+        SourceIncomplete: There is none.
+        UnsupportedSource: The model is quantised already.
+    """
+    config = source.object("config.json")
+    for key in ("quantization_config", "compression_config"):
+        if (told := config.get(key)) is not None:
+            method = told.get("quant_method") if isinstance(told, dict) else None
+            raise UnsupportedSource(
+                "the model is already quantised" + (f" ({method!s:.40})" if method else ""),
+                hint="convert the publisher's 16-bit model instead",
+            )
+    return config
 
 
 def layer_of(name: str) -> int | None:

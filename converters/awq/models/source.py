@@ -37,7 +37,7 @@ DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 _SIDE_FILES = re.compile(
     r"tokenizer[\w.-]*\.(json|model)|vocab\.(json|txt)|merges\.txt|special_tokens_map\.json"
     r"|added_tokens\.json|generation_config\.json|chat_template\.(json|jinja)|tekken\.json"
-    r"|spiece\.model|[\w.-]+\.tiktoken"
+    r"|spiece\.model|[\w.-]+\.tiktoken|additional_chat_templates/[\w.-]+\.jinja"
 )
 
 
@@ -146,7 +146,8 @@ class Weights:
         foreign = sorted({item.dtype for item in self.tensors.values()} - DTYPES.keys())
         if foreign:
             raise UnsupportedSource(
-                f"the weights are of type {', '.join(foreign)}: already quantised?",
+                f"the weights are of type {', '.join(foreign)}, not {', '.join(DTYPES)}: "
+                "already quantised?",
                 hint="convert the publisher's 16-bit model instead",
             )
 

@@ -4,6 +4,7 @@ Held-out sequences pass through several models side by side, layer by layer: the
 result, and, for comparison, plain rounding. At the end their predictions are compared.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -54,8 +55,13 @@ class Predictions:
             advice: What to try.
 
         Raises:
-            CheckFailed: It is further off.
+            CheckFailed: It is further off, or cannot be compared.
         """
+        if not math.isfinite(self.kl(name)):
+            raise CheckFailed(
+                f"{name.upper()} cannot be compared with its source: predictions are no numbers",
+                hint="configuration or weights are broken: compare them with those on the Hub",
+            )
         if most is not None and not self.kl(name) <= most:
             raise CheckFailed(
                 f"{name.upper()} diverges {self.kl(name):.3g} nats a token from its source, "
@@ -99,8 +105,8 @@ class _Head:
         self._epsilon = float(model.config.get("rms_norm_eps", 1e-6))
         self._cap = model.family.logit_cap(model.config)
         tensors = model.weights.tensors
-        tied = model.config.get("tie_word_embeddings") or HEAD not in tensors
-        self._name = EMBEDDING if tied else HEAD
+        # servers take a head that is there for the head, whatever the configuration says of ties
+        self._name = HEAD if HEAD in tensors else EMBEDDING
         self.vocabulary = tensors[self._name].shape[0]
         """Rows of the output head, which may be the embedding."""
 

@@ -14,9 +14,10 @@ from converters.awq.formats.scheme import EightBit
 from converters.awq.job import Job
 from converters.awq.models.layers import LayerRunner
 from converters.awq.progress import Reporter
-from converters.awq.report.passage import Passage
+from converters.awq.report.activations import Activations
+from converters.awq.report.passage import Passage, shape_of
 from converters.awq.report.quality import SOURCE, compare_predictions
-from converters.awq.room import Work, require_memory
+from converters.awq.room import Work, require_memory, require_space
 from converters.awq.text.calibration import read_calibration
 from modelvault.core.protocol import Stepped
 
@@ -32,6 +33,7 @@ def check_eight_bit(scheme: EightBit, job: Job) -> Generator[Stepped, None, dict
 
     Raises:
         BadOption: The text is not acceptable.
+        NoSpace: The activations do not fit on the disk.
         NotEnoughMemory: A layer does not fit in memory.
         UnsupportedTokenizer: The model's tokenizer cannot be used.
         CheckFailed: The result is further off than allowed.
@@ -40,7 +42,9 @@ def check_eight_bit(scheme: EightBit, job: Job) -> Generator[Stepped, None, dict
     runner = LayerRunner(model, options.device)
     text = read_calibration(model, options, runner.longest, job.folder, calibrate=False)
     sets = dict.fromkeys((SOURCE, own), text.held_out)
-    require_memory(Work.of(runner, len(text.held_out[0])), options.device)
+    shape = shape_of(model, text.held_out)
+    require_space(job.folder, len(sets) * Activations.footprint(shape))
+    require_memory(Work.of(runner, shape[1]), options.device)
     report = Reporter(scheme.target, model.layers)
     with ExitStack() as stack:
         passage = Passage(model, runner, sets, job.folder, stack)

@@ -49,6 +49,7 @@ class Encoder:
         folder.mkdir()
         try:
             for file in model.source.side_files():
+                (folder / file.path).parent.mkdir(exist_ok=True)
                 os.symlink(file.location, folder / file.path)
             config = {"model_type": model.family.model_type}
             (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
