@@ -35,12 +35,20 @@ _INTERVAL = 0.25
 _STORAGE: dict[int | None, type[StorageError]] = {
     errno.ENOSPC: NoSpace,
     errno.EDQUOT: NoSpace,
+    errno.EFBIG: NoSpace,  # FAT32 ends at 4 GiB a file
     errno.EROFS: ReadOnly,
     errno.EACCES: PermissionRefused,
     errno.EPERM: PermissionRefused,
     errno.EIO: MediumVanished,
     errno.ENODEV: MediumVanished,
     errno.ESTALE: MediumVanished,
+}
+_HINTS: dict[type[StorageError], str] = {
+    NoSpace: "free some space, or keep the vault on a disk that takes such a file; then run "
+    "this again",
+    ReadOnly: "remount it writable, or choose another folder",
+    PermissionRefused: "run as a user who may write there",
+    MediumVanished: "check the medium and its cable, then run this again",
 }
 
 Convert = Callable[[Request, ExitStack], Iterator[Event]]
@@ -96,7 +104,7 @@ def serve(data: bytes, load: Callable[[], Convert], *, extra: str) -> Generator[
         kind = _STORAGE.get(error.errno, StorageError)
         place = f"{error.filename}: " if error.filename else ""
         reason = os.strerror(error.errno) if error.errno else str(error)
-        yield Failed(error=kind.__name__, message=f"{place}{reason}")
+        yield Failed(error=kind.__name__, message=f"{place}{reason}", hint=_HINTS.get(kind, ""))
 
 
 def _thinned(events: Iterator[Event]) -> Iterator[Event]:

@@ -122,7 +122,7 @@ class Importance:
         if count <= 0:  # this expert saw no input: its columns count alike
             return np.ones(columns, dtype=np.float32)
         sums = self._floats(entry.sums + 4 * columns * matrix, columns)
-        with np.errstate(over="ignore"):  # checked by the caller
+        with np.errstate(over="ignore", invalid="ignore"):  # checked by the caller
             weights: Floats = sums / np.float32(count)
         return weights
 

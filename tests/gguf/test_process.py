@@ -1,5 +1,6 @@
 """The converter as a process: its events, its refusals, and what it leaves on disk."""
 
+import errno
 import json
 import os
 import struct
@@ -122,21 +123,23 @@ def test_too_small_disk_is_told_before_the_first_byte(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG])
 def test_disk_that_fills_up_leaves_no_file(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """A write that fails half-way removes what was begun and names the reason."""
+    """A write that fails half-way removes what was begun, names the reason and the remedy."""
     calls = iter(range(1000))
 
     def fail(descriptor: int, data: memoryview, offset: int) -> int:
         if next(calls) > 20:
-            raise OSError(28, "No space left on device")
+            raise OSError(number, os.strerror(number))
         return len(data)
 
     monkeypatch.setattr(os, "pwrite", fail)
-    with pytest.raises(NoSpace):
+    with pytest.raises(NoSpace, match=os.strerror(number)) as caught:
         run(make_request(model, ["F16", "Q8_0"], tmp_path / "out"))
     assert list((tmp_path / "out").iterdir()) == []
+    assert "free some space" in caught.value.hint
 
 
 def test_existing_file_is_not_overwritten(model: Path, tmp_path: Path) -> None:
