@@ -19,6 +19,7 @@ from modelvault.core.protocol import Advanced, Event, Failed, Request, encode_ev
 from modelvault.errors import (
     ConverterCrashed,
     ConverterMissing,
+    MalformedRecord,
     MediumVanished,
     ModelVaultError,
     NoSpace,
@@ -43,6 +44,7 @@ _STORAGE: dict[int | None, type[StorageError]] = {
     errno.ENODEV: MediumVanished,
     errno.ESTALE: MediumVanished,
 }
+_DAMAGED = "the file is damaged or hostile: compare it with the one on the Hub"
 _HINTS: dict[type[StorageError], str] = {
     NoSpace: "free some space, or keep the vault on a disk that takes such a file; then run "
     "this again",
@@ -100,6 +102,10 @@ def serve(data: bytes, load: Callable[[], Convert], *, extra: str) -> Generator[
         hint = f"pip install 'modelvault[{extra}]'"
         missing = ConverterMissing(f"a library is missing: {error}", hint=hint)
         yield Failed(error="ConverterMissing", message=missing.message, hint=missing.hint)
+    except RecursionError:
+        # Newer Pythons parse JSON nested deeper than they can walk; no real file comes near.
+        deep = MalformedRecord("a file of the model is nested without end", hint=_DAMAGED)
+        yield Failed(error=type(deep).__name__, message=deep.message, hint=deep.hint)
     except OSError as error:
         kind = _STORAGE.get(error.errno, StorageError)
         place = f"{error.filename}: " if error.filename else ""

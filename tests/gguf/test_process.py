@@ -6,18 +6,30 @@ import os
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from converters import process
 from converters.gguf.__main__ import serve
 from converters.gguf.convert import convert
 from converters.gguf.families import find_family
 from converters.gguf.quantize import quantizer_versions
+from converters.gguf.tokenizer.pretokenizer import flatten
 from converters.gguf.types import GgmlType
-from modelvault.core.protocol import Advanced, Event, Failed, Planned, Produced, parse_event
+from modelvault.core.protocol import (
+    Advanced,
+    Event,
+    Failed,
+    Planned,
+    Produced,
+    Request,
+    Warned,
+    parse_event,
+)
 from modelvault.errors import ConverterCrashed, NoSpace, PermissionRefused, StorageError
 from tests.gguf.running import edit_json, make_request, plan, run
 from tests.support.tinymodel import Kind
@@ -101,6 +113,25 @@ def test_bad_request_is_refused(data: bytes) -> None:
     (failed,) = serve(data)
     assert isinstance(failed, Failed)
     assert failed.error == ConverterCrashed.__name__
+
+
+def test_attack_with_endless_nesting_is_refused(model: Path, tmp_path: Path) -> None:
+    """Where a file is parsed but too deep to walk, the process still ends in good order."""
+    deep: dict[str, Any] = {}
+    for _ in range(5000):
+        deep = {"type": "Sequence", "pretokenizers": [deep]}
+
+    def walk(request: Request, _: ExitStack) -> Iterator[Event]:
+        assert list(flatten(deep))
+        yield Warned(message=request.model)
+
+    data = make_request(model, ["F16"], tmp_path / "out").encode()
+    (failed,) = process.serve(data, lambda: walk, extra="gguf")
+    assert isinstance(failed, Failed)
+    assert (failed.error, failed.message) == (
+        "MalformedRecord",
+        "a file of the model is nested without end",
+    )
 
 
 def test_plan_writes_nothing_and_needs_no_quantizer(model: Path) -> None:

@@ -264,6 +264,16 @@ def test_end_token_list_gives_the_first(model: Path, tmp_path: Path) -> None:
     assert metadata(model, tmp_path / "out")["tokenizer.ggml.eos_token_id"] == 1021
 
 
+def test_ids_of_the_part_about_text_are_found(model: Path, tmp_path: Path) -> None:
+    """Models that see images keep them one level down."""
+    edit_json(model / "tokenizer_config.json", lambda value: value.pop("eos_token"))
+    edit_json(
+        model / "config.json",
+        lambda value: value.update(eos_token_id=None, text_config={"eos_token_id": 1021}),
+    )
+    assert metadata(model, tmp_path / "out")["tokenizer.ggml.eos_token_id"] == 1021
+
+
 def test_template_file_wins_over_the_setting(model: Path, tmp_path: Path) -> None:
     """As in transformers, chat_template.jinja comes first."""
     (model / "chat_template.jinja").write_text("{{ 'from the file' }}")

@@ -112,7 +112,7 @@ def _find_ids(
         # A file may name another id than the token has: see ``bpe.list_tokens``.
         number = numbers.get(text, listed[text]) if text in listed else -1
         if number < 0 and name in _KEYS:
-            number = _first_id(config.get(f"{name}_token_id"))
+            number = _config_id(config, f"{name}_token_id")
         if number < 0 and name in ("bos", "eos"):
             number = numbers.get(texts[name], -1)
         if 0 <= number < len(vocabulary.tokens):
@@ -161,6 +161,14 @@ def _content(token: object) -> str:
     if isinstance(token, dict):
         token = token.get("content")
     return token if isinstance(token, str) else ""
+
+
+def _config_id(config: Mapping[str, Any], key: str) -> int:
+    """Return an id of ``config.json``, or of its part about text; below zero for none."""
+    value, text = config.get(key), config.get("text_config")
+    if value is None and isinstance(text, dict):
+        value = text.get(key)
+    return _first_id(value)
 
 
 def _first_id(value: object) -> int:
