@@ -7,7 +7,6 @@ from converters.awq.formats.packing import quantize, quantize_symmetric
 from converters.awq.search.compensate import Compensator
 from converters.awq.search.observe import find_block
 from converters.awq.search.search import Inputs, Rounder, Stream, round_best, search_scales
-from modelvault.errors import MalformedWeights
 
 GROUP = 32
 ROUNDERS: list[Rounder] = [
@@ -137,12 +136,6 @@ def test_channels_never_seen_are_rounded_plainly() -> None:
     weight = torch.randn(8, 64)
     made = round_best(weight, ROUNDERS[0], Compensator(torch.zeros(2, 32, 32)))
     assert torch.equal(made.values, quantize(weight, GROUP).values)
-
-
-def test_attack_activations_that_are_not_finite_are_refused() -> None:
-    """A NaN would spread into every weight without a word."""
-    with pytest.raises(MalformedWeights, match="activations"):
-        Compensator(torch.full((1, 32, 32), float("nan")))
 
 
 @pytest.mark.parametrize(

@@ -182,6 +182,13 @@ def test_predictions_that_are_no_numbers_are_refused(folder: Path, tmp_path: Pat
         run(make_request(folder, "FP8", tmp_path / "out", check="yes"))
 
 
+def test_attack_activations_that_are_not_finite_are_refused(folder: Path, tmp_path: Path) -> None:
+    """A NaN would spread into every weight, or be blamed on one."""
+    edit_config(folder, rms_norm_eps=float("nan"))
+    with pytest.raises(MalformedWeights, match=r"self_attn\.q_proj is not finite"):
+        run(make_request(folder, "AWQ", tmp_path / "out", **FEW))
+
+
 @pytest.mark.parametrize(
     ("rounder", "dtype", "hint"),
     [

@@ -12,7 +12,6 @@ Source: Frantar et al., "GPTQ: Accurate Post-Training Quantization for Generativ
 import torch
 
 from converters.awq.formats.packing import LEVELS, Quantized
-from modelvault.errors import MalformedWeights
 
 _DAMPING = 0.01
 """Share of the mean square of a channel that is added to every channel's: what calibration
@@ -29,13 +28,8 @@ class Compensator:
 
         Args:
             products: Sums of products of the inputs within blocks of channels, f32
-                ``[blocks, block, block]``.
-
-        Raises:
-            MalformedWeights: They are not finite.
+                ``[blocks, block, block]``; finite.
         """
-        if not bool(torch.isfinite(products).all()):
-            raise MalformedWeights("the activations of the calibration text are beyond f32")
         self._products = products
         squares = products.diagonal(dim1=1, dim2=2)
         self._order = squares.sort(dim=1, descending=True, stable=True).indices

@@ -9,6 +9,7 @@ import torch
 from converters.awq.models.families import Group, is_expert
 from converters.awq.models.layers import watching
 from converters.awq.search.search import Inputs
+from modelvault.errors import MalformedWeights
 
 _ROWS = 256
 """Inputs kept of each stream, spread evenly over the sequences."""
@@ -47,8 +48,12 @@ class Observer:
             yield
 
     def inputs(self) -> dict[str, Inputs]:
-        """Return what was seen, by the first linear of each stream; unseen ones are missing."""
-        return {name: seen.inputs() for name, seen in self._seen.items() if seen.count}
+        """Return what was seen, by the first linear of each stream; unseen ones are missing.
+
+        Raises:
+            MalformedWeights: Some of it is not finite.
+        """
+        return {name: seen.inputs(name) for name, seen in self._seen.items() if seen.count}
 
     def _see(self, name: str, values: torch.Tensor) -> None:
         """Take in the inputs of one sequence, f32 ``[tokens, in]``."""
@@ -106,8 +111,13 @@ class _Seen:
         self._rows[self._kept : self._kept + len(rows)] = rows
         self._kept += len(rows)
 
-    def inputs(self) -> Inputs:
-        """Return the sums as means, and the inputs that were kept."""
+    def inputs(self, name: str) -> Inputs:
+        """Return the sums as means, and the inputs that were kept, of the linear ``name``."""
+        if not bool(torch.isfinite(self._products).all()):
+            raise MalformedWeights(
+                f"what the calibration text sends to {name} is not finite",
+                hint="configuration or weights are broken: compare them with those on the Hub",
+            )
         return Inputs(
             count=self.count,
             magnitude=self._magnitude / self.count,
