@@ -176,8 +176,11 @@ def test_more_tokens_than_rows_are_refused(model: Path) -> None:
     """A tokenizer with tokens that the embedding has no rows for is of another model."""
     token = {"id": VOCABULARY, "content": "<|new|>", "special": True}
     edit_json(model / "tokenizer.json", lambda file: file["added_tokens"].append(token))
-    with pytest.raises(UnsupportedTokenizer, match="1025 tokens, the embedding only 1024 rows"):
+    with pytest.raises(
+        UnsupportedTokenizer, match="1025 tokens, the embedding only 1024 rows"
+    ) as caught:
         plan(model)
+    assert "an embedding as long as the tokenizer" in caught.value.hint
 
 
 def test_two_tokens_of_one_text_are_refused(model: Path) -> None:
@@ -245,6 +248,27 @@ def test_start_token_flag_is_always_written(
     with Model.load(path) as runtime:
         begins = runtime.tokenize("hello")[0] == VOCABULARY - 5
     assert begins is expected
+
+
+def test_ends_that_robertas_processor_adds_are_written(model: Path, tmp_path: Path) -> None:
+    """Both ends of a text and what stands between two, as the library puts them."""
+    processor = {
+        "type": "RobertaProcessing",
+        "sep": ["<|eot_id|>", VOCABULARY - 1],
+        "cls": ["<|begin_of_text|>", VOCABULARY - 5],
+        "trim_offsets": True,
+        "add_prefix_space": False,
+    }
+    edit_json(model / "tokenizer.json", lambda file: file.update(post_processor=processor))
+    path = convert(model, "F16", tmp_path / "out")
+    made = read_metadata(path)
+    assert [made[f"tokenizer.ggml.add_{name}_token"] for name in ("bos", "eos", "sep")] == [
+        True
+    ] * 3
+    assert made["tokenizer.ggml.seperator_token_id"] == VOCABULARY - 1
+    tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+    with Model.load(path) as runtime:
+        assert runtime.tokenize("hello") == tokenizer("hello").input_ids
 
 
 def test_tokenizer_that_adds_no_start_token_says_so(model: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """What a post-processor of ``tokenizer.json`` puts before, between and after texts.
 
 Source:
-    https://github.com/huggingface/tokenizers (``processors/template.rs``, ``byte_level.rs``).
+    https://github.com/huggingface/tokenizers (``processors/template.rs``, ``roberta.rs``,
+    ``byte_level.rs``).
 """
 
 from collections.abc import Iterator
@@ -30,6 +31,10 @@ def read_frame(file: dict[str, Any]) -> Frame:
     parts = list(_flatten(file.get("post_processor")))
     silent = any(part.get("type") == "ByteLevel" for part in parts)
     templates = [part for part in parts if part.get("type") == "TemplateProcessing"]
+    roberta = next((part for part in parts if part.get("type") == "RobertaProcessing"), None)
+    if roberta is not None and not templates:
+        first, last = _text(roberta, "cls"), _text(roberta, "sep")
+        return Frame(silent=silent, first=first, last=last, between=(last, last) if last else ())
     if not templates:
         return Frame(silent=silent)
     single, pair = _items(templates[-1], "single"), _items(templates[-1], "pair")
@@ -51,6 +56,14 @@ def _flatten(processor: object) -> Iterator[dict[str, Any]]:
         return
     for part in parts:
         yield from _flatten(part)
+
+
+def _text(processor: dict[str, Any], key: str) -> str:
+    """Return the text of a token that is written with its id, as ``["</s>", 2]``."""
+    match processor.get(key):
+        case [str(text), *_]:
+            return text
+    return ""
 
 
 def _items(template: dict[str, Any], key: str) -> list[str]:

@@ -65,7 +65,8 @@ class Vocabulary:
         if used > rows:
             raise UnsupportedTokenizer(
                 f"the tokenizer has {used} tokens, the embedding only {rows} rows",
-                hint="tokens were added after training: the tokenizer is of another model",
+                hint="save the model again with an embedding as long as the tokenizer, or take the "
+                "tokens that were added out of its files",
             )
         _check_text(self.tokens)
         missing = range(used, rows)
