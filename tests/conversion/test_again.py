@@ -1,5 +1,6 @@
 """Whether a variant is already here, and what becomes of the one before."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,14 @@ def test_other_options_make_it_anew_and_the_same_do_not(
     assert make(vault, **options).artifacts
     assert make(vault, **options).skipped
     assert make(vault).artifacts
+
+
+def test_pipe_and_folder_are_no_text_and_said_to_be_none(vault: Path, tmp_path: Path) -> None:
+    """A pipe is not waited for: the text is read twice, once for its digest."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(BadOption, match="not a regular file"):
+            make(vault, calibration=path)
 
 
 def test_calibration_counts_by_its_text(vault: Path, tmp_path: Path) -> None:

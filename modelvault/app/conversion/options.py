@@ -154,7 +154,12 @@ class ConvertOptions:
         found = {name: path for name, path in named.items() if path is not None}
         for name, path in found.items():
             if not path.is_file():
-                raise BadOption(f"--{name.replace('_', '-')} {path}: there is no such file")
+                option = f"--{name.replace('_', '-')} {path}"
+                if path.exists():  # a pipe could be read only once, by the vault or the converter
+                    raise BadOption(
+                        f"{option}: not a regular file", hint="write what it gives to a file first"
+                    )
+                raise BadOption(f"{option}: there is no such file")
         return found
 
 
