@@ -1,11 +1,12 @@
 """``general.*`` metadata: what the file says of itself.
 
 Source:
-    https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#general-metadata
+    https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#general-metadata;
+    llama.cpp ``src/llama-vocab.cpp`` (what the runtime makes of a name).
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Literal
 
 from converters.gguf.config import Config
@@ -31,15 +32,27 @@ _SAMPLING: tuple[tuple[tuple[str, ...], str, Literal["i32", "f32"]], ...] = (
 )
 """Names in ``generation_config.json``, of which the first counts; key; kind."""
 
+_PHI3 = re.compile(r"phi(?=3)", re.IGNORECASE)
+_PHI3_TOKENS = frozenset({"<unk>", "<s>", "</s>", "<|endoftext|>"})
+"""What llama.cpp looks up, and must find, in a model whose name holds ``phi3``."""
 _KEEPS_CASE = re.compile(r"v\d+(?:\.\d+)*|\d.*")
 
 
-def general_entries(request: Request, source: Source, blueprint: Blueprint) -> Iterator[Entry]:
-    """Yield the keys that come before the architecture's own."""
+def general_entries(
+    request: Request, source: Source, blueprint: Blueprint, tokens: Collection[str]
+) -> Iterator[Entry]:
+    """Yield the keys that come before the architecture's own.
+
+    Args:
+        request: Names the model and its licence.
+        source: Its files.
+        blueprint: Its tensors and architecture.
+        tokens: Its vocabulary.
+    """
     yield _text("architecture", blueprint.architecture)
     yield _text("type", "model")
     yield from _sampling(source)
-    yield _text("name", title(request.model.rpartition("/")[2]))
+    yield _text("name", _name(request.model.rpartition("/")[2], tokens))
     yield _text("size_label", _size_label(blueprint))
     if request.license:
         yield _text("license", request.license)
@@ -49,6 +62,12 @@ def file_entries(file_type: int) -> Iterator[Entry]:
     """Yield the keys that differ between targets."""
     yield Entry(key="general.quantization_version", kind="u32", value=QUANTIZATION_VERSION)
     yield Entry(key="general.file_type", kind="u32", value=file_type)
+
+
+def _name(name: str, tokens: Collection[str]) -> str:
+    """Return the model's name; one that the runtime would take for Phi-3's is parted."""
+    words = title(name)
+    return words if _PHI3_TOKENS.issubset(tokens) else _PHI3.sub(r"\g<0> ", words)
 
 
 def title(name: str) -> str:

@@ -100,7 +100,7 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     _check_tensors(blueprint, stored)
     tensors = tuple(sorted(blueprint.tensors, key=_file_order))
     entries = (
-        *general_entries(request, source, blueprint),
+        *general_entries(request, source, blueprint, tokenizer.vocabulary.tokens),
         *blueprint.entries,
         *pooling_entries(source, blueprint.architecture),
         *tokenizer.entries(),

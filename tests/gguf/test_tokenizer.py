@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from converters.gguf.tokenizer import spm
 from converters.gguf.tokenizer.vocabulary import TokenType
+from modelvault.core.protocol import Produced
 from modelvault.errors import MalformedRecord, ModelVaultError, UnsupportedTokenizer
-from tests.gguf.running import convert, edit_json, plan, warnings
+from tests.gguf.running import convert, edit_json, make_request, plan, run, warnings
 from tests.gguf.test_golden import read_metadata
 from tests.support.llamacpp import Model
 from tests.support.tinymodel import MIXED_SCRIPT, VOCABULARY, Kind, make_tiny_llama, training_text
@@ -296,6 +297,16 @@ def test_ids_of_the_part_about_text_are_found(model: Path, tmp_path: Path) -> No
         lambda value: value.update(eos_token_id=None, text_config={"eos_token_id": 1021}),
     )
     assert metadata(model, tmp_path / "out")["tokenizer.ggml.eos_token_id"] == 1021
+
+
+def test_name_that_the_runtime_takes_for_phi3_is_parted(model: Path, tmp_path: Path) -> None:
+    """llama.cpp looks for the tokens of Phi-3 in any model with its name, and fails without."""
+    request = make_request(model, ["F16"], tmp_path / "out", model="org/llama-Phi3-merge")
+    (made,) = [event for event in run(request) if isinstance(event, Produced)]
+    path = tmp_path / "out" / made.files[0]
+    assert read_metadata(path)["general.name"] == "Llama Phi 3 Merge"
+    with Model.load(path) as runtime:
+        assert runtime.tokenize("hello")
 
 
 def test_template_file_wins_over_the_setting(model: Path, tmp_path: Path) -> None:
