@@ -73,6 +73,8 @@ class Source(Checkpoint):
             UnsupportedSource: There are no safetensors weights.
         """
         index = self._index()
+        if self.has(SINGLE) and not all(self.has(path) for path in index.values()):
+            index = {}  # left over from a model in shards: transformers takes the single file, too
         paths = sorted(set(index.values())) if index else self._unindexed()
         missing = [path for path in paths if not self.has(path)]
         if missing:

@@ -289,6 +289,19 @@ def test_way_out_of_odd_weights_depends_on_what_they_are(
     assert hint in caught.value.hint
 
 
+def test_index_of_shards_that_are_gone_is_left_over(tmp_path: Path) -> None:
+    """A model saved anew in one file may keep the index of its shards; the file is the model."""
+    make_tiny_llama(tmp_path / "model", shards=2)
+    (index,) = (tmp_path / "model").glob("*.index.json")
+    left = index.read_bytes()
+    for path in (tmp_path / "model").glob("model*"):
+        path.unlink()
+    make_tiny_llama(tmp_path / "model")
+    expected = sizes(plan(tmp_path / "model"))
+    index.write_bytes(left)
+    assert sizes(plan(tmp_path / "model")) == expected
+
+
 def test_folder_without_weights_is_refused(model: Path) -> None:
     """A metadata-only pull is told apart from a foreign format."""
     for path in model.glob("model*"):
