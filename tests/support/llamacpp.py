@@ -151,6 +151,8 @@ class Model:
             RuntimeRefused: llama.cpp does not accept it.
         """
         _log.clear()
+        # The converter's own check takes the log for itself where it runs in this process.
+        library().llama_log_set(ctypes.cast(_LOGGER, ctypes.c_void_p), None)
         model = library().llama_model_load_from_file(str(path).encode(), _model_parameters())
         if not model:
             raise RuntimeRefused(log())
