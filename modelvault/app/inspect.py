@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from modelvault import fsio
-from modelvault.core import gguf, safetensors_header
+from modelvault.core import ggml, gguf, safetensors_header
 from modelvault.core.ggml_types import type_name
 from modelvault.errors import (
     BadOption,
@@ -257,7 +257,7 @@ def _read_gguf(file: WeightFile, stream: BinaryIO, size: int) -> Inspected:
 
 
 def _gguf_tensor(header: gguf.Header, info: gguf.TensorInfo, file: str) -> Tensor:
-    block = gguf.BLOCKS.get(info.type)
+    block = ggml.BLOCKS.get(info.type)
     return Tensor(
         name=info.name,
         type=type_name(info.type),

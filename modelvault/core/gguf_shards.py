@@ -11,7 +11,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from modelvault.core.gguf import BLOCKS, DEFAULT_ALIGNMENT, Header, TensorInfo
+from modelvault.core.ggml import BLOCKS
+from modelvault.core.gguf import DEFAULT_ALIGNMENT, Header, TensorInfo
 from modelvault.errors import BadOption, MalformedWeights
 
 NUMBER, COUNT, TENSORS = "split.no", "split.count", "split.tensors.count"

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelvault.core.gguf import BLOCKS, FILE_TYPES, read_header
+from modelvault.core.ggml import BLOCKS, FILE_TYPES
+from modelvault.core.gguf import read_header
 from modelvault.errors import MalformedWeights
 from tests.support import tinygguf as t
 
