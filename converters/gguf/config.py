@@ -63,6 +63,8 @@ class Config:
             value = self._values.get(key)
             if value is None:
                 continue
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)  # JSON knows one kind of number
             if isinstance(value, bool) or not isinstance(value, int):
                 return self._fault(f"'{key}' is {value!r:.40}, not an integer", least)
             if not least <= value <= LARGEST:

@@ -398,7 +398,7 @@ def test_sampling_defaults_of_the_publisher_are_kept(model: Path, tmp_path: Path
     """What generation_config.json recommends, runtimes find in the file."""
     edit_json(
         model / "generation_config.json",
-        lambda value: value.update(temperature=0.5, top_p=0.75, top_k=40, min_p=None),
+        lambda value: value.update(temperature=0.5, top_p=0.75, top_k=40.0, min_p=None),
     )
     made = metadata(model, tmp_path / "out")
     chosen = {key: value for key, value in made.items() if "sampling" in key}
