@@ -11,6 +11,7 @@ from converters.awq.formats.fourbit import W4A16, Awq
 from converters.awq.formats.layout import SHARD
 from converters.awq.formats.scheme import FP8, INT8
 from converters.awq.job import Job
+from converters.awq.models.layers import LayerRunner
 from converters.awq.models.model import Model, read_config
 from converters.awq.models.source import Source
 from converters.awq.options import CALIBRATED, MEASURED, read_options
@@ -57,6 +58,7 @@ def convert(request: Request, stack: ExitStack, *, shard: int = SHARD) -> Iterat
     read_config(source)  # before the weights: it says most clearly what cannot be converted
     weights = source.weights(stack)
     model = Model.open(source, weights, target)
+    LayerRunner(model).check_shapes()  # now, not after hours at the layer that is wrong
     job = Job(model=model, request=request, options=options, stack=stack, shard=shard)
     try:
         yield from make(job)

@@ -67,6 +67,19 @@ def test_every_tensor_of_a_layer_is_known_by_name(case: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("target", TARGETS)
+def test_shape_of_the_last_layer_is_refused_before_the_first(
+    target: str, folder: Path, tmp_path: Path
+) -> None:
+    """A server would find it out on the far side, a search after hours."""
+    held = load(folder)["model.layers.1.self_attn.k_proj.weight"]
+    change(folder, model__layers__1__self_attn__k_proj__weight=held[:-32].clone())
+    with pytest.raises(SourceIncomplete, match="layer 1 does not fit") as caught:
+        plan(folder, target, tmp_path)
+    shapes = (tuple(held[:-32].shape), tuple(held.shape))
+    assert caught.value.issues == ("self_attn.k_proj.weight: {}, not {}".format(*shapes),)
+
+
+@pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
     ("family", "name"),
     [

@@ -6,14 +6,15 @@ given its weights, run over the sequences, and dropped.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from converters.awq.models.experts import separate_experts
-from converters.awq.models.model import Model
+from converters.awq.models.model import Model, layer_of
+from converters.awq.models.source import Stored
 from modelvault.errors import ModelVaultError, SourceIncomplete, UnsupportedSource
 
 _LEAST = 2
@@ -76,19 +77,47 @@ class LayerRunner:
         """Tokens a sequence at most."""
         return int(self.config.max_position_embeddings)
 
+    def check_shapes(self) -> None:
+        """Compare the tensors of all layers with the configuration, by their headers alone.
+
+        Raises:
+            SourceIncomplete: Tensors are missing, too many or of the wrong shape.
+        """
+        layers: list[dict[str, tuple[int, ...]]] = [{} for _ in range(self.model.layers)]
+        for stored in self.model.tensors():
+            number = layer_of(stored.name)
+            if number is not None:
+                name = stored.name.removeprefix(_prefix(number))
+                layers[number][self.model.family.module(name)] = stored.shape
+        known = set()
+        for number, shapes in enumerate(layers):
+            kind = (self.model.groups(number), frozenset(shapes.items()))
+            if kind in known:
+                continue
+            wanted = {
+                name: tuple(value.shape) for name, value in self._build(number).state_dict().items()
+            }
+            if shapes != wanted:
+                names = sorted(set(shapes) | set(wanted))
+                raise _misfit(
+                    number,
+                    [
+                        f"{name}: {shapes.get(name, 'missing')}, not {wanted.get(name, 'expected')}"
+                        for name in names
+                        if shapes.get(name) != wanted.get(name)
+                    ],
+                )
+            known.add(kind)
+
     def read(self, number: int) -> State:
         """Return a layer's tensors, copied, in f32.
 
         Raises:
             MalformedWeights: A tensor holds NaN or infinity.
         """
-        prefix = f"model.layers.{number}."
         return {
-            stored.name.removeprefix(prefix): self.model.weights.read(stored.name).to(
-                self.device, torch.float32, copy=True
-            )
-            for stored in self.model.tensors()
-            if stored.name.startswith(prefix)
+            name: self.model.weights.read(stored.name).to(self.device, torch.float32, copy=True)
+            for name, stored in self._tensors(number).items()
         }
 
     def load(self, number: int, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
@@ -108,11 +137,7 @@ class LayerRunner:
                 {rename(name): value for name, value in state.items()}, strict=True, assign=True
             )
         except RuntimeError as error:
-            raise SourceIncomplete(
-                f"layer {number} does not fit the configuration",
-                hint="pull the model again: configuration and weights are of different revisions",
-                issues=str(error).splitlines()[:20],
-            ) from error
+            raise _misfit(number, str(error).splitlines()) from error
         return layer.eval().requires_grad_(requires_grad=False)
 
     def run(self, layer: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
@@ -136,6 +161,15 @@ class LayerRunner:
             trunk.layers[0] = torch.nn.Identity()  # what was run can be dropped
         output: torch.Tensor = result[0].to(hidden.device)
         return output
+
+    def _tensors(self, number: int) -> dict[str, Stored]:
+        """Return what the checkpoint holds of a layer, by its name within the layer."""
+        prefix = _prefix(number)
+        return {
+            stored.name.removeprefix(prefix): stored
+            for stored in self.model.tensors()
+            if stored.name.startswith(prefix)
+        }
 
     def _trunk(self, number: int) -> Any:
         """Return the model of one layer, of the kind of attention that a layer has."""
@@ -166,6 +200,18 @@ class LayerRunner:
                 # the checkpoint's name finds the block, too, and is no second home of its weights
                 object.__setattr__(layer, experts.block, layer.get_submodule("mlp"))
         return layer
+
+
+def _prefix(number: int) -> str:
+    return f"model.layers.{number}."
+
+
+def _misfit(number: int, issues: Sequence[str]) -> SourceIncomplete:
+    return SourceIncomplete(
+        f"layer {number} does not fit the configuration",
+        hint="pull the model again: configuration and weights are of different revisions",
+        issues=issues[:20],
+    )
 
 
 @contextmanager
