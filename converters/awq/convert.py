@@ -58,8 +58,9 @@ def convert(request: Request, stack: ExitStack, *, shard: int = SHARD) -> Iterat
     read_config(source)  # before the weights: it says most clearly what cannot be converted
     weights = source.weights(stack)
     model = Model.open(source, weights, target)
-    LayerRunner(model).check_shapes()  # now, not after hours at the layer that is wrong
-    job = Job(model=model, request=request, options=options, stack=stack, shard=shard)
+    runner = LayerRunner(model, options.device)
+    runner.check_shapes()  # now, not after hours at the layer that is wrong
+    job = Job(runner=runner, request=request, options=options, stack=stack, shard=shard)
     try:
         yield from make(job)
     except torch.OutOfMemoryError as error:

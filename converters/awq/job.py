@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converters.awq.formats.layout import SHARD, Layout
+from converters.awq.models.layers import LayerRunner
 from converters.awq.models.model import Model
 from converters.awq.options import Options
 from modelvault.core.protocol import Event, Planned, Request, lay
@@ -15,13 +16,19 @@ from modelvault.core.protocol import Event, Planned, Request, lay
 class Job:
     """What to convert, how, and where to."""
 
-    model: Model
+    runner: LayerRunner
+    """Of the model; its layers fit."""
     request: Request
     options: Options
     stack: ExitStack
     """Closes what is opened."""
     shard: int = SHARD
     """Bytes of tensors a weight file holds at most, where it holds more than one."""
+
+    @property
+    def model(self) -> Model:
+        """What is converted."""
+        return self.runner.model
 
     @property
     def folder(self) -> Path:

@@ -23,7 +23,7 @@ from converters.awq.formats.writer import CheckpointWriter, is_begun
 from converters.awq.heap import give_back
 from converters.awq.job import Job, plan
 from converters.awq.journal import Journal, digest_work, read_journal, sweep
-from converters.awq.models.layers import LayerRunner, State
+from converters.awq.models.layers import State
 from converters.awq.models.model import layer_of
 from converters.awq.progress import Reporter
 from converters.awq.report.activations import Activations
@@ -75,13 +75,12 @@ def convert_four_bit(kind: type[FourBit], job: Job) -> Iterator[Event]:
 
 def _foresee(form: FourBit, layout: Layout, job: Job) -> Iterator[Warned]:
     """Yield a warning where the most that may be asked for does not fit."""
-    runner = LayerRunner(job.model)
-    length = min(job.options.sequence_length, runner.longest)
+    length = min(job.options.sequence_length, job.runner.longest)
     count = job.options.samples + 3 * HELD_OUT
     passing = Activations.footprint((count, length, job.model.hidden))
     yield from foresee(
         partial(require_space, job.folder, layout.footprint + passing),
-        partial(require_memory, Work.of(runner, length, form.group), job.options.device),
+        partial(require_memory, Work.of(job.runner, length, form.group), job.options.device),
     )
 
 
@@ -94,7 +93,7 @@ class _Conversion:
         self._job = job
         self._model = job.model
         self._own = form.target.lower()
-        self._runner = LayerRunner(job.model, job.options.device)
+        self._runner = job.runner
         self._text = read_calibration(job.model, job.options, self._runner.longest, job.folder)
         self._sets = {
             _SAMPLES: self._text.samples,

@@ -129,11 +129,7 @@ def estimate_memory(work: Work) -> int:
     libraries take about as much of the processor's memory as they save.
     """
     sizes = _weigh(work, eager=work.eager)
-    if work.group is None:
-        layer = 4 * sizes.layer + _RESTORED * sizes.matrix + sizes.passing
-    else:
-        layer = 5 * sizes.layer + 16 * sizes.matrix + 3 * sizes.kept + sizes.passing
-    return _PROGRAM + max(layer, _PREDICTIONS)
+    return _PROGRAM + _peak(work, sizes, rounded=16 * sizes.matrix)
 
 
 def estimate_device_memory(work: Work) -> int:
@@ -144,12 +140,8 @@ def estimate_device_memory(work: Work) -> int:
     where no kernel does without.
     """
     sizes = _weigh(work, eager=True)
-    if work.group is None:
-        layer = 4 * sizes.layer + _RESTORED * sizes.matrix + sizes.passing
-    else:
-        at_once = min(sizes.matrix, widened(ROUNDED, torch.device("cuda")))
-        layer = 5 * sizes.layer + 28 * at_once + 3 * sizes.kept + sizes.passing
-    return _LIBRARIES + max(layer, _PREDICTIONS)
+    at_once = min(sizes.matrix, widened(ROUNDED, torch.device("cuda")))
+    return _LIBRARIES + _peak(work, sizes, rounded=28 * at_once)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +156,15 @@ class _Sizes:
     """Inputs that are kept of each group of linears, with their products."""
     passing: int
     """What one sequence takes on its way through."""
+
+
+def _peak(work: Work, sizes: _Sizes, *, rounded: int) -> int:
+    """Return the bytes that layers and predictions take, with those of the matrix in work."""
+    if work.group is None:
+        layer = 4 * sizes.layer + _RESTORED * sizes.matrix + sizes.passing
+    else:
+        layer = 5 * sizes.layer + rounded + 3 * sizes.kept + sizes.passing
+    return max(layer, _PREDICTIONS)
 
 
 def _weigh(work: Work, *, eager: bool) -> _Sizes:

@@ -8,6 +8,8 @@ from modelvault.errors import MalformedRecord, UnsupportedSource
 
 LARGEST = 1 << 24
 """No dimension of a real model exceeds this; larger ones are a fault or an attack."""
+_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
+"""Of float32, in which GGUF keeps numbers."""
 
 
 def parse_object(data: bytes, name: str) -> dict[str, Any]:
@@ -27,10 +29,6 @@ def parse_object(data: bytes, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedRecord(f"{name} holds no JSON object")
     return value
-
-
-_LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
-"""Of float32, in which GGUF keeps numbers."""
 
 
 class Config:

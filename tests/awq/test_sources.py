@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from converters.awq.formats.packing import quantize, quantize_symmetric
+from converters.awq.models.layers import LayerRunner
 from converters.awq.models.source import Source
 from modelvault.core.protocol import SourceFile
 from modelvault.errors import (
@@ -53,17 +54,24 @@ def plan(folder: Path, target: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_tensor_of_a_layer_is_known_by_name(case: str, tmp_path: Path) -> None:
-    """What the families say a layer holds is what transformers writes, no less and no more."""
+    """What a layer must hold is what transformers writes, no less and no more."""
     make_random(tmp_path / "model", case)
     with ExitStack() as stack:
-        model = open_model(tmp_path / "model", stack)  # refuses missing and foreign ones
-        said = {
-            f"model.layers.{layer}.{name}"
-            for layer in range(model.layers)
-            for name in model.family.vectors(model.config, layer)
-        }
-        said |= {*model.linears(), *(f"{name}.weight" for name in model.riders())}
-        assert said == {name for name in model.weights.tensors if name.startswith("model.layers.")}
+        model = open_model(tmp_path / "model", stack)
+        LayerRunner(model).check_shapes()
+        held = model.weights.tensors
+        names = {name for name in held if name.startswith("model.layers.")}
+        assert {*model.linears(), *(f"{name}.weight" for name in model.riders())} <= names
+        for name in sorted(names):
+            if name.startswith("model.layers.1."):
+                taken = held.pop(name)
+                with pytest.raises(SourceIncomplete, match=r"layer 1 .*: missing"):
+                    LayerRunner(model).check_shapes()
+                held[name] = taken
+        other = "model.layers.1.mlp.other.weight"
+        held[other] = replace(taken, name=other)
+        with pytest.raises(SourceIncomplete, match=r"mlp\.other\.weight: not of this"):
+            LayerRunner(model).check_shapes()
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -91,10 +91,6 @@ class Family:
     """Name of the family in transformers."""
     fused: bool = False
     """Whether q, k and v are one linear, and gate and up another."""
-    head_norms: bool = False
-    """Whether queries and keys have a norm of their own."""
-    biased: bool | None = None
-    """Whether q, k and v have biases, where o has none; None where the configuration tells."""
     gemma: bool = False
     """Whether norms multiply with one more than their weight, stand on both sides of a
     block, and embeddings are multiplied with the root of the model's width."""
@@ -150,35 +146,11 @@ class Family:
         for group in self.groups(config, layer):
             yield from group.riders
 
-    def vectors(self, config: Config, layer: int) -> Iterator[str]:
-        """Yield the norms and biases of a layer.
-
-        A server that finds one missing in a quantised checkpoint computes with whatever its
-        memory held: it checks only those that are not quantised.
-        """
-        norms = ["input_layernorm", "post_attention_layernorm"]
-        if self.gemma:
-            norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"]
-        if self.head_norms:
-            norms += ["self_attn.q_norm", "self_attn.k_norm"]
-        yield from (f"{name}.weight" for name in norms)
-        for name in self.linears(config, layer):
-            if self._is_biased(config, name):
-                yield f"{name}.bias"
-
     def module(self, name: str) -> str:
         """Return the name in transformers of what the Hub calls ``name``."""
         if self.experts and name.startswith(f"{self.experts.block}."):
             return "mlp" + name.removeprefix(self.experts.block)
         return name
-
-    def _is_biased(self, config: Config, linear: str) -> bool:
-        if linear.startswith("self_attn."):
-            if self.biased is None:
-                return config.get("attention_bias") is True
-            told = config.get("qkv_bias", True) is True
-            return self.biased and told and not linear.endswith(".o_proj")
-        return self.model_type == "llama" and config.get("mlp_bias") is True
 
     def _attention(self) -> tuple[Group, ...]:
         norm = Fold.OFFSET_NORM if self.gemma else Fold.NORM
@@ -268,21 +240,18 @@ def _unusable(key: str, value: object) -> UnsupportedSource:
 
 _FAMILIES = {
     "LlamaForCausalLM": Family(model_type="llama"),
-    "MistralForCausalLM": Family(model_type="mistral", biased=False),
-    "Qwen2ForCausalLM": Family(model_type="qwen2", biased=True),
-    "Qwen3ForCausalLM": Family(model_type="qwen3", head_norms=True),
+    "MistralForCausalLM": Family(model_type="mistral"),
+    "Qwen2ForCausalLM": Family(model_type="qwen2"),
+    "Qwen3ForCausalLM": Family(model_type="qwen3"),
     "Gemma2ForCausalLM": Family(model_type="gemma2", gemma=True),
-    "Gemma3ForCausalLM": Family(model_type="gemma3_text", gemma=True, head_norms=True),
-    "Phi3ForCausalLM": Family(model_type="phi3", fused=True, biased=False),
+    "Gemma3ForCausalLM": Family(model_type="gemma3_text", gemma=True),
+    "Phi3ForCausalLM": Family(model_type="phi3", fused=True),
     "MixtralForCausalLM": Family(
         model_type="mixtral",
-        biased=False,
         experts=Experts(block="block_sparse_moe", gate="w1", up="w3", down="w2", sparse_step=False),
     ),
-    "Qwen2MoeForCausalLM": Family(
-        model_type="qwen2_moe", biased=True, experts=Experts(shared=True)
-    ),
-    "Qwen3MoeForCausalLM": Family(model_type="qwen3_moe", head_norms=True, experts=Experts()),
+    "Qwen2MoeForCausalLM": Family(model_type="qwen2_moe", experts=Experts(shared=True)),
+    "Qwen3MoeForCausalLM": Family(model_type="qwen3_moe", experts=Experts()),
 }
 
 

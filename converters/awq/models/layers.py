@@ -6,7 +6,7 @@ given its weights, run over the sequences, and dropped.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,6 +44,7 @@ class LayerRunner:
 
         self.device = torch.device(device)
         self.model = model
+        self._tensors = _part(model)
         self._trunks: dict[str, Any] = {}
         kind = model.family.model_type
         try:
@@ -83,29 +84,22 @@ class LayerRunner:
         Raises:
             SourceIncomplete: Tensors are missing, too many or of the wrong shape.
         """
-        layers: list[dict[str, tuple[int, ...]]] = [{} for _ in range(self.model.layers)]
-        for stored in self.model.tensors():
-            number = layer_of(stored.name)
-            if number is not None:
-                name = stored.name.removeprefix(_prefix(number))
-                layers[number][self.model.family.module(name)] = stored.shape
-        known = set()
-        for number, shapes in enumerate(layers):
-            kind = (self.model.groups(number), frozenset(shapes.items()))
+        rename, known = self.model.family.module, set()
+        for number, tensors in enumerate(self._tensors):
+            found = {rename(name): stored.shape for name, stored in tensors.items()}
+            kind = (self.model.groups(number), frozenset(found.items()))
             if kind in known:
                 continue
             wanted = {
                 name: tuple(value.shape) for name, value in self._build(number).state_dict().items()
             }
-            if shapes != wanted:
-                names = sorted(set(shapes) | set(wanted))
-                raise _misfit(
-                    number,
-                    [
-                        f"{name}: {shapes.get(name, 'missing')}, not {wanted.get(name, 'expected')}"
-                        for name in names
-                        if shapes.get(name) != wanted.get(name)
-                    ],
+            if issues := list(_differences(found, wanted)):
+                raise SourceIncomplete(
+                    f"layer {number} does not fit the configuration: "
+                    f"model.layers.{number}.{issues[0]:.200}",
+                    hint="pull the model again: configuration and weights are of different "
+                    "revisions",
+                    issues=issues[:20],
                 )
             known.add(kind)
 
@@ -117,7 +111,7 @@ class LayerRunner:
         """
         return {
             name: self.model.weights.read(stored.name).to(self.device, torch.float32, copy=True)
-            for name, stored in self._tensors(number).items()
+            for name, stored in self._tensors[number].items()
         }
 
     def load(self, number: int, state: Mapping[str, torch.Tensor]) -> torch.nn.Module:
@@ -125,19 +119,14 @@ class LayerRunner:
 
         Args:
             number: Of the layer, from 0.
-            state: f32 tensors by their name within the layer; they are shared, not copied.
-
-        Raises:
-            SourceIncomplete: Tensors are missing, too many or of the wrong shape.
+            state: f32 tensors by their name within the layer, which ``check_shapes`` has
+                accepted; they are shared, not copied.
         """
         layer = self._build(number)
         rename = self.model.family.module
-        try:
-            layer.load_state_dict(
-                {rename(name): value for name, value in state.items()}, strict=True, assign=True
-            )
-        except RuntimeError as error:
-            raise _misfit(number, str(error).splitlines()) from error
+        layer.load_state_dict(
+            {rename(name): value for name, value in state.items()}, strict=True, assign=True
+        )
         return layer.eval().requires_grad_(requires_grad=False)
 
     def run(self, layer: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
@@ -161,15 +150,6 @@ class LayerRunner:
             trunk.layers[0] = torch.nn.Identity()  # what was run can be dropped
         output: torch.Tensor = result[0].to(hidden.device)
         return output
-
-    def _tensors(self, number: int) -> dict[str, Stored]:
-        """Return what the checkpoint holds of a layer, by its name within the layer."""
-        prefix = _prefix(number)
-        return {
-            stored.name.removeprefix(prefix): stored
-            for stored in self.model.tensors()
-            if stored.name.startswith(prefix)
-        }
 
     def _trunk(self, number: int) -> Any:
         """Return the model of one layer, of the kind of attention that a layer has."""
@@ -202,16 +182,27 @@ class LayerRunner:
         return layer
 
 
-def _prefix(number: int) -> str:
-    return f"model.layers.{number}."
+def _part(model: Model) -> list[dict[str, Stored]]:
+    """Return what the checkpoint holds of each layer, by its name within the layer."""
+    layers: list[dict[str, Stored]] = [{} for _ in range(model.layers)]
+    for stored in model.tensors():
+        number = layer_of(stored.name)
+        if number is not None:
+            layers[number][stored.name.removeprefix(f"model.layers.{number}.")] = stored
+    return layers
 
 
-def _misfit(number: int, issues: Sequence[str]) -> SourceIncomplete:
-    return SourceIncomplete(
-        f"layer {number} does not fit the configuration",
-        hint="pull the model again: configuration and weights are of different revisions",
-        issues=issues[:20],
-    )
+def _differences(
+    found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]]
+) -> Iterator[str]:
+    """Yield what is wrong with the shapes of a layer's tensors, by name."""
+    for name in sorted(found.keys() | wanted.keys()):
+        if name not in found:
+            yield f"{name}: missing"
+        elif name not in wanted:
+            yield f"{name}: not of this configuration"
+        elif found[name] != wanted[name]:
+            yield f"{name}: {found[name]}, not {wanted[name]}"
 
 
 @contextmanager

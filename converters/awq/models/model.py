@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +44,7 @@ class Model:
         Raises:
             UnsupportedArchitecture: No known family, or not for this target.
             UnsupportedSource: Already quantised, or an unusable configuration.
-            SourceIncomplete: Tensors are missing, or fit no layer.
+            SourceIncomplete: Matrices are missing.
             MalformedWeights: A linear is no matrix.
         """
         config = read_config(source)
@@ -60,7 +59,7 @@ class Model:
             hidden=_dimension(config, "hidden_size", _WIDEST),
         )
         model._check_layers()
-        model._check_names()
+        model._check_linears()
         model._check_ends()
         return model
 
@@ -105,12 +104,6 @@ class Model:
         """Number of weights."""
         return sum(stored.count for stored in self.tensors())
 
-    def _vectors(self) -> Iterator[str]:
-        """Yield the names of the norms and biases that the layers need."""
-        for layer in range(self.layers):
-            for name in self.family.vectors(self.config, layer):
-                yield f"model.layers.{layer}.{name}"
-
     def _check_ends(self) -> None:
         """Check what comes before the first layer and after the last."""
         held = self.weights.tensors
@@ -147,12 +140,11 @@ class Model:
                 issues=surplus[:100],
             )
 
-    def _check_names(self) -> None:
+    def _check_linears(self) -> None:
         held = self.weights.tensors
         wanted = [
             *self.linears(),
             *(f"{name}.weight" for name in self.riders()),
-            *self._vectors(),
         ]
         missing = [name for name in wanted if name not in held]
         if missing:
@@ -164,24 +156,9 @@ class Model:
                 hint=hint,
                 issues=missing[:100],
             )
-        self._refuse_foreign(set(wanted))
         for name in self.linears():
             if len(held[name].shape) != 2 or not held[name].count:
                 raise MalformedWeights(f"{name}: a matrix is expected, not {held[name].shape}")
-
-    def _refuse_foreign(self, known: AbstractSet[str]) -> None:
-        foreign = [
-            stored.name
-            for stored in self.tensors()
-            if layer_of(stored.name) is not None and stored.name not in known
-        ]
-        if foreign:
-            raise SourceIncomplete(
-                f"{len(foreign)} tensors have no place in a layer of this configuration: "
-                f"{foreign[0]:.200} …",
-                hint="pull the model again: configuration and weights are of different revisions",
-                issues=foreign[:100],
-            )
 
 
 def read_config(source: Source) -> dict[str, Any]:

@@ -12,7 +12,6 @@ import torch
 
 from converters.awq.formats.scheme import EightBit
 from converters.awq.job import Job
-from converters.awq.models.layers import LayerRunner
 from converters.awq.progress import Reporter
 from converters.awq.report.activations import Activations
 from converters.awq.report.passage import Passage, shape_of
@@ -39,7 +38,7 @@ def check_eight_bit(scheme: EightBit, job: Job) -> Generator[Stepped, None, dict
         CheckFailed: The result is further off than allowed.
     """
     model, options, own = job.model, job.options, scheme.target.lower()
-    runner = LayerRunner(model, options.device)
+    runner = job.runner
     text = read_calibration(model, options, runner.longest, job.folder, calibrate=False)
     sets = dict.fromkeys((SOURCE, own), text.held_out)
     shape = shape_of(model, text.held_out)
