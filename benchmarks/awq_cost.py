@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import losses, trained
-from converters.awq.models.source import Source
+from converters.awq.models.weights import Weights
+from converters.checkpoint import Checkpoint
 from modelvault.core.protocol import Failed, Produced, Request, Stepped, parse_event
 from tests.support.tinymodel import make_tiny_llama
 
@@ -86,7 +87,7 @@ def weigh(folder: Path) -> tuple[int, int]:
     """Return a model's number of weights, and the bytes that converting it may take."""
     with ExitStack() as stack:
         files = losses.make_request(folder, "AWQ", str(folder), {}).files
-        tensors = Source(files).weights(stack).tensors
+        tensors = Weights(Checkpoint(files), stack).tensors
         sizes: dict[str, int] = {}
         widest = max(stored.shape[0] for stored in tensors.values() if "layers" in stored.name)
         for stored in tensors.values():

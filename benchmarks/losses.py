@@ -20,9 +20,10 @@ import torch
 from benchmarks import trained
 from converters.awq.formats.packing import decode, quantize
 from converters.awq.models.model import Model
-from converters.awq.models.source import Source
+from converters.awq.models.weights import Weights
 from converters.awq.options import CALIBRATED, read_options
 from converters.awq.text.calibration import read_calibration
+from converters.checkpoint import Checkpoint
 from modelvault.core.protocol import Request, SourceFile
 from tests.support.trainedmodel import Family, divergence, load, logits
 
@@ -110,8 +111,8 @@ def make_request(folder: Path, target: str, output: str, options: dict[str, str]
 def _samples(request: Request) -> list[list[int]]:
     """Return the sequences that our converter calibrates with."""
     with ExitStack() as stack:
-        source = Source(request.files)
-        model = Model.open(source, source.weights(stack), "AWQ")
+        source = Checkpoint(request.files)
+        model = Model.open(source, Weights(source, stack), "AWQ")
         options = read_options(request.options, "AWQ", CALIBRATED)
         folder = Path(stack.enter_context(TemporaryDirectory()))
         calibration = read_calibration(model, options, LENGTH, folder)

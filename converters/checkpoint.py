@@ -1,19 +1,18 @@
 """The small files of the model to convert, read with bounds; every converter's beginning."""
 
-import os
-from abc import ABC, abstractmethod
+import json
+from collections.abc import Iterator
 from typing import Any
 
 from modelvault.core.protocol import SourceFile
 from modelvault.errors import (
-    MalformedWeights,
+    MalformedRecord,
     SizeMismatch,
     SourceIncomplete,
     UnsupportedSource,
 )
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
+CONFIGURATION = "config.json"
 
 _MIB = 1024 * 1024
 _LIMIT = 16 * _MIB
@@ -21,17 +20,21 @@ _LIMITS = {
     "tokenizer.json": 256 * _MIB,
     "tokenizer.model": 64 * _MIB,
     "tekken.json": 64 * _MIB,
-    INDEX: 64 * _MIB,
+    "model.safetensors.index.json": 64 * _MIB,
 }
 """Largest size, in bytes, of the small files that exceed the common limit."""
 
 
-class Checkpoint(ABC):
+class Checkpoint:
     """The files of one model, by their path inside it."""
 
     def __init__(self, files: tuple[SourceFile, ...]) -> None:
         """Take the files of a request."""
         self._files = {file.path: file for file in files}
+
+    def __iter__(self) -> Iterator[SourceFile]:
+        """Go through the files by their path."""
+        return iter(sorted(self._files.values(), key=lambda file: file.path))
 
     def has(self, path: str) -> bool:
         """Return whether the model has the file."""
@@ -45,7 +48,7 @@ class Checkpoint(ABC):
             SizeMismatch: Its length is not what the manifest promises.
             UnsupportedSource: It is larger than any real file of its name.
         """
-        file = self._file(path)
+        file = self.file(path)
         limit = _LIMITS.get(path, _LIMIT)
         if file.size > limit:
             raise UnsupportedSource(f"{path} takes {file.size} bytes, more than {limit}")
@@ -55,11 +58,33 @@ class Checkpoint(ABC):
             raise wrong_size(file)
         return data
 
-    @abstractmethod
     def object(self, path: str) -> dict[str, Any]:
-        """Return the JSON object in a small file."""
+        """Return the JSON object in a small file.
 
-    def _file(self, path: str) -> SourceFile:
+        Raises:
+            MalformedRecord: Not JSON, not an object, or nested without end.
+            SourceIncomplete: The model has no such file.
+            SizeMismatch: Its length is not what the manifest promises.
+            UnsupportedSource: It is larger than any real file of its name.
+        """
+        try:
+            value = json.loads(self.read(path))
+        except (ValueError, RecursionError) as error:
+            raise MalformedRecord(f"{path} is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise MalformedRecord(f"{path} holds no JSON object")
+        return value
+
+    def optional_object(self, path: str) -> dict[str, Any]:
+        """Return the JSON object in a small file; an empty one when there is no file."""
+        return self.object(path) if self.has(path) else {}
+
+    def file(self, path: str) -> SourceFile:
+        """Return where a file is.
+
+        Raises:
+            SourceIncomplete: The model has no such file.
+        """
         if path not in self._files:
             raise SourceIncomplete(
                 f"the model has no {path}",
@@ -67,16 +92,38 @@ class Checkpoint(ABC):
             )
         return self._files[path]
 
-    def _index(self) -> dict[str, str]:
-        """Return tensor → file from the index; empty when there is none."""
-        if not self.has(INDEX):
-            return {}
-        places = self.object(INDEX).get("weight_map")
-        if not isinstance(places, dict) or not all(
-            isinstance(path, str) and path == os.path.basename(path) for path in places.values()
-        ):
-            raise MalformedWeights(f"{INDEX} holds no proper weight_map")
-        return places
+    def inside(self, folder: str, suffix: str) -> list[str]:
+        """Return the files of a folder, named with a slash at its end, that end with ``suffix``."""
+        return sorted(
+            path
+            for path in self._files
+            if path.startswith(folder) and path.endswith(suffix) and path.count("/") == 1
+        )
+
+    def ending_with(self, *suffixes: str) -> list[str]:
+        """Return the files whose path ends so, those of no folder first."""
+        return sorted((path for path in self._files if path.endswith(suffixes)), key=_depth)
+
+    def configuration(self) -> dict[str, Any]:
+        """Return ``config.json``.
+
+        Raises:
+            MalformedRecord: Not a JSON object.
+            SourceIncomplete: The model has no such file.
+            UnsupportedSource: What there is instead is GGUF already, or an adapter.
+        """
+        if not self.has(CONFIGURATION):
+            if made := self.ending_with(".gguf"):
+                raise UnsupportedSource(
+                    f"the model is GGUF already ({made[0]})",
+                    hint="install it as it is, or pull and convert the model that it was made from",
+                )
+            if self.has("adapter_config.json"):
+                raise UnsupportedSource(
+                    "the model is an adapter, not a model of its own",
+                    hint="merge the adapter into its base model first, and convert the result",
+                )
+        return self.object(CONFIGURATION)
 
 
 def wrong_size(file: SourceFile) -> SizeMismatch:
@@ -85,3 +132,7 @@ def wrong_size(file: SourceFile) -> SizeMismatch:
         f"{file.path} is not {file.size} bytes long",
         hint="run 'modelvault verify', then pull the model again",
     )
+
+
+def _depth(path: str) -> tuple[int, str]:
+    return path.count("/"), path

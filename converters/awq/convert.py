@@ -13,9 +13,10 @@ from converters.awq.formats.scheme import FP8, INT8
 from converters.awq.job import Job
 from converters.awq.models.layers import LayerRunner
 from converters.awq.models.model import Model, read_config
-from converters.awq.models.source import Source
+from converters.awq.models.weights import Weights
 from converters.awq.options import CALIBRATED, MEASURED, read_options
 from converters.awq.quantize import convert_four_bit
+from converters.checkpoint import Checkpoint
 from modelvault.core.protocol import Event, Request
 from modelvault.errors import NotEnoughMemory, UnsupportedTarget
 
@@ -54,9 +55,9 @@ def convert(request: Request, stack: ExitStack, *, shard: int = SHARD) -> Iterat
     options = read_options(request.options, target, known)
     if request.threads:
         torch.set_num_threads(request.threads)
-    source = Source(request.files)
+    source = Checkpoint(request.files)
     read_config(source)  # before the weights: it says most clearly what cannot be converted
-    weights = source.weights(stack)
+    weights = Weights(source, stack)
     model = Model.open(source, weights, target)
     runner = LayerRunner(model, options.device)
     runner.check_shapes()  # now, not after hours at the layer that is wrong

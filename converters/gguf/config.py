@@ -1,34 +1,14 @@
 """``config.json``, read with types and bounds; every fault is collected, not just the first."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from modelvault.errors import MalformedRecord, UnsupportedSource
+from modelvault.errors import UnsupportedSource
 
 LARGEST = 1 << 24
 """No dimension of a real model exceeds this; larger ones are a fault or an attack."""
 _LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 """Of float32, in which GGUF keeps numbers."""
-
-
-def parse_object(data: bytes, name: str) -> dict[str, Any]:
-    """Return the JSON object in ``data``.
-
-    Args:
-        data: The file's bytes.
-        name: The file's path, for the message.
-
-    Raises:
-        MalformedRecord: Not JSON, not an object, or nested without end.
-    """
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise MalformedRecord(f"{name} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise MalformedRecord(f"{name} holds no JSON object")
-    return value
 
 
 class Config:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converters.gguf.safetensors import READABLE, Stored, to_floats
+from converters.gguf.rows import READABLE, Stored, to_floats
 from converters.gguf.scaling import Blocks, Scaling
 from converters.gguf.tensors import Floats
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource

@@ -9,8 +9,8 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Literal
 
+from converters.checkpoint import Checkpoint
 from converters.gguf.config import Config
-from converters.gguf.source import Source
 from converters.gguf.tensors import Blueprint, Entry
 from modelvault.core.protocol import Request
 
@@ -39,7 +39,7 @@ _KEEPS_CASE = re.compile(r"v\d+(?:\.\d+)*|\d.*")
 
 
 def general_entries(
-    request: Request, source: Source, blueprint: Blueprint, tokens: Collection[str]
+    request: Request, source: Checkpoint, blueprint: Blueprint, tokens: Collection[str]
 ) -> Iterator[Entry]:
     """Yield the keys that come before the architecture's own.
 
@@ -100,7 +100,7 @@ def size_label(weights: int) -> str:
     return f"{scaled:.{digits}f}{suffix}"
 
 
-def _sampling(source: Source) -> Iterator[Entry]:
+def _sampling(source: Checkpoint) -> Iterator[Entry]:
     """Yield the publisher's sampling defaults, which runtimes take as theirs."""
     settings = Config(
         source.optional_object("generation_config.json"), where="generation_config.json"

@@ -8,15 +8,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from converters.checkpoint import Checkpoint
 from converters.gguf import families, fp8
 from converters.gguf.container import Container, lay_out
 from converters.gguf.imatrix import Importance, open_importance
 from converters.gguf.metadata import file_entries, general_entries
 from converters.gguf.mix import choose_types
 from converters.gguf.pooling import pooling_entries
-from converters.gguf.safetensors import READABLE, Stored
+from converters.gguf.rows import READABLE, Stored, read_tensors
 from converters.gguf.scaling import read_scaling
-from converters.gguf.source import Source
 from converters.gguf.tensors import Blueprint, Entry, Part, Tensor
 from converters.gguf.tokenizer import Tokenizer, read_tokenizer
 from converters.gguf.tokenizer.check import Comparison, compare_ids
@@ -84,10 +84,10 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     """
     targets = _read_targets(request)
     require_known(request.options, _OPTIONS, "the GGUF converter")
-    source = Source(request.files)
+    source = Checkpoint(request.files)
     config = source.configuration()
     describe = families.find_family(config)
-    stored = fp8.scaled(stack.enter_context(source.weights()), read_scaling(config))
+    stored = fp8.scaled(read_tensors(source, stack), read_scaling(config))
     blueprint = describe(config, {name: tensor.shape for name, tensor in stored.items()})
     tokenizer = read_tokenizer(
         source,

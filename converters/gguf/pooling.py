@@ -13,7 +13,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from converters.gguf.source import Source
+from converters.checkpoint import Checkpoint
 from converters.gguf.tensors import Entry
 from modelvault.errors import MalformedRecord, UnsupportedSource
 
@@ -28,7 +28,7 @@ _PASSING = ("Transformer", "Pooling", "Normalize", "Dropout")
 """Modules that the runtime has, or that do nothing when a model is only used."""
 
 
-def pooling_entries(source: Source, architecture: str) -> Iterator[Entry]:
+def pooling_entries(source: Checkpoint, architecture: str) -> Iterator[Entry]:
     """Yield the pooling of an embedding model; nothing for other models.
 
     Raises:
@@ -52,7 +52,7 @@ def pooling_entries(source: Source, architecture: str) -> Iterator[Entry]:
             )
 
 
-def _modules(source: Source) -> list[dict[str, Any]]:
+def _modules(source: Checkpoint) -> list[dict[str, Any]]:
     if not source.has(MODULES):
         return []
     try:
@@ -66,7 +66,7 @@ def _modules(source: Source) -> list[dict[str, Any]]:
     return value
 
 
-def _mode(source: Source, path: str) -> str:
+def _mode(source: Checkpoint, path: str) -> str:
     """Return the one way of pooling that a module's configuration asks for."""
     settings = source.object(path)
     chosen = [name for name, value in settings.items() if value is True and "pooling_mode" in name]

@@ -20,7 +20,7 @@ from converters.durable import flush_folder
 from converters.gguf.container import Placed
 from converters.gguf.plan import Plan, PlannedTarget
 from converters.gguf.quantize import encode, prepare
-from converters.gguf.safetensors import Stored, to_floats
+from converters.gguf.rows import Stored, to_floats
 from converters.gguf.tensors import Floats, Part, Tensor
 from converters.gguf.types import GgmlType
 from modelvault.errors import NoSpace

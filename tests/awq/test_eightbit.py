@@ -385,7 +385,7 @@ def test_pickled_weights_are_refused(trained: Trained, tmp_path: Path) -> None:
     """Only safetensors are read."""
     folder = _copy(trained("llama"), tmp_path)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(UnsupportedSource, match="neither"):
+    with pytest.raises(UnsupportedSource, match=r"not safetensors but pytorch_model\.bin"):
         run(make_request(folder, "FP8", tmp_path / "out"))
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from converters.awq.formats.packing import quantize, quantize_symmetric
 from converters.awq.models.layers import LayerRunner
-from converters.awq.models.source import Source
+from converters.checkpoint import Checkpoint
 from modelvault.core.protocol import SourceFile
 from modelvault.errors import (
     CheckFailed,
@@ -50,6 +50,39 @@ def change(folder: Path, **tensors: torch.Tensor | None) -> None:
 def plan(folder: Path, target: str, tmp_path: Path) -> None:
     """Ask for a plan: what is refused there costs nobody a minute."""
     run(make_request(folder, target, tmp_path / "out", plan_only=True))
+
+
+def test_index_left_beside_a_single_file_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    """A model saved again in one file is whole; transformers takes that file, too."""
+    places = {"model.norm.weight": "model-00001-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    plan(folder, "FP8", tmp_path)
+
+
+def test_shards_without_an_index_are_found_by_their_names(folder: Path, tmp_path: Path) -> None:
+    """The names say how many there should be, too."""
+    held = load(folder)
+    (folder / "model.safetensors").unlink()
+    names = sorted(held)
+    for number, part in enumerate((names[::2], names[1::2]), start=1):
+        shard = folder / f"model-0000{number}-of-00002.safetensors"
+        save_file({name: held[name] for name in part}, shard, metadata={"format": "pt"})
+    plan(folder, "FP8", tmp_path)
+    shard.unlink()
+    with pytest.raises(SourceIncomplete, match="1 of 2 weight files"):
+        plan(folder, "FP8", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("tiny-Q4_K_M.gguf", "GGUF already"), ("adapter_config.json", "adapter")]
+)
+def test_what_is_no_checkpoint_is_called_by_its_name(
+    folder: Path, tmp_path: Path, name: str, message: str
+) -> None:
+    """Without ``config.json`` the files say what was pulled instead."""
+    (folder / "config.json").rename(folder / name)
+    with pytest.raises(UnsupportedSource, match=message):
+        plan(folder, "AWQ", tmp_path)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -256,5 +289,5 @@ def test_tokenizer_of_twenty_megabytes_is_read(tmp_path: Path) -> None:
     path = tmp_path / "tekken.json"
     with open(path, "wb") as stream:
         stream.truncate(20 << 20)
-    source = Source((SourceFile(path=path.name, location=str(path), size=20 << 20),))
+    source = Checkpoint((SourceFile(path=path.name, location=str(path), size=20 << 20),))
     assert len(source.read("tekken.json")) == 20 << 20

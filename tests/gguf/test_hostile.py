@@ -10,11 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.gguf import safetensors
 from converters.gguf.container import lay_out
-from converters.gguf.safetensors import WeightFile
 from converters.gguf.tensors import Entry, Kind, Value
-from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
+from converters.weights import WeightFile
+from modelvault.core import safetensors_header
+from modelvault.core.protocol import SourceFile
+from modelvault.errors import (
+    MalformedWeights,
+    SizeMismatch,
+    SourceIncomplete,
+    UnsupportedSource,
+)
 from tests.gguf.running import convert, edit_json, make_request, plan, run
 
 NORM = "model.norm.weight"
@@ -30,6 +36,12 @@ def edit_header(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + size :])
 
 
+def open_file(path: Path) -> WeightFile:
+    """Open a weight file as the converters do."""
+    size = path.stat().st_size
+    return WeightFile(SourceFile(path=path.name, location=str(path), size=size))
+
+
 def test_truncated_file_attack_is_refused(model: Path) -> None:
     """A shard that lost its end is named; nothing is written."""
     path = model / "model-00002-of-00003.safetensors"
@@ -43,7 +55,7 @@ def test_file_shorter_than_promised_is_refused(model: Path, tmp_path: Path) -> N
     request = make_request(model, ["F16"], tmp_path / "out")
     path = model / "model-00002-of-00003.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(MalformedWeights, match="bytes long"):
+    with pytest.raises(SizeMismatch, match="bytes long"):
         run(request)
 
 
@@ -59,8 +71,8 @@ def test_header_over_the_cap_attack_is_refused(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A header that fits the file but not the cap is refused."""
-    monkeypatch.setattr(safetensors, "HEADER_LIMIT", 100)
-    with pytest.raises(MalformedWeights, match="its header claims"):
+    monkeypatch.setattr(safetensors_header, "HEADER_LIMIT", 100)
+    with pytest.raises(MalformedWeights, match="it claims"):
         plan(model)
 
 
@@ -133,7 +145,7 @@ def test_malformed_header_attack_is_refused(tmp_path: Path, header: bytes) -> No
     path = tmp_path / "model.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(MalformedWeights):
-        WeightFile("model.safetensors", str(path), path.stat().st_size)
+        open_file(path)
 
 
 @given(data=st.binary(max_size=200))
@@ -144,7 +156,7 @@ def test_any_bytes_are_read_or_refused(
     path = tmp_path_factory.mktemp("any") / "model.safetensors"
     path.write_bytes(data)
     with pytest.raises(MalformedWeights):
-        WeightFile("model.safetensors", str(path), len(data))
+        open_file(path)
 
 
 @given(text=st.text(max_size=80))
@@ -154,10 +166,10 @@ def test_any_header_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
     path = tmp_path_factory.mktemp("any") / "model.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + b"\0\0")
     try:
-        file = WeightFile("model.safetensors", str(path), path.stat().st_size)
+        file = open_file(path)
     except MalformedWeights:
         return
-    assert [*file.tensors] == [text] or text == "__metadata__"
+    assert [entry.name for entry in file.tensors] == [text] or text == "__metadata__"
     file.close()
 
 

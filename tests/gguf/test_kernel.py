@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from converters.gguf import kernel, quantize
 from converters.gguf.kernel import BLOCKS, LEVELS, Kernel
-from converters.gguf.safetensors import to_floats
+from converters.gguf.rows import to_floats
 from converters.gguf.tensors import Floats
 from converters.gguf.types import GgmlType
 from modelvault.errors import ConverterMissing, MalformedWeights, UnsupportedTarget

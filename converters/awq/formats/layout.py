@@ -16,8 +16,6 @@ from modelvault.core.protocol import PlannedTensor
 SHARD = 5_000_000_000
 """Bytes of tensors a file holds at most, where it holds more than one."""
 
-INDEX = "model.safetensors.index.json"
-
 _WIDTHS = {"I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8": 1}
 
 

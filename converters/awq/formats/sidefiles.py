@@ -6,6 +6,7 @@ from typing import Any
 
 from converters.awq.formats.writer import write_file
 from converters.awq.models.model import Model
+from converters.checkpoint import CONFIGURATION
 
 
 def write_side_files(model: Model, folder: Path, changes: dict[str, Any]) -> tuple[str, ...]:
@@ -19,9 +20,9 @@ def write_side_files(model: Model, folder: Path, changes: dict[str, Any]) -> tup
     """
     config = {**model.config, **changes}
     config.pop("auto_map", None)
-    write_file(folder / "config.json", json.dumps(config, indent=2).encode())
-    names = ["config.json"]
-    for file in model.source.side_files():
+    write_file(folder / CONFIGURATION, json.dumps(config, indent=2).encode())
+    names = [CONFIGURATION]
+    for file in model.side_files():
         (folder / file.path).parent.mkdir(exist_ok=True)
         write_file(folder / file.path, model.source.read(file.path))
         names.append(file.path)

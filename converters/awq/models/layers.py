@@ -14,7 +14,7 @@ import torch
 
 from converters.awq.models.experts import separate_experts
 from converters.awq.models.model import Model, layer_of
-from converters.awq.models.source import Stored
+from converters.awq.models.weights import Stored
 from modelvault.errors import ModelVaultError, SourceIncomplete, UnsupportedSource
 
 _LEAST = 2

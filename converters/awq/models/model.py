@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from converters.awq.models.families import Family, Group, find_family
-from converters.awq.models.source import Source, Stored, Weights
+from converters.awq.models.weights import Stored, Weights
+from converters.checkpoint import Checkpoint
+from modelvault.core.protocol import SourceFile
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
 
 _MOST_LAYERS = 1024
@@ -19,12 +21,18 @@ HEAD = "lm_head.weight"
 _LAYER = re.compile(r"model\.layers\.(\d{1,9})\.")
 _DROPPED = re.compile(r"model\.layers\.\d+\.self_attn\.rotary_emb\.inv_freq")
 
+_SIDE_FILES = re.compile(
+    r"tokenizer[\w.-]*\.(json|model)|vocab\.(json|txt)|merges\.txt|special_tokens_map\.json"
+    r"|added_tokens\.json|generation_config\.json|chat_template\.(json|jinja)|tekken\.json"
+    r"|spiece\.model|[\w.-]+\.tiktoken|additional_chat_templates/[\w.-]+\.jinja"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Model:
     """A checkpoint with its configuration."""
 
-    source: Source
+    source: Checkpoint
     weights: Weights
     config: dict[str, Any]
     family: Family
@@ -33,7 +41,7 @@ class Model:
     """Width of the model."""
 
     @classmethod
-    def open(cls, source: Source, weights: Weights, target: str) -> "Model":
+    def open(cls, source: Checkpoint, weights: Weights, target: str) -> "Model":
         """Return the model, checked for a target.
 
         Args:
@@ -99,6 +107,10 @@ class Model:
             if not _DROPPED.fullmatch(name):
                 yield stored
 
+    def side_files(self) -> Iterator[SourceFile]:
+        """Yield what a server needs beside weights and ``config.json``, sorted by path."""
+        return (file for file in self.source if _SIDE_FILES.fullmatch(file.path))
+
     @property
     def parameters(self) -> int:
         """Number of weights."""
@@ -161,15 +173,15 @@ class Model:
                 raise MalformedWeights(f"{name}: a matrix is expected, not {held[name].shape}")
 
 
-def read_config(source: Source) -> dict[str, Any]:
+def read_config(source: Checkpoint) -> dict[str, Any]:
     """Return the configuration of a model that can be quantised.
 
     Raises:
         MalformedRecord: It is no JSON object.
         SourceIncomplete: There is none.
-        UnsupportedSource: The model is quantised already.
+        UnsupportedSource: The model is quantised already, or an adapter.
     """
-    config = source.object("config.json")
+    config = source.configuration()
     for key in ("quantization_config", "compression_config"):
         if (told := config.get(key)) is not None:
             method = told.get("quant_method") if isinstance(told, dict) else None

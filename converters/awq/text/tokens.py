@@ -48,7 +48,7 @@ class Encoder:
             shutil.rmtree(folder)
         folder.mkdir()
         try:
-            for file in model.source.side_files():
+            for file in model.side_files():
                 (folder / file.path).parent.mkdir(exist_ok=True)
                 os.symlink(file.location, folder / file.path)
             config = {"model_type": model.family.model_type}

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from converters.gguf.source import Source
+from converters.checkpoint import Checkpoint
 from converters.gguf.tensors import Entry, Kind, Value
 from converters.gguf.tokenizer import bpe, spm, unigram, wordpiece
 from converters.gguf.tokenizer.special import SpecialTokens
@@ -57,7 +57,7 @@ class Tokenizer:
 
 
 def read_tokenizer(
-    source: Source,
+    source: Checkpoint,
     config: dict[str, Any],
     *,
     architecture: str,
@@ -87,7 +87,7 @@ def read_tokenizer(
 
 
 def _read_vocabulary(
-    source: Source,
+    source: Checkpoint,
     file: dict[str, Any],
     settings: dict[str, Any],
     architecture: str,
@@ -112,7 +112,7 @@ def _read_vocabulary(
     return _read_older(source, settings)
 
 
-def _read_older(source: Source, settings: dict[str, Any]) -> Vocabulary:
+def _read_older(source: Checkpoint, settings: dict[str, Any]) -> Vocabulary:
     """Return the vocabulary of an encoder from before ``tokenizer.json``."""
     if source.has(unigram.FILE):
         return unigram.read_model(source.read(unigram.FILE))

@@ -17,8 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from converters.checkpoint import Checkpoint
 from converters.gguf.container import lay_out
-from converters.gguf.source import Source
 from converters.gguf.tensors import Entry
 from converters.gguf.tokenizer import Tokenizer
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
@@ -57,7 +57,7 @@ class Comparison:
     warnings: tuple[str, ...] = ()
 
 
-def compare_ids(source: Source, tokenizer: Tokenizer, entries: Sequence[Entry]) -> Comparison:
+def compare_ids(source: Checkpoint, tokenizer: Tokenizer, entries: Sequence[Entry]) -> Comparison:
     """Compare the runtime's token ids with those of the publisher's files.
 
     Where the tokenizer is known to differ in some way, which its warnings say, or was named by
@@ -118,7 +118,7 @@ def _differs(
     )
 
 
-def _reference(source: Source, tokenizer: Tokenizer) -> tuple[str, list[list[int]]] | None:
+def _reference(source: Checkpoint, tokenizer: Tokenizer) -> tuple[str, list[list[int]]] | None:
     """Return a library with its version, and its ids; None where no library reads the files."""
     if tokenizer.vocabulary.model == "llama" and source.has("tokenizer.model"):
         return _by_sentencepiece(source.read("tokenizer.model"), tokenizer)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from converters.gguf.source import Source
+from converters.checkpoint import Checkpoint
 from converters.gguf.tensors import Entry
 from converters.gguf.tokenizer.processor import Frame, read_frame
 from converters.gguf.tokenizer.templates import DEFAULT, read_templates
@@ -41,7 +41,7 @@ class SpecialTokens:
     @classmethod
     def read(
         cls,
-        source: Source,
+        source: Checkpoint,
         vocabulary: Vocabulary,
         file: dict[str, Any],
         settings: dict[str, Any],

@@ -13,7 +13,7 @@ import re
 from pathlib import PurePosixPath
 from typing import Any
 
-from converters.gguf.source import Source
+from converters.checkpoint import Checkpoint
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 
 DEFAULT = "default"
@@ -22,7 +22,7 @@ _OTHERS = "additional_chat_templates/"
 _FOREIGN = re.compile(r"[^A-Za-z0-9]")
 
 
-def read_templates(source: Source, settings: dict[str, Any]) -> dict[str, str]:
+def read_templates(source: Checkpoint, settings: dict[str, Any]) -> dict[str, str]:
     """Return name → Jinja text; ``default`` is the one that runtimes take.
 
     Args:
@@ -70,7 +70,7 @@ def _key(name: str) -> str:
     return _FOREIGN.sub("_", name)
 
 
-def _read_text(source: Source, path: str) -> str:
+def _read_text(source: Checkpoint, path: str) -> str:
     """Return a file's text with line ends as Python reads them, which is what both others do."""
     try:
         text = source.read(path).decode()
