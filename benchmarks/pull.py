@@ -9,7 +9,8 @@ changes between them; a first, uncounted round warms the hub.
 ``connections``: the hub gives each connection 60 MB a second; the default number of
 connections beside one. ``small``: 5,000 small files, beside ``hf download``. ``kills``:
 fifty times killed at a random moment; how much is sent beyond the size, as the hub counts
-it. ``memory``: the largest resident set for a file of 8 GiB.
+it. ``interrupts``: twenty times interrupted with Ctrl-C's signal at a random moment; how long
+until the command has ended. ``memory``: the largest resident set for a file of 8 GiB.
 
 Example:
     $ python -m benchmarks.pull --mode race --size 2GiB --runs 5 --folder /mnt/scratch
@@ -21,6 +22,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -42,9 +44,12 @@ SLOW = 60_000_000
 SLOWER = 8_000_000
 """The same for the kills: 2 GiB then take half a minute, without any kill."""
 KILLS = 50
+INTERRUPTS = 20
 START = 0.5
 """Seconds until a pull sends its first request for bytes, roughly."""
 SMALL_FILES = 5000
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +258,31 @@ def kills(folder: Path, size: int, runs: int) -> None:
     print(f"{killed} kills: {hub.sent:,} of {size:,} bytes sent, {beyond:.1%} beyond the size")
 
 
+def interrupts(folder: Path, size: int, runs: int) -> None:
+    """Interrupt pulls at random moments; ``runs`` does not matter."""
+    del runs
+    write_model(folder / "model", size)
+    scratch = folder / "scratch"
+    dice = random.Random(20)
+    seconds = []
+    with serving(folder / "model", rate=SLOWER) as hub:
+        settings = environment(hub.endpoint, scratch)
+        for _ in range(INTERRUPTS):
+            shutil.rmtree(scratch, ignore_errors=True)
+            scratch.mkdir()
+            child = subprocess.Popen(ours(hub.endpoint, scratch), env=settings)
+            time.sleep(START + dice.uniform(0.5, 4))
+            began = time.monotonic()
+            child.send_signal(signal.SIGINT)
+            if (status := child.wait()) != INTERRUPTED:
+                raise SystemExit(f"exit status {status}, not {INTERRUPTED}: use a larger --size")
+            seconds.append(time.monotonic() - began)
+    print(
+        f"{INTERRUPTS} interrupts: ended after {statistics.median(seconds):.2f} s,"
+        f" {max(seconds):.2f} s at most"
+    )
+
+
 def memory(folder: Path, size: int, runs: int) -> None:
     """Show the largest resident set for a file four times as large as ``size``."""
     del runs
@@ -270,6 +300,7 @@ MODES: dict[str, Callable[[Path, int, int], None]] = {
     "connections": connections,
     "small": small,
     "kills": kills,
+    "interrupts": interrupts,
     "memory": memory,
 }
 

@@ -89,7 +89,8 @@ def test_passing_fault_ends_in_the_right_bytes(
 ) -> None:
     """Whatever passes, passes unnoticed."""
     hub.faults.add(fault)
-    digest = downloader(store, connections=connections).fetch(file)
+    limits = {"read_timeout": 1.0} if fault.kind is Kind.STALL else {}
+    digest = downloader(store, connections=connections, limits=limits).fetch(file)
     assert content_of(store, digest) == MODEL
     assert hub.faults.pending == (1 if fault.times is None else 0)
     assert hub.journal.sent() < 12 * len(MODEL)
@@ -325,10 +326,10 @@ def test_dripping_connection_is_cut(hub: LoopbackHub, store: Store, file: Remote
     """A byte now and then keeps no connection alive."""
     hub.faults.add(Fault(kind=Kind.SLOW, rate=200))
     limits = {"stall_window": 0.5, "stall_bytes": 10_000}
-    began = time.monotonic()
     digest = downloader(store, connections=1, limits=limits).fetch(file)
     assert content_of(store, digest) == MODEL
-    assert time.monotonic() - began < 5
+    segments = -(-len(MODEL) // (64 * 1024))
+    assert len(hub.journal.requests(origin="cdn", method="GET")) > segments
 
 
 def test_unreachable_hub_is_told(store: Store, hub: LoopbackHub, file: RemoteFile) -> None:

@@ -19,8 +19,8 @@ QUICK: Mapping[str, Any] = {
     "progress": 64 * KIB,
     "first_wait": 0.005,
     "longest_wait": 0.02,
-    "connect_timeout": 2.0,
-    "read_timeout": 1.0,
+    "connect_timeout": 10.0,
+    "read_timeout": 10.0,
 }
 """Limits with waits that suit a test."""
 
