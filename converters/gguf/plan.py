@@ -102,7 +102,7 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     entries = (
         *general_entries(request, source, blueprint, tokenizer.vocabulary.tokens),
         *blueprint.entries,
-        *pooling_entries(source, blueprint.architecture),
+        *pooling_entries(source, blueprint),
         *tokenizer.entries(),
     )
     compared = compare_ids(source, tokenizer, entries)

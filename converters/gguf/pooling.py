@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from converters.checkpoint import Checkpoint
-from converters.gguf.tensors import Entry
+from converters.gguf.tensors import Blueprint, Entry
 from modelvault.errors import MalformedRecord, UnsupportedSource
 
 MODULES = "modules.json"
@@ -28,14 +28,17 @@ _PASSING = ("Transformer", "Pooling", "Normalize", "Dropout")
 """Modules that the runtime has, or that do nothing when a model is only used."""
 
 
-def pooling_entries(source: Checkpoint, architecture: str) -> Iterator[Entry]:
-    """Yield the pooling of an embedding model; nothing for other models.
+def pooling_entries(source: Checkpoint, blueprint: Blueprint) -> Iterator[Entry]:
+    """Yield the pooling of an embedding model; nothing for others, or where the family says it.
 
     Raises:
         UnsupportedSource: A module or a way of pooling that the runtime does not have.
         MalformedRecord: A file is not what it should be.
         SourceIncomplete: The pooling's configuration is missing.
     """
+    key = f"{blueprint.architecture}.pooling_type"
+    if any(entry.key == key for entry in blueprint.entries):
+        return
     for module in _modules(source):
         kind = str(module.get("type", "")).rpartition(".")[2]
         if kind not in _PASSING:
@@ -46,7 +49,7 @@ def pooling_entries(source: Checkpoint, architecture: str) -> Iterator[Entry]:
         if kind == "Pooling":
             path = str(module.get("path") or "")
             yield Entry(
-                key=f"{architecture}.pooling_type",
+                key=key,
                 kind="u32",
                 value=_TYPES[_mode(source, f"{path}/config.json" if path else "config.json")],
             )

@@ -31,6 +31,10 @@ def _library() -> ctypes.CDLL:
     library.llama_get_embeddings_seq.restype = ctypes.POINTER(ctypes.c_float)
     library.llama_model_n_embd.argtypes = [ctypes.c_void_p]
     library.llama_model_n_embd.restype = ctypes.c_int32
+    library.llama_model_n_cls_out.argtypes = [ctypes.c_void_p]
+    library.llama_model_n_cls_out.restype = ctypes.c_uint32
+    library.llama_model_cls_label.argtypes = [ctypes.c_void_p, ctypes.c_uint32]
+    library.llama_model_cls_label.restype = ctypes.c_char_p
     library.llama_pooling_type.argtypes = [ctypes.c_void_p]
     library.llama_pooling_type.restype = ctypes.c_int
     return library
@@ -38,19 +42,30 @@ def _library() -> ctypes.CDLL:
 
 def embed(model: Model, texts: Sequence[str]) -> Floats:
     """Return the runtime's embedding of each text, normalised, float32 ``[texts, width]``."""
+    width = _library().llama_model_n_embd(model._model)
+    return normalized(np.array([_pooled(model, model.tokenize(text), width) for text in texts]))
+
+
+def classify(model: Model, ids: Sequence[int]) -> Floats:
+    """Return what a classifier in the runtime says of some tokens, float32 ``[labels]``."""
+    return _pooled(model, ids, _library().llama_model_n_cls_out(model._model))
+
+
+def label(model: Model, number: int) -> str:
+    """Return the runtime's name of one output of a classifier."""
+    text = _library().llama_model_cls_label(model._model, number)
+    return text.decode() if text else ""
+
+
+def _pooled(model: Model, ids: Sequence[int], width: int) -> Floats:
     library = _library()
-    width = library.llama_model_n_embd(model._model)
-    rows = []
-    for text in texts:
-        ids = model.tokenize(text)
-        with llamacpp._Context(model._model, len(ids)) as context:
-            library.llama_set_embeddings(context._context, True)
-            context.run(ids)
-            pointer = library.llama_get_embeddings_seq(context._context, 0)
-            if not pointer:
-                raise RuntimeRefused(f"no pooled embedding\n{llamacpp.log()}")
-            rows.append(np.array(np.ctypeslib.as_array(pointer, (width,)), dtype=np.float32))
-    return normalized(np.array(rows))
+    with llamacpp._Context(model._model, len(ids)) as context:
+        library.llama_set_embeddings(context._context, True)
+        context.run(list(ids))
+        pointer = library.llama_get_embeddings_seq(context._context, 0)
+        if not pointer:
+            raise RuntimeRefused(f"no pooled embedding\n{llamacpp.log()}")
+        return np.array(np.ctypeslib.as_array(pointer, (width,)), dtype=np.float32)
 
 
 def pooling(model: Model) -> int:
@@ -72,8 +87,10 @@ def reference(folder: Path, texts: Sequence[str]) -> Floats:
         ids = torch.tensor([tokenizer(text).input_ids])
         with torch.no_grad():
             states = model(input_ids=ids).last_hidden_state[0].numpy()
-        mean = settings.get("pooling_mode_mean_tokens") is True
-        rows.append(states.mean(axis=0) if mean else states[0])
+        if settings.get("pooling_mode_mean_tokens") is True:
+            rows.append(states.mean(axis=0))
+        else:
+            rows.append(states[-1 if settings.get("pooling_mode_lasttoken") is True else 0])
     return normalized(np.array(rows))
 
 

@@ -13,7 +13,12 @@ Pooling = Literal["mean_tokens", "cls_token", "lasttoken", "max_tokens"]
 
 
 def make_tiny_bert(
-    folder: Path, *, pooling: Pooling = "mean_tokens", lowercase: bool = True, **changes: Any
+    folder: Path,
+    *,
+    pooling: Pooling = "mean_tokens",
+    lowercase: bool = True,
+    classifies: bool = False,
+    **changes: Any,
 ) -> None:
     """Write a complete tiny encoder, deterministic for its arguments.
 
@@ -21,6 +26,7 @@ def make_tiny_bert(
         folder: Created when missing.
         pooling: The rule of ``1_Pooling``.
         lowercase: Whether the tokenizer lowers case and strips accents, or neither.
+        classifies: Whether it ends with a classifier instead of a pooling.
         changes: Settings of ``BertConfig`` to change.
     """
     import torch
@@ -38,12 +44,14 @@ def make_tiny_bert(
         "max_position_embeddings": 256,
         "type_vocab_size": 2,
     }
-    model = transformers.BertModel(transformers.BertConfig(**(settings | changes)))
+    kind = "BertForSequenceClassification" if classifies else "BertModel"
+    model = getattr(transformers, kind)(transformers.BertConfig(**(settings | changes)))
     for name, parameter in model.named_parameters():
         if "LayerNorm" not in name:
             torch.nn.init.normal_(parameter, std=0.15)
     model.save_pretrained(folder)
-    write_pooling(folder, pooling)
+    if not classifies:
+        write_pooling(folder, pooling)
 
 
 def write_wordpiece(folder: Path, *, lowercase: bool) -> None:

@@ -11,8 +11,14 @@ from tests.support.tinymodel import training_text
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 
 
-def make_tiny_xlmr(folder: Path) -> None:
-    """Write a complete tiny encoder that pools by its first token, as BGE-M3 does."""
+def make_tiny_xlmr(folder: Path, *, labels: int = 0) -> None:
+    """Write a complete tiny encoder, deterministic for its arguments.
+
+    Args:
+        folder: Created when missing.
+        labels: Outputs of a classifier at its end, as in BGE's rerankers; 0 for an embedder that
+            pools by its first token, as BGE-M3 does.
+    """
     import torch
     import transformers
 
@@ -29,12 +35,16 @@ def make_tiny_xlmr(folder: Path) -> None:
         type_vocab_size=1,
         layer_norm_eps=1e-5,
     )
-    model = transformers.XLMRobertaModel(config)
+    if labels:
+        config.num_labels = labels
+    kind = "XLMRobertaForSequenceClassification" if labels else "XLMRobertaModel"
+    model = getattr(transformers, kind)(config)
     for name, parameter in model.named_parameters():
         if "LayerNorm" not in name:
             torch.nn.init.normal_(parameter, std=0.15)
     model.save_pretrained(folder)
-    write_pooling(folder, "cls_token")
+    if not labels:
+        write_pooling(folder, "cls_token")
 
 
 def write_unigram(folder: Path) -> int:

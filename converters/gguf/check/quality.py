@@ -73,7 +73,9 @@ def require_checkable(plan: Plan) -> None:
     open_library()
     container = plan.targets[0].container
     header = read_header(io.BytesIO(container.head), container.size)
-    if header.metadata.get(f"{header.architecture}.attention.causal") is False:
+    if f"{header.architecture}.pooling_type" in header.metadata or (
+        header.metadata.get(f"{header.architecture}.attention.causal") is False
+    ):
         raise BadOption(
             "--check: this model embeds texts and predicts none",
             hint="convert without --check; compare its embeddings with the source's",

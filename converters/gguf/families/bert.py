@@ -1,11 +1,15 @@
-"""BERT as an encoder of embeddings: MiniLM, BGE, E5, GTE and their likes.
+"""BERT as an encoder: embedders (MiniLM, BGE, E5, GTE and their likes), rerankers, classifiers.
 
 Every token sees every other, positions are rows of a table, and normalisation comes after each
 half of a block. The heads of training (pooler, masked words, next sentence) are left out:
 runtimes pool by the rule of ``<architecture>.pooling_type``.
 
+Rerankers and classifiers keep their head: two layers over the first token, with tanh between
+them. In BERT's own the first of them is the pooler.
+
 Source:
-    transformers ``BertModel``; llama.cpp ``LLM_ARCH_BERT``.
+    transformers ``BertModel``, ``BertPooler``, ``XLMRobertaClassificationHead``; llama.cpp
+    ``LLM_ARCH_BERT``, ``build_pooling``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,14 +19,26 @@ from typing import Any
 from converters.gguf.config import Config
 from converters.gguf.tensors import Blueprint, Entry, Part, Shapes, Tensor
 
-ARCHITECTURES = ("BertModel", "BertForMaskedLM", "XLMRobertaModel")
+ARCHITECTURES = (
+    "BertModel",
+    "BertForMaskedLM",
+    "BertForSequenceClassification",
+    "XLMRobertaModel",
+    "XLMRobertaForSequenceClassification",
+)
 ARCHITECTURE = "bert"
 
-_ROBERTA = "XLMRobertaModel"
+_ROBERTA = "XLMRoberta"
+_CLASSIFIER = "ForSequenceClassification"
+_RANK = 4
+"""``pooling_type`` of what ends with a classifier (llama.cpp's ``LLAMA_POOLING_TYPE_RANK``)."""
 _PREFIXES = ("", "bert.", "roberta.")
 _HEADS = ("pooler.", "cls.", "lm_head.")
 _POSITIONS = "embeddings.position_ids"
 _ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
+
+_UNNAMED = ("LABEL_0", "LABEL_1")
+"""What transformers calls the outputs of a classifier whose configuration names none."""
 
 _BLOCK = (
     ("attn_q", "attention.self.query", "square"),
@@ -64,20 +80,32 @@ def describe(config: Mapping[str, Any], stored: Shapes) -> Blueprint:
     layers, hidden = values.integer("num_hidden_layers"), values.integer("hidden_size")
     heads, vocabulary = values.integer("num_attention_heads"), values.integer("vocab_size")
     _check_features(values, layers=layers, hidden=hidden, heads=heads)
-    skipped = _skipped_rows(values) if config["architectures"] == [_ROBERTA] else 0
-    entries = tuple(_entries(values, skipped))
-    values.check()
+    (kind,) = config["architectures"]
+    is_roberta, classifies = kind.startswith(_ROBERTA), kind.endswith(_CLASSIFIER)
+    skipped = _skipped_rows(values) if is_roberta else 0
+    entries = [*_entries(values, skipped)]
     names = _Names(stored=stored)
+    head: tuple[Tensor, ...] = ()
+    labels = _labels(values.section("id2label"))
+    if classifies:
+        labels = labels or _UNNAMED
+        entries.append(Entry(key=f"{ARCHITECTURE}.pooling_type", kind="u32", value=_RANK))
+        head = tuple(_head(names, hidden, len(labels), is_roberta=is_roberta))
+    if labels:
+        key = f"{ARCHITECTURE}.classifier.output_labels"
+        entries.append(Entry(key=key, kind="strings", value=labels))
+    values.check()
     return Blueprint(
         architecture=ARCHITECTURE,
-        entries=entries,
-        tensors=(*_embeddings(values, names, skipped), *_blocks(values, names)),
+        entries=tuple(entries),
+        tensors=(*_embeddings(values, names, skipped), *_blocks(values, names), *head),
         vocabulary=vocabulary,
         layers=layers,
         heads=heads,
         kv_heads=heads,
         ignored=frozenset(name for name in stored if _is_ignored(name)),
         tied=True,  # there is no output: the mixes treat the embedding as one
+        warnings=_pair_warnings(values) if classifies else (),
     )
 
 
@@ -121,10 +149,6 @@ def _entries(values: Config, skipped: int) -> Iterator[Entry]:
     yield Entry(key=f"{ARCHITECTURE}.attention.causal", kind="bool", value=False)
     types = values.integer("type_vocab_size", default=2)
     yield Entry(key="tokenizer.ggml.token_type_count", kind="u32", value=types)
-    labels = _labels(values.section("id2label"))
-    if labels:
-        key = f"{ARCHITECTURE}.classifier.output_labels"
-        yield Entry(key=key, kind="strings", value=labels)
 
 
 def _labels(section: Config) -> tuple[str, ...]:
@@ -165,6 +189,27 @@ def _blocks(values: Config, names: _Names) -> Iterator[Tensor]:
             at, shape = f"encoder.layer.{layer}.{source}", shapes[kind]
             yield _tensor(f"blk.{layer}.{name}.weight", names.find(f"{at}.weight"), *shape)
             yield _tensor(f"blk.{layer}.{name}.bias", names.find(f"{at}.bias"), shape[0])
+
+
+def _head(names: _Names, hidden: int, labels: int, *, is_roberta: bool) -> Iterator[Tensor]:
+    """Yield the two layers of a classifier."""
+    first, second = ("classifier.dense", "classifier.out_proj")
+    if not is_roberta:
+        first, second = "pooler.dense", "classifier"
+    for name, source, rows in (("cls", first, hidden), ("cls.output", second, labels)):
+        yield _tensor(f"{name}.weight", names.find(f"{source}.weight"), rows, hidden)
+        yield _tensor(f"{name}.bias", names.find(f"{source}.bias"), rows)
+
+
+def _pair_warnings(values: Config) -> tuple[str, ...]:
+    """Return a warning where the model tells the texts of a pair by their token types."""
+    if values.integer("type_vocab_size", default=2) < 2:
+        return ()
+    warning = (
+        "the model may tell a query from a document by token types, but llama.cpp gives every "
+        "token the first: scores of pairs can differ (rerankers made from XLM-RoBERTa keep theirs)"
+    )
+    return (warning,)
 
 
 def _tensor(name: str, source: str, *shape: int) -> Tensor:
