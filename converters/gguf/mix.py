@@ -11,7 +11,7 @@ Source:
 from dataclasses import dataclass
 
 from converters.gguf.tensors import Blueprint, Tensor
-from converters.gguf.types import GgmlType, Target
+from converters.gguf.types import CONVERTED, GgmlType, Target
 
 _FALLBACK = {
     GgmlType.Q2_K: GgmlType.Q4_0,
@@ -67,7 +67,7 @@ def choose_types(
     places = {name: _Place(index=index, total=len(values)) for index, name in enumerate(values)}
     types = []
     for tensor in tensors:
-        if not _may_shrink(tensor):
+        if not _may_shrink(tensor, target):
             types.append(GgmlType.F32)
             continue
         wanted = target.base
@@ -77,8 +77,10 @@ def choose_types(
     return tuple(types)
 
 
-def _may_shrink(tensor: Tensor) -> bool:
+def _may_shrink(tensor: Tensor, target: Target) -> bool:
     name = tensor.name
+    if tensor.weights == tensor.columns and target.name not in CONVERTED:
+        return False  # a matrix of one row: llama.cpp's quantiser takes it for a vector
     return (
         len(tensor.shape) >= 2
         and name.endswith(".weight")
@@ -109,7 +111,7 @@ class _Mix:
     def choose(self, tensor: Tensor, value: _Place | None) -> GgmlType:
         """Return the type of a tensor before rows are fitted; ``value`` counts values."""
         role = _role(tensor.name)
-        if role == "output" or (role == "token_embd" and self.blueprint.tied):
+        if tensor.name == "output.weight" or (role == "token_embd" and self.blueprint.tied):
             return self._output(tensor)
         if value is not None:
             return self._value(value)

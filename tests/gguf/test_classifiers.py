@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from gguf import GGUFReader
 
 from modelvault.core.protocol import Warned
 from modelvault.errors import SourceIncomplete, UnsupportedSource
@@ -82,6 +83,19 @@ def test_quantised_reranker_keeps_the_order(tmp_path: Path) -> None:
     with Model.load(convert(tmp_path / "tiny", "Q8_0", tmp_path)) as model:
         found = np.array([classify(model, ids)[0] for ids in pairs])
     assert list(np.argsort(found)) == list(np.argsort(expected))
+
+
+@pytest.mark.parametrize(("labels", "expected"), [(1, "F32"), (3, "Q4_K")])
+def test_last_layer_has_the_type_that_the_runtimes_own_tool_gives_it(
+    tmp_path: Path, labels: int, expected: str
+) -> None:
+    """It is no output of a vocabulary, and one row of it is a vector."""
+    sizes = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
+    make_tiny_bert(tmp_path / "tiny", classifies=True, num_labels=labels, **sizes)
+    reader = GGUFReader(convert(tmp_path / "tiny", "Q4_K_M", tmp_path))
+    types = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}
+    assert types["cls.output.weight"] == expected
+    assert types["cls.weight"] == "Q4_K"
 
 
 def test_pairs_that_are_told_apart_by_token_types_are_warned_of(tmp_path: Path) -> None:
