@@ -50,6 +50,25 @@ def test_reranker_scores_pairs_as_transformers_does(tmp_path: Path) -> None:
             np.testing.assert_allclose(found, expected, atol=CLOSE)
 
 
+def test_pair_is_framed_as_the_tokenizer_frames_it(tmp_path: Path) -> None:
+    """A server puts two texts together by the keys of the file."""
+    make_tiny_xlmr(tmp_path / "xlmr", labels=1)
+    make_tiny_bert(tmp_path / "bert", classifies=True, num_labels=1)
+    for folder in (tmp_path / "xlmr", tmp_path / "bert"):
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+        path = convert(folder, "F16", tmp_path)
+        keys = {name: field.contents() for name, field in GGUFReader(path).fields.items()}
+        ends = {
+            name: [keys[f"tokenizer.ggml.{key}_token_id"]]
+            * keys[f"tokenizer.ggml.add_{name}_token"]
+            for name, key in (("bos", "bos"), ("eos", "eos"), ("sep", "seperator"))
+        }
+        with Model.load(path) as model:
+            query, document = (model.tokenize(text)[1:-1] for text in (QUERY, DOCUMENTS[1]))
+        pair = [*ends["bos"], *query, *ends["eos"], *ends["sep"], *document, *ends["eos"]]
+        assert pair == tokenizer(QUERY, DOCUMENTS[1]).input_ids
+
+
 def test_classifier_keeps_its_pooler_and_the_names_of_its_outputs(tmp_path: Path) -> None:
     """BERT's first layer of two is the pooler, which an embedder does without."""
     make_tiny_bert(tmp_path / "tiny", classifies=True, num_labels=3)

@@ -69,7 +69,7 @@ class SpecialTokens:
             warnings.append("the model names no end-of-text token: generation stops at the limit")
         return cls(
             ids=ids,
-            added=_find_added(vocabulary, file, settings, texts, ids),
+            added=_find_added(vocabulary, file, settings, texts, ids, pairs=_is_classifier(config)),
             templates=templates,
             warnings=tuple(warnings),
         )
@@ -184,8 +184,19 @@ def _find_added(
     settings: dict[str, Any],
     texts: Mapping[str, str],
     ids: Mapping[str, int],
+    *,
+    pairs: bool,
 ) -> dict[str, bool]:
-    """Return which special tokens encoding adds; what no file says is left to the runtime."""
+    """Return which special tokens encoding adds; what no file says is left to the runtime.
+
+    Args:
+        vocabulary: The tokens.
+        file: ``tokenizer.json``, or empty.
+        settings: ``tokenizer_config.json``, or empty.
+        texts: Of the special tokens, by role.
+        ids: Of those that the vocabulary has.
+        pairs: Whether texts may come in pairs, which servers put together by these flags.
+    """
     frame = read_frame(file)
     said = {"bos": False, "eos": False} if frame.silent else {}
     if frame.first:
@@ -200,11 +211,18 @@ def _find_added(
             said.setdefault(name, value)
     if vocabulary.model == "t5":
         said = {"bos": True, "eos": True} | said  # the class that all of these tokenizers have
+    elif vocabulary.model == "bert" and pairs:
+        said = {"bos": True, "eos": True, "sep": False} | said  # [CLS] one [SEP] other [SEP]
     elif vocabulary.model != "bert":  # BERT's ends go around every text, whatever a file says
         llama = str(settings.get("tokenizer_class", "")).startswith("LlamaTokenizer")
         said.setdefault("bos", llama or (vocabulary.model == "llama" and not file))
     return {name: said[name] and (name in ids or name == "sep")
             for name in ("bos", "eos", "sep") if name in said}  # fmt: skip
+
+
+def _is_classifier(config: Mapping[str, Any]) -> bool:
+    (name,) = config["architectures"]  # one, or no family would know the model
+    return str(name).endswith("ForSequenceClassification")
 
 
 def _separates(frame: Frame, texts: Mapping[str, str]) -> bool:
