@@ -1,8 +1,14 @@
 """What holds for every test."""
 
+import os
 import signal
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, however long one takes. To look for others:
+# HYPOTHESIS_PROFILE=default make test
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -168,7 +168,7 @@ def test_second_puller_waits_for_the_first(hub: LoopbackHub, store: Store) -> No
         partial.write(0, MODEL)
         partial.record(0, len(MODEL))
         store.adopt(partial, Digest.of(MODEL), expected=file.sha256)
-    thread.join(10)
+    thread.join(60)
     assert results == [Digest.of(MODEL)]
     assert hub.journal.requests() == []
     assert set(recorder.totals) == set(recorder.notes)  # whatever began has ended

@@ -109,7 +109,7 @@ def test_killed_at_random_moments_the_download_goes_on(
         time.sleep(dice.random() * 0.03)
         child.kill()
         child.communicate()
-        with store.open_partial(file.key, file.size, wait=5) as partial:
+        with store.open_partial(file.key, file.size, wait=60) as partial:
             present = partial.present.total
         assert present >= kept
         kept = present
@@ -135,7 +135,7 @@ def test_killed_half_way_little_is_fetched_twice(
         time.sleep(0.005)
     child.kill()
     child.communicate()
-    with store.open_partial(file.key, file.size, wait=5) as partial:
+    with store.open_partial(file.key, file.size, wait=60) as partial:
         present = partial.present.total
     assert vouched <= present < SIZE
     hub.faults.clear()
@@ -182,7 +182,7 @@ def test_interrupt_while_nothing_comes_is_noticed(
     # A worker that is in the disk's hands when the others end is left behind: it ends by itself.
     for thread in threading.enumerate():
         if thread.name.startswith(("fetch-", "hasher", "flusher")):
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive()
     with store.open_partial(file.key, file.size):
         pass  # the lock is free again

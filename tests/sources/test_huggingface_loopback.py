@@ -62,7 +62,7 @@ def snapshot(hub: LoopbackHub, folder: Path, name: str = "acme/tiny", **options:
 def get(url: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, str], bytes]:
     """Return status, headers and body of one plain GET."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=5)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     try:
         connection.request("GET", url.partition(parts.netloc)[2], headers=headers or {})
         response = connection.getresponse()
@@ -227,7 +227,7 @@ def test_hub_closes_with_clients_still_waiting(hub: LoopbackHub) -> None:
     """Leaving the block ends stalled answers instead of waiting for them."""
     hub.faults.add(Fault(kind=Kind.STALL, after=10))
     parts = urlsplit(signed_url(hub))
-    connection = http.client.HTTPConnection(parts.netloc, timeout=5)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=60)
     connection.request("GET", f"{parts.path}?{parts.query}")
     response = connection.getresponse()
     assert response.read(10) == WEIGHTS[:10]
@@ -248,4 +248,4 @@ def test_module_serves_a_folder(tmp_path: Path) -> None:
         location = get(f"{endpoint}/acme/tiny/resolve/main/model.safetensors")[1]["Location"]
         assert get(location)[2] == WEIGHTS
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0

@@ -48,14 +48,14 @@ def test_closing_waits_for_what_is_under_way(store: Store, monkeypatch: pytest.M
 
     def slow(descriptor: int) -> None:
         entered.set()
-        leave.wait(10)
+        leave.wait(60)
         os.fstat(descriptor)  # fails if it was closed meanwhile
 
     with store.open_partial("k", 100) as partial:
         monkeypatch.setattr("os.fdatasync", slow)
         recorder = threading.Thread(target=partial.record, args=(0, 100))
         recorder.start()
-        entered.wait(10)
+        entered.wait(60)
         closer = threading.Thread(target=lambda: (partial.close(), closed.set()))
         closer.start()
         assert not closed.wait(0.1)
