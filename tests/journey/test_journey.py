@@ -49,7 +49,7 @@ def closed_site(home: Path) -> Site:
 def test_model_crosses_the_gap_and_runs(tmp_path: Path, hub: LoopbackHub, model: Path) -> None:
     """Pulled with a kill, converted, exported, trusted, imported, installed, generated from."""
     connected = Site(tmp_path / "connected", HF_ENDPOINT=hub.endpoint)
-    hub.faults.add(Fault(kind=Kind.SLOW, rate=4_000_000, times=None))
+    hub.faults.add(Fault(kind=Kind.SLOW, rate=1_000_000, times=None))
     assert connected.kill_when(lambda: hub.journal.sent() > 4_000_000, "pull", MODEL)
     hub.faults.clear()
     connected.run("pull", MODEL).ok()

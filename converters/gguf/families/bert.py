@@ -193,9 +193,9 @@ def _blocks(values: Config, names: _Names) -> Iterator[Tensor]:
 
 def _head(names: _Names, hidden: int, labels: int, *, is_roberta: bool) -> Iterator[Tensor]:
     """Yield the two layers of a classifier."""
-    first, second = ("classifier.dense", "classifier.out_proj")
-    if not is_roberta:
-        first, second = "pooler.dense", "classifier"
+    first, second = "pooler.dense", "classifier"
+    if is_roberta:
+        first, second = "classifier.dense", "classifier.out_proj"
     for name, source, rows in (("cls", first, hidden), ("cls.output", second, labels)):
         yield _tensor(f"{name}.weight", names.find(f"{source}.weight"), rows, hidden)
         yield _tensor(f"{name}.bias", names.find(f"{source}.bias"), rows)
