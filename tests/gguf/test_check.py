@@ -162,7 +162,7 @@ def test_encoder_is_refused_before_a_byte_is_written(tmp_path: Path, plan_only: 
     request = make_request(
         tmp_path / "bert", ["F16"], output, options={"check": "yes"}, plan_only=plan_only
     )
-    with pytest.raises(BadOption, match="embeds texts and predicts none") as caught:
+    with pytest.raises(BadOption, match="embeds or ranks texts, and predicts none") as caught:
         run(request)
     assert "embeddings" in caught.value.hint
     assert list(output.iterdir()) == []

@@ -86,5 +86,5 @@ def test_published_configuration_names_the_model_that_generates(made: Path, tmp_
 
 def test_embedder_is_not_checked_for_the_text_it_predicts(made: Path, tmp_path: Path) -> None:
     """Without an output there is nothing to compare."""
-    with pytest.raises(BadOption, match="embeds texts"):
+    with pytest.raises(BadOption, match="embeds or ranks texts"):
         convert(made, "Q8_0", tmp_path, check="yes")

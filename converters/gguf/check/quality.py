@@ -77,8 +77,8 @@ def require_checkable(plan: Plan) -> None:
         header.metadata.get(f"{header.architecture}.attention.causal") is False
     ):
         raise BadOption(
-            "--check: this model embeds texts and predicts none",
-            hint="convert without --check; compare its embeddings with the source's",
+            "--check: this model embeds or ranks texts, and predicts none",
+            hint="convert without --check; compare its embeddings or scores with the source's",
         )
 
 
