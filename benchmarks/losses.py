@@ -20,7 +20,6 @@ import torch
 from benchmarks import trained
 from converters.awq.formats.packing import decode, quantize
 from converters.awq.models.model import Model
-from converters.awq.models.weights import Weights
 from converters.awq.options import CALIBRATED, read_options
 from converters.awq.text.calibration import read_calibration
 from converters.checkpoint import Checkpoint
@@ -111,8 +110,7 @@ def make_request(folder: Path, target: str, output: str, options: dict[str, str]
 def _samples(request: Request) -> list[list[int]]:
     """Return the sequences that our converter calibrates with."""
     with ExitStack() as stack:
-        source = Checkpoint(request.files)
-        model = Model.open(source, Weights(source, stack), "AWQ")
+        model = Model.open(Checkpoint(request.files), stack, "AWQ")
         options = read_options(request.options, "AWQ", CALIBRATED)
         folder = Path(stack.enter_context(TemporaryDirectory()))
         calibration = read_calibration(model, options, LENGTH, folder)

@@ -13,6 +13,7 @@ from modelvault.errors import (
 )
 
 CONFIGURATION = "config.json"
+MERGE_ADAPTER = "merge the adapter into its base model first, and convert the result"
 
 _MIB = 1024 * 1024
 _LIMIT = 16 * _MIB
@@ -67,13 +68,24 @@ class Checkpoint:
             SizeMismatch: Its length is not what the manifest promises.
             UnsupportedSource: It is larger than any real file of its name.
         """
-        try:
-            value = json.loads(self.read(path))
-        except (ValueError, RecursionError) as error:
-            raise MalformedRecord(f"{path} is not JSON: {error}") from error
+        value = self.value(path)
         if not isinstance(value, dict):
             raise MalformedRecord(f"{path} holds no JSON object")
         return value
+
+    def value(self, path: str) -> Any:
+        """Return the JSON value in a small file.
+
+        Raises:
+            MalformedRecord: Not JSON, or nested without end.
+            SourceIncomplete: The model has no such file.
+            SizeMismatch: Its length is not what the manifest promises.
+            UnsupportedSource: It is larger than any real file of its name.
+        """
+        try:
+            return json.loads(self.read(path))
+        except (ValueError, RecursionError) as error:
+            raise MalformedRecord(f"{path} is not JSON: {error}") from error
 
     def optional_object(self, path: str) -> dict[str, Any]:
         """Return the JSON object in a small file; an empty one when there is no file."""
@@ -121,7 +133,7 @@ class Checkpoint:
             if self.has("adapter_config.json"):
                 raise UnsupportedSource(
                     "the model is an adapter, not a model of its own",
-                    hint="merge the adapter into its base model first, and convert the result",
+                    hint=MERGE_ADAPTER,
                 )
         return self.object(CONFIGURATION)
 

@@ -6,7 +6,6 @@ Standard output belongs to the protocol: what libraries print goes to standard e
 """
 
 import ctypes
-import errno
 import os
 import signal
 import sys
@@ -16,16 +15,12 @@ from contextlib import ExitStack, closing
 from typing import BinaryIO
 
 from modelvault.core.protocol import Advanced, Event, Failed, Request, encode_event
+from modelvault.core.storage_errors import storage_error
 from modelvault.errors import (
     ConverterCrashed,
     ConverterMissing,
     MalformedRecord,
-    MediumVanished,
     ModelVaultError,
-    NoSpace,
-    PermissionRefused,
-    ReadOnly,
-    StorageError,
 )
 
 _LARGEST_REQUEST = 256 * 1024 * 1024
@@ -33,25 +28,7 @@ _PR_SET_PDEATHSIG = 1
 _INTERVAL = 0.25
 """Seconds between two reports of a target's progress."""
 
-_STORAGE: dict[int | None, type[StorageError]] = {
-    errno.ENOSPC: NoSpace,
-    errno.EDQUOT: NoSpace,
-    errno.EFBIG: NoSpace,  # FAT32 ends at 4 GiB a file
-    errno.EROFS: ReadOnly,
-    errno.EACCES: PermissionRefused,
-    errno.EPERM: PermissionRefused,
-    errno.EIO: MediumVanished,
-    errno.ENODEV: MediumVanished,
-    errno.ESTALE: MediumVanished,
-}
 _DAMAGED = "the file is damaged or hostile: compare it with the one on the Hub"
-_HINTS: dict[type[StorageError], str] = {
-    NoSpace: "free some space, or keep the vault on a disk that takes such a file; then run "
-    "this again",
-    ReadOnly: "remount it writable, or choose another folder",
-    PermissionRefused: "run as a user who may write there",
-    MediumVanished: "check the medium and its cable, then run this again",
-}
 
 Convert = Callable[[Request, ExitStack], Iterator[Event]]
 """Carries a request out; what it opens it leaves to the stack."""
@@ -92,25 +69,26 @@ def serve(data: bytes, load: Callable[[], Convert], *, extra: str) -> Generator[
         with ExitStack() as stack:
             yield from _thinned(load()(request, stack))
     except ModelVaultError as error:
-        yield Failed(
-            error=type(error).__name__,
-            message=error.message,
-            hint=error.hint,
-            issues=error.issues,
-        )
+        yield _failed(error)
     except ImportError as error:
         hint = f"pip install 'modelvault[{extra}]'"
-        missing = ConverterMissing(f"a library is missing: {error}", hint=hint)
-        yield Failed(error="ConverterMissing", message=missing.message, hint=missing.hint)
+        yield _failed(ConverterMissing(f"a library is missing: {error}", hint=hint))
     except RecursionError:
         # Newer Pythons parse JSON nested deeper than they can walk; no real file comes near.
-        deep = MalformedRecord("a file of the model is nested without end", hint=_DAMAGED)
-        yield Failed(error=type(deep).__name__, message=deep.message, hint=deep.hint)
+        yield _failed(MalformedRecord("a file of the model is nested without end", hint=_DAMAGED))
     except OSError as error:
-        kind = _STORAGE.get(error.errno, StorageError)
         place = f"{error.filename}: " if error.filename else ""
         reason = os.strerror(error.errno) if error.errno else str(error)
-        yield Failed(error=kind.__name__, message=f"{place}{reason}", hint=_HINTS.get(kind, ""))
+        yield _failed(storage_error(error, f"{place}{reason}"))
+
+
+def _failed(error: ModelVaultError) -> Failed:
+    return Failed(
+        error=type(error).__name__,
+        message=error.message,
+        hint=error.hint,
+        issues=error.issues,
+    )
 
 
 def _thinned(events: Iterator[Event]) -> Iterator[Event]:

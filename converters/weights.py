@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from converters.checkpoint import Checkpoint, wrong_size
+from converters.checkpoint import MERGE_ADAPTER, Checkpoint, wrong_size
+from converters.positioned import read_all
 from modelvault.core.protocol import SourceFile
 from modelvault.core.safetensors_header import TensorEntry, read_header
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
@@ -24,7 +25,6 @@ _MOST_SHARDS = 10_000
 _FOREIGN = (".bin", ".pth", ".pt", ".gguf", ".h5", ".msgpack", ".onnx")
 _STATE = ("training_args.bin", "optimizer.pt", "scheduler.pt", "optimizer.bin", "scheduler.bin")
 """What training leaves beside weights."""
-_MERGE = "merge the adapter into its base model first, and convert the result"
 _PULL = "pull the model again without --exclude patterns for its weights"
 _SHOWN = 100
 
@@ -58,12 +58,9 @@ class WeightFile:
         Raises:
             MalformedWeights: The file has become shorter than it was.
         """
-        done = 0
-        while done < len(buffer):
-            count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
-            if count == 0:
-                raise self._malformed(f"ends at byte {offset + done}")
-            done += count
+        count = read_all(self._descriptor, buffer, offset)
+        if count < len(buffer):
+            raise self._malformed(f"ends at byte {offset + count}")
 
     def _read_header(self, file: SourceFile) -> tuple[TensorEntry, ...]:
         if os.fstat(self._descriptor).st_size != file.size:
@@ -145,7 +142,9 @@ def _without_index(checkpoint: Checkpoint) -> list[str]:
         is_adapter = any(path.startswith("adapter_") for path in others)
         raise UnsupportedSource(
             f"the weights are in {others[0]}, not in {SINGLE} as transformers names them",
-            hint=_MERGE if is_adapter else "pull the model again with its files for transformers",
+            hint=MERGE_ADAPTER
+            if is_adapter
+            else "pull the model again with its files for transformers",
         )
     if foreign := [path for path in found if path.endswith(_FOREIGN) and path not in _STATE]:
         raise UnsupportedSource(

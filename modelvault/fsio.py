@@ -25,12 +25,10 @@ from typing import BinaryIO
 
 from modelvault.core.names import check_path
 from modelvault.core.progress import Progress, Silence
+from modelvault.core.storage_errors import storage_error
 from modelvault.errors import (
     BadPath,
-    MediumVanished,
     NoSpace,
-    PermissionRefused,
-    ReadOnly,
     StorageError,
     VaultBusy,
 )
@@ -43,10 +41,6 @@ TEMPORARY_PREFIX = ".modelvault-"
 
 _FICLONE = 0x40049409  # linux/fs.h: share extents copy-on-write
 
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_READ_ONLY = {errno.EROFS}
-_REFUSED = {errno.EACCES, errno.EPERM}
-_VANISHED = {errno.EIO, errno.ENODEV, errno.ENXIO, errno.ESTALE, errno.ENOTCONN, errno.ENOMEDIUM}
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL, errno.ENOSYS}
 _NO_SHARING = _UNSUPPORTED | {errno.EXDEV, errno.EPERM}
 _NO_LINK = _NO_SHARING | {errno.EMLINK, errno.EACCES}
@@ -80,16 +74,7 @@ def storage_errors(path: Path | str) -> Iterator[None]:
 
 def translate(error: OSError, path: Path | str) -> StorageError:
     """Return the storage error that stands for an operating system error."""
-    reason = f"{path}: {os.strerror(error.errno) if error.errno else error}"
-    if error.errno in _NO_SPACE:
-        return NoSpace(reason, hint="free some space or use another disk, then run this again")
-    if error.errno in _READ_ONLY:
-        return ReadOnly(reason, hint="remount it writable, or choose another folder")
-    if error.errno in _REFUSED:
-        return PermissionRefused(reason, hint="run as a user who may write there")
-    if error.errno in _VANISHED:
-        return MediumVanished(reason, hint="check the medium and its cable, then run this again")
-    return StorageError(reason)
+    return storage_error(error, f"{path}: {os.strerror(error.errno) if error.errno else error}")
 
 
 def safe_join(root: Path, relative: str) -> Path:

@@ -12,8 +12,7 @@ from converters.awq.formats.layout import SHARD
 from converters.awq.formats.scheme import FP8, INT8
 from converters.awq.job import Job
 from converters.awq.models.layers import LayerRunner
-from converters.awq.models.model import Model, read_config
-from converters.awq.models.weights import Weights
+from converters.awq.models.model import Model
 from converters.awq.options import CALIBRATED, MEASURED, read_options
 from converters.awq.quantize import convert_four_bit
 from converters.checkpoint import Checkpoint
@@ -55,10 +54,7 @@ def convert(request: Request, stack: ExitStack, *, shard: int = SHARD) -> Iterat
     options = read_options(request.options, target, known)
     if request.threads:
         torch.set_num_threads(request.threads)
-    source = Checkpoint(request.files)
-    read_config(source)  # before the weights: it says most clearly what cannot be converted
-    weights = Weights(source, stack)
-    model = Model.open(source, weights, target)
+    model = Model.open(Checkpoint(request.files), stack, target)
     runner = LayerRunner(model, options.device)
     runner.check_shapes()  # now, not after hours at the layer that is wrong
     job = Job(runner=runner, request=request, options=options, stack=stack, shard=shard)

@@ -11,6 +11,12 @@ _LARGEST_FLOAT = (2 - 2**-23) * 2.0**127
 """Of float32, in which GGUF keeps numbers."""
 
 
+def is_classifier(config: Mapping[str, Any]) -> bool:
+    """Return whether a model of a known family ends with a classifier; rerankers are such."""
+    (architecture,) = config["architectures"]
+    return str(architecture).endswith("ForSequenceClassification")
+
+
 class Config:
     """Typed access to a configuration; ``check`` raises everything that was wrong."""
 

@@ -9,7 +9,6 @@ Source:
     llama.cpp ``include/llama.h`` (``enum llama_pooling_type``).
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -58,10 +57,7 @@ def pooling_entries(source: Checkpoint, blueprint: Blueprint) -> Iterator[Entry]
 def _modules(source: Checkpoint) -> list[dict[str, Any]]:
     if not source.has(MODULES):
         return []
-    try:
-        value = json.loads(source.read(MODULES))
-    except (ValueError, RecursionError) as error:
-        raise MalformedRecord(f"{MODULES} is not JSON: {error}") from error
+    value = source.value(MODULES)
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise MalformedRecord(f"{MODULES} is not a list of modules")
     if sum(str(item.get("type", "")).endswith("Pooling") for item in value) > 1:

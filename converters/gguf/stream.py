@@ -23,6 +23,7 @@ from converters.gguf.quantize import encode, prepare
 from converters.gguf.rows import Stored, to_floats
 from converters.gguf.tensors import Floats, Part, Tensor
 from converters.gguf.types import GgmlType
+from converters.positioned import write_all
 from modelvault.errors import NoSpace
 
 SLICE = 2 * 1024 * 1024
@@ -78,9 +79,7 @@ class _Output:
         self.write(memoryview(self.planned.container.head), 0)
 
     def write(self, data: memoryview, offset: int) -> None:
-        done = 0
-        while done < len(data):
-            done += os.pwrite(self._descriptor, data[done:], offset + done)
+        write_all(self._descriptor, data, offset)
 
     def finish(self) -> None:
         """Flush the file to disk; from here on it stays."""

@@ -282,16 +282,13 @@ def _read_safetensors(file: WeightFile, stream: BinaryIO, size: int) -> Inspecte
 
 
 def _safetensors_tensor(entry: safetensors_header.TensorEntry, file: str) -> Tensor:
-    count = 1
-    for dimension in entry.shape:
-        count *= dimension
     return Tensor(
         name=entry.name,
         type=entry.dtype,
         shape=entry.shape,
         offset=entry.offset,
         size=entry.size,
-        count=count,
+        count=entry.count,
         file=file,
     )
 

@@ -47,6 +47,11 @@ class TensorEntry:
     size: int
     """Bytes."""
 
+    @property
+    def count(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SafetensorsHeader:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from converters.awq.models.model import Model
-from converters.awq.models.weights import Weights
 from converters.checkpoint import Checkpoint
 from tests.awq.running import make_request
 from tests.support.trainedmodel import EXPERTS, Family
@@ -175,8 +174,7 @@ def make_random(folder: Path, case: str, **changes: Any) -> Any:
 def open_model(folder: Path, stack: ExitStack, target: str = "AWQ") -> Model:
     """Return a folder's model as the converter sees it."""
     request = make_request(folder, target, folder.parent / "unused")
-    source = Checkpoint(request.files)
-    return Model.open(source, Weights(source, stack), target)
+    return Model.open(Checkpoint(request.files), stack, target)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def test_pair_is_framed_as_the_tokenizer_frames_it(tmp_path: Path) -> None:
         keys = {name: field.contents() for name, field in GGUFReader(path).fields.items()}
         ends = {
             name: [keys[f"tokenizer.ggml.{key}_token_id"]]
-            * keys[f"tokenizer.ggml.add_{name}_token"]
+            if keys[f"tokenizer.ggml.add_{name}_token"]
+            else []
             for name, key in (("bos", "bos"), ("eos", "eos"), ("sep", "seperator"))
         }
         with Model.load(path) as model:

@@ -16,7 +16,6 @@ from tests.support.tinyfamilies import make_tiny_family
 from tests.support.tinymodel import MIXED_SCRIPT
 
 LAST = 3
-END = "<|endoftext|>"
 TEXTS = (
     "금고의 열쇠는 두 사람이 나누어 가지고 있습니다.",
     "The old lighthouse keeper counted the ships before the storm came in.",
@@ -42,8 +41,8 @@ def _end_texts(folder: Path) -> None:
     """Let the tokenizer add the end of a text, as Qwen3-Embedding's does."""
     path = folder / "tokenizer.json"
     values = json.loads(path.read_text())
-    listed = {token["content"]: token["id"] for token in values["added_tokens"]}
-    text = END if END in listed else next(reversed(listed))
+    end = values["added_tokens"][-1]
+    text = end["content"]
     values["post_processor"] = {
         "type": "TemplateProcessing",
         "single": [{"Sequence": {"id": "A", "type_id": 0}},
@@ -51,7 +50,7 @@ def _end_texts(folder: Path) -> None:
         "pair": [{"Sequence": {"id": "A", "type_id": 0}},
                  {"SpecialToken": {"id": text, "type_id": 0}},
                  {"Sequence": {"id": "B", "type_id": 1}}],
-        "special_tokens": {text: {"id": text, "ids": [listed[text]], "tokens": [text]}},
+        "special_tokens": {text: {"id": text, "ids": [end["id"]], "tokens": [text]}},
     }  # fmt: skip
     path.write_text(json.dumps(values))
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 
 from converters.awq.formats.layout import Layout, Output, WeightFile
-from converters.awq.raw import as_bytes, write_all
+from converters.awq.raw import as_bytes
+from converters.positioned import write_all
 from converters.weights import INDEX
 from modelvault.errors import ConverterCrashed
 

@@ -14,7 +14,7 @@ import torch
 
 from converters.awq.models.experts import separate_experts
 from converters.awq.models.model import Model, layer_of
-from converters.awq.models.weights import Stored
+from modelvault.core.safetensors_header import TensorEntry
 from modelvault.errors import ModelVaultError, SourceIncomplete, UnsupportedSource
 
 _LEAST = 2
@@ -182,9 +182,9 @@ class LayerRunner:
         return layer
 
 
-def _part(model: Model) -> list[dict[str, Stored]]:
+def _part(model: Model) -> list[dict[str, TensorEntry]]:
     """Return what the checkpoint holds of each layer, by its name within the layer."""
-    layers: list[dict[str, Stored]] = [{} for _ in range(model.layers)]
+    layers: list[dict[str, TensorEntry]] = [{} for _ in range(model.layers)]
     for stored in model.tensors():
         number = layer_of(stored.name)
         if number is not None:

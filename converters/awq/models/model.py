@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 from converters.awq.models.families import Family, Group, find_family
-from converters.awq.models.weights import Stored, Weights
+from converters.awq.models.weights import Weights
 from converters.checkpoint import Checkpoint
 from modelvault.core.protocol import SourceFile
+from modelvault.core.safetensors_header import TensorEntry
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
 
 _MOST_LAYERS = 1024
@@ -41,21 +43,24 @@ class Model:
     """Width of the model."""
 
     @classmethod
-    def open(cls, source: Checkpoint, weights: Weights, target: str) -> "Model":
-        """Return the model, checked for a target.
+    def open(cls, source: Checkpoint, stack: ExitStack, target: str) -> "Model":
+        """Return the model, checked for a target; its weights are open until the stack is closed.
 
         Args:
             source: Its files.
-            weights: Its open weights.
+            stack: Takes what is opened.
             target: ``AWQ``, ``FP8`` ….
 
         Raises:
             UnsupportedArchitecture: No known family, or not for this target.
             UnsupportedSource: Already quantised, or an unusable configuration.
-            SourceIncomplete: Matrices are missing.
-            MalformedWeights: A linear is no matrix.
+            SourceIncomplete: Files or tensors are missing.
+            SizeMismatch: A file's length is not what the manifest promises.
+            MalformedRecord: ``config.json`` is no JSON object.
+            MalformedWeights: A file is malformed, or a linear is no matrix.
         """
-        config = read_config(source)
+        config = _read_config(source)  # first: it says most clearly what is wrong
+        weights = Weights(source, stack)
         names = config.get("architectures")
         architecture = names[0] if isinstance(names, list) and names else ""
         model = cls(
@@ -101,7 +106,7 @@ class Model:
         """Whether the output head may be missing, as the embedding takes its place."""
         return self.config.get("tie_word_embeddings", self.family.tied) is True
 
-    def tensors(self) -> Iterator[Stored]:
+    def tensors(self) -> Iterator[TensorEntry]:
         """Yield the tensors that a checkpoint of this model holds, sorted by name."""
         for name, stored in sorted(self.weights.tensors.items()):
             if not _DROPPED.fullmatch(name):
@@ -154,10 +159,7 @@ class Model:
 
     def _check_linears(self) -> None:
         held = self.weights.tensors
-        wanted = [
-            *self.linears(),
-            *(f"{name}.weight" for name in self.riders()),
-        ]
+        wanted = [*self.linears(), *(f"{name}.weight" for name in self.riders())]
         missing = [name for name in wanted if name not in held]
         if missing:
             hint = "pull the whole model again, and compare config.json with the one on the Hub"
@@ -173,7 +175,13 @@ class Model:
                 raise MalformedWeights(f"{name}: a matrix is expected, not {held[name].shape}")
 
 
-def read_config(source: Checkpoint) -> dict[str, Any]:
+def layer_of(name: str) -> int | None:
+    """Return the number of the layer that a tensor belongs to; None for the rest of a model."""
+    found = _LAYER.match(name)
+    return int(found[1]) if found else None
+
+
+def _read_config(source: Checkpoint) -> dict[str, Any]:
     """Return the configuration of a model that can be quantised.
 
     Raises:
@@ -190,12 +198,6 @@ def read_config(source: Checkpoint) -> dict[str, Any]:
                 hint="convert the publisher's 16-bit model instead",
             )
     return config
-
-
-def layer_of(name: str) -> int | None:
-    """Return the number of the layer that a tensor belongs to; None for the rest of a model."""
-    found = _LAYER.match(name)
-    return int(found[1]) if found else None
 
 
 def _dimension(config: dict[str, Any], key: str, most: int) -> int:

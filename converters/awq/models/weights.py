@@ -5,14 +5,13 @@ Reading a tensor costs no more memory than the tensor.
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
-from math import prod
 
 import torch
 
 from converters.awq.raw import as_bytes
 from converters.checkpoint import Checkpoint
-from converters.weights import WeightFile, open_weights
+from converters.weights import open_weights
+from modelvault.core.safetensors_header import TensorEntry
 from modelvault.errors import MalformedWeights, UnsupportedSource
 
 _MIB = 1024 * 1024
@@ -21,24 +20,6 @@ _BLOCK = 32 * _MIB
 
 DTYPES = {"BF16": torch.bfloat16, "F16": torch.float16, "F32": torch.float32}
 """Types of weights that are read."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """One tensor of the source."""
-
-    name: str
-    dtype: str
-    shape: tuple[int, ...]
-    file: WeightFile
-    """File that holds it."""
-    offset: int
-    """Bytes from the start of the file."""
-
-    @property
-    def count(self) -> int:
-        """Number of weights."""
-        return prod(self.shape)
 
 
 class Weights:
@@ -53,12 +34,9 @@ class Weights:
             MalformedWeights: A file or the index is malformed, or a tensor is in two files.
             UnsupportedSource: There are no safetensors weights, or of an unreadable type.
         """
-        self.tensors = {
-            name: Stored(
-                name=name, dtype=entry.dtype, shape=entry.shape, file=file, offset=entry.offset
-            )
-            for name, (entry, file) in open_weights(checkpoint, stack).items()
-        }
+        placed = open_weights(checkpoint, stack)
+        self.tensors = {name: entry for name, (entry, _) in placed.items()}
+        self._files = {name: file for name, (_, file) in placed.items()}
         foreign = sorted({item.dtype for item in self.tensors.values()} - DTYPES.keys())
         if foreign:
             raise UnsupportedSource(
@@ -107,11 +85,11 @@ class Weights:
         found = [self._read(stored, number * width, (width,)) for number in numbers.tolist()]
         return torch.stack(found)
 
-    def _read(self, stored: Stored, start: int, shape: tuple[int, ...]) -> torch.Tensor:
+    def _read(self, stored: TensorEntry, start: int, shape: tuple[int, ...]) -> torch.Tensor:
         """Return ``shape`` values from the ``start``-th on."""
         values = torch.empty(shape, dtype=DTYPES[stored.dtype], device="cpu")
         offset = stored.offset + start * values.element_size()
-        stored.file.read_into(as_bytes(values), offset)
+        self._files[stored.name].read_into(as_bytes(values), offset)
         if not bool(torch.isfinite(values).all()):
             raise MalformedWeights(
                 f"tensor '{stored.name:.200}' holds NaN or infinity",

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from converters.awq.raw import as_bytes, read_all, write_all
+from converters.awq.raw import as_bytes
+from converters.positioned import read_all, write_all
 from modelvault.errors import ConverterCrashed
 
 SUFFIX = ".activations"

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from converters.gguf.config import Config
+from converters.gguf.config import Config, is_classifier
 from converters.gguf.tensors import Blueprint, Entry, Part, Shapes, Tensor
 
 ARCHITECTURES = (
@@ -29,7 +29,6 @@ ARCHITECTURES = (
 ARCHITECTURE = "bert"
 
 _ROBERTA = "XLMRoberta"
-_CLASSIFIER = "ForSequenceClassification"
 _RANK = 4
 """``pooling_type`` of what ends with a classifier (llama.cpp's ``LLAMA_POOLING_TYPE_RANK``)."""
 _PREFIXES = ("", "bert.", "roberta.")
@@ -80,8 +79,7 @@ def describe(config: Mapping[str, Any], stored: Shapes) -> Blueprint:
     layers, hidden = values.integer("num_hidden_layers"), values.integer("hidden_size")
     heads, vocabulary = values.integer("num_attention_heads"), values.integer("vocab_size")
     _check_features(values, layers=layers, hidden=hidden, heads=heads)
-    (kind,) = config["architectures"]
-    is_roberta, classifies = kind.startswith(_ROBERTA), kind.endswith(_CLASSIFIER)
+    is_roberta, classifies = config["architectures"][0].startswith(_ROBERTA), is_classifier(config)
     skipped = _skipped_rows(values) if is_roberta else 0
     entries = [*_entries(values, skipped)]
     names = _Names(stored=stored)

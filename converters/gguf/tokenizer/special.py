@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from converters.checkpoint import Checkpoint
+from converters.gguf.config import is_classifier
 from converters.gguf.tensors import Entry
 from converters.gguf.tokenizer.processor import Frame, read_frame
 from converters.gguf.tokenizer.templates import DEFAULT, read_templates
@@ -69,7 +70,7 @@ class SpecialTokens:
             warnings.append("the model names no end-of-text token: generation stops at the limit")
         return cls(
             ids=ids,
-            added=_find_added(vocabulary, file, settings, texts, ids, pairs=_is_classifier(config)),
+            added=_find_added(vocabulary, file, settings, texts, ids, pairs=is_classifier(config)),
             templates=templates,
             warnings=tuple(warnings),
         )
@@ -218,11 +219,6 @@ def _find_added(
         said.setdefault("bos", llama or (vocabulary.model == "llama" and not file))
     return {name: said[name] and (name in ids or name == "sep")
             for name in ("bos", "eos", "sep") if name in said}  # fmt: skip
-
-
-def _is_classifier(config: Mapping[str, Any]) -> bool:
-    (name,) = config["architectures"]  # one, or no family would know the model
-    return str(name).endswith("ForSequenceClassification")
 
 
 def _separates(frame: Frame, texts: Mapping[str, str]) -> bool:
