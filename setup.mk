@@ -4,7 +4,7 @@
 # system packages.
 
 # A changed kernel is built again: the installed package uses the library beside its sources.
-LOCK += setup.py $(wildcard converters/gguf/kernel/*.[ch])
+LOCK += setup.py $(wildcard converters/modelvault_converters/gguf/kernel/*.[ch])
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

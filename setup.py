@@ -2,11 +2,11 @@
 
 from setuptools import Extension, setup
 
-FOLDER = "converters/gguf/kernel"
+FOLDER = "converters/modelvault_converters/gguf/kernel"
 HEADERS = ("blocks", "even", "group", "kernel", "lanes", "ranged", "search")
 
 KERNEL = Extension(
-    "converters.gguf.kernel._kernel",
+    "modelvault_converters.gguf.kernel._kernel",
     sources=[f"{FOLDER}/{name}.c" for name in ("baseline", "avx2", "avx512", "dispatch")],
     depends=[f"{FOLDER}/{name}.h" for name in HEADERS],
     # No contraction, no fast math: each rounding decides bytes. Errno and traps only cost time.

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks import losses, trained
-from converters.awq.models.weights import Weights
-from converters.checkpoint import Checkpoint
 from modelvault.core.protocol import Failed, Produced, Request, Stepped, parse_event
+from modelvault_converters.awq.models.weights import Weights
+from modelvault_converters.checkpoint import Checkpoint
 from tests.support.tinymodel import make_tiny_llama
 
 TARGETS = ("FP8", "INT8", "AWQ", "W4A16")
@@ -102,7 +102,7 @@ def weigh(folder: Path) -> tuple[int, int]:
 
 def measure(request: Request) -> Cost:
     """Return what one conversion in a child takes."""
-    command = [sys.executable, "-P", "-m", "converters.awq"]
+    command = [sys.executable, "-P", "-m", "modelvault_converters.awq"]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdin is not None
     assert child.stdout is not None

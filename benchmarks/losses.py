@@ -18,12 +18,12 @@ from tempfile import TemporaryDirectory
 import torch
 
 from benchmarks import trained
-from converters.awq.formats.packing import decode, quantize
-from converters.awq.models.model import Model
-from converters.awq.options import CALIBRATED, read_options
-from converters.awq.text.calibration import read_calibration
-from converters.checkpoint import Checkpoint
 from modelvault.core.protocol import Request, SourceFile
+from modelvault_converters.awq.formats.packing import decode, quantize
+from modelvault_converters.awq.models.model import Model
+from modelvault_converters.awq.options import CALIBRATED, read_options
+from modelvault_converters.awq.text.calibration import read_calibration
+from modelvault_converters.checkpoint import Checkpoint
 from tests.support.trainedmodel import Family, divergence, load, logits
 
 AUTOAWQ = "MODELVAULT_AUTOAWQ"

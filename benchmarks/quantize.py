@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.llamacpp import RECORDED, RECORDED_AS, Tools, Used, find_tools, measure
-from converters.gguf import kernel, quantize
-from converters.gguf.types import GgmlType
 from modelvault.core.protocol import Produced, parse_event
+from modelvault_converters.gguf import kernel, quantize
+from modelvault_converters.gguf.types import GgmlType
 from tests.gguf.running import make_request
 from tests.support.tinymodel import make_tiny_llama
 
@@ -93,7 +93,9 @@ def convert(model: Path, target: str, *, cold: bool) -> tuple[Used, int]:
         request, events = Path(folder) / "request", Path(folder) / "events"
         request.write_bytes(make_request(model, [target], output, threads=0).encode())
         with open(request, "rb") as source, open(events, "wb") as sink:
-            used = measure([sys.executable, "-m", "converters.gguf"], source=source, sink=sink)
+            used = measure(
+                [sys.executable, "-m", "modelvault_converters.gguf"], source=source, sink=sink
+            )
         last = parse_event(events.read_bytes().splitlines()[-1])
         assert isinstance(last, Produced), last
         return used, sum(path.stat().st_size for path in output.iterdir())

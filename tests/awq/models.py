@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from converters.awq.models.model import Model
-from converters.checkpoint import Checkpoint
+from modelvault_converters.awq.models.model import Model
+from modelvault_converters.checkpoint import Checkpoint
 from tests.awq.running import make_request
 from tests.support.trainedmodel import EXPERTS, Family
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from converters.awq.__main__ import serve
 from modelvault import errors
 from modelvault.core.protocol import Event, Failed, Produced, Request, SourceFile
 from modelvault.errors import ModelVaultError
+from modelvault_converters.awq.__main__ import serve
 
 
 def make_request(

@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from converters.awq import quantize as quantize_module
-from converters.awq.formats.packing import pack, quantize, unpack
 from modelvault.app.conversion.convert import Target
 from modelvault.core.protocol import Laid, Planned, Warned
 from modelvault.errors import (
@@ -19,6 +17,8 @@ from modelvault.errors import (
     UnsupportedSource,
     UnsupportedTokenizer,
 )
+from modelvault_converters.awq import quantize as quantize_module
+from modelvault_converters.awq.formats.packing import pack, quantize, unpack
 from tests.awq.running import edit_config, make_request, produced, run
 from tests.awq.weights import TEXT, Tensors, dequantize
 from tests.support.trainedmodel import Family, divergence, encode, load, logits, train_model

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from converters.awq.options import CALIBRATED, Options, read_options
-from converters.awq.text.calibration import read_calibration
-from converters.awq.text.records import Record, read_records
-from converters.awq.text.tokens import Encoder
 from modelvault.errors import BadOption, UnsupportedTokenizer
+from modelvault_converters.awq.options import CALIBRATED, Options, read_options
+from modelvault_converters.awq.text.calibration import read_calibration
+from modelvault_converters.awq.text.records import Record, read_records
+from modelvault_converters.awq.text.tokens import Encoder
 from tests.awq.models import open_model
 from tests.support.tinymodel import training_text
 from tests.support.trainedmodel import Family

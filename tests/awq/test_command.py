@@ -13,7 +13,7 @@ from tests.support.trainedmodel import Family
 
 MODEL = "test/tiny"
 ENTRIES = "[modelvault.converters]\n" + "".join(
-    f"{name} = converters.awq\n" for name in ("awq", "w4a16", "fp8", "int8")
+    f"{name} = modelvault_converters.awq\n" for name in ("awq", "w4a16", "fp8", "int8")
 )
 
 

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from converters.awq import options, room
-from converters.awq.formats.packing import quantize
-from converters.awq.models.layers import LayerRunner
-from converters.awq.models.model import Model
-from converters.awq.raw import as_bytes
-from converters.awq.room import Work, estimate_device_memory
-from converters.awq.search.observe import Observer
-from converters.awq.search.rounding import Rounded, Settings, round_awq
 from modelvault.core.protocol import Produced
+from modelvault_converters.awq import options, room
+from modelvault_converters.awq.formats.packing import quantize
+from modelvault_converters.awq.models.layers import LayerRunner
+from modelvault_converters.awq.models.model import Model
+from modelvault_converters.awq.raw import as_bytes
+from modelvault_converters.awq.room import Work, estimate_device_memory
+from modelvault_converters.awq.search.observe import Observer
+from modelvault_converters.awq.search.rounding import Rounded, Settings, round_awq
 from tests.awq.models import make_random, open_model
 from tests.awq.running import make_request, produced, run
 from tests.awq.weights import dequantize

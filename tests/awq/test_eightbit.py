@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from converters.awq.convert import convert
-from converters.awq.formats.scheme import FP8, INT8, EightBit
 from modelvault.app.conversion import convert as verb
 from modelvault.app.conversion import requests
 from modelvault.app.conversion.convert import ConvertOptions, Target
@@ -36,6 +34,8 @@ from modelvault.errors import (
 )
 from modelvault.store.layout import Layout
 from modelvault.targets.vllm import VllmRuntime
+from modelvault_converters.awq.convert import convert
+from modelvault_converters.awq.formats.scheme import FP8, INT8, EightBit
 from tests.awq.running import edit_config, make_request, produced, run
 from tests.support.fakes import FakeSource
 from tests.support.trainedmodel import Family, divergence, encode, load, logits
@@ -406,7 +406,7 @@ def test_all_converters_are_registered_as_this_package() -> None:
     """One program serves all names."""
     values = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     entries = values["project"]["entry-points"]["modelvault.converters"]
-    names = {name for name, module in entries.items() if module == "converters.awq"}
+    names = {name for name, module in entries.items() if module == "modelvault_converters.awq"}
     assert names == {"awq", "fp8", "int8", "w4a16"}
 
 
@@ -415,7 +415,7 @@ def test_vault_converts_and_installs_for_vllm(
 ) -> None:
     """The whole way, the converter as a real child: the variant's folder is one vLLM reads."""
     monkeypatch.setattr(
-        requests, "find_converter", lambda name: [sys.executable, "-m", "converters.awq"]
+        requests, "find_converter", lambda name: [sys.executable, "-m", "modelvault_converters.awq"]
     )
     files = {path.name: path.read_bytes() for path in trained("llama").iterdir()}
     source = FakeSource(ModelName.parse("acme/tiny"), files)

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 
-from converters.awq.options import read_options
-from converters.awq.text.calibration import read_calibration
 from modelvault.core.protocol import Request
+from modelvault_converters.awq.options import read_options
+from modelvault_converters.awq.text.calibration import read_calibration
 from tests.awq.models import open_model
 from tests.awq.running import make_request, produced, run
 from tests.awq.weights import TEXT, dequantize, plainly

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from converters.awq.models.families import Fold
-from converters.awq.models.layers import LayerRunner
-from converters.awq.models.model import Model
-from converters.awq.search.folds import apply_scales, find_sharing
+from modelvault_converters.awq.models.families import Fold
+from modelvault_converters.awq.models.layers import LayerRunner
+from modelvault_converters.awq.models.model import Model
+from modelvault_converters.awq.search.folds import apply_scales, find_sharing
 from tests.awq.models import CASES, PUBLISHED, make_random, open_model, spell_as_published
 
 LENGTH = 24

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from converters.awq import quantize
-from converters.awq.__main__ import serve
-from converters.awq.convert import convert
-from converters.awq.report.activations import SUFFIX
 from modelvault.core.protocol import RESUME, Advanced, Event, Request, Stepped
 from modelvault.errors import CheckFailed
+from modelvault_converters.awq import quantize
+from modelvault_converters.awq.__main__ import serve
+from modelvault_converters.awq.convert import convert
+from modelvault_converters.awq.report.activations import SUFFIX
 from tests.awq.running import make_request, produced, run
 from tests.support.killpoints import kill_points
 from tests.support.trainedmodel import Family
@@ -95,7 +95,9 @@ def test_child_killed_between_layers_does_no_layer_twice(
     """A real process, a real SIGKILL: the second run begins with the second layer."""
     request = request_for(trained("llama"), tmp_path)
     child = subprocess.Popen(
-        [sys.executable, "-m", "converters.awq"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "modelvault_converters.awq"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     assert child.stdin is not None
     assert child.stdout is not None

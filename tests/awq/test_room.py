@@ -8,17 +8,17 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from converters.awq import room
-from converters.awq.models.layers import LayerRunner
-from converters.awq.room import (
+from modelvault.core.protocol import Warned
+from modelvault.errors import NoSpace, NotEnoughMemory
+from modelvault_converters.awq import room
+from modelvault_converters.awq.models.layers import LayerRunner
+from modelvault_converters.awq.room import (
     Work,
     available_memory,
     estimate_device_memory,
     estimate_memory,
     require_memory,
 )
-from modelvault.core.protocol import Warned
-from modelvault.errors import NoSpace, NotEnoughMemory
 from tests.awq.models import open_model
 from tests.awq.running import make_request, run
 from tests.support.trainedmodel import Family

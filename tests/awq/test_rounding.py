@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from converters.awq.formats.packing import Quantized, quantize
-from converters.awq.models.layers import LayerRunner
-from converters.awq.models.model import Model
-from converters.awq.search.observe import Observer
-from converters.awq.search.rounding import Rounded, Settings, Step, round_awq, round_plainly
+from modelvault_converters.awq.formats.packing import Quantized, quantize
+from modelvault_converters.awq.models.layers import LayerRunner
+from modelvault_converters.awq.models.model import Model
+from modelvault_converters.awq.search.observe import Observer
+from modelvault_converters.awq.search.rounding import (
+    Rounded,
+    Settings,
+    Step,
+    round_awq,
+    round_plainly,
+)
 from tests.awq.models import make_random, open_model
 
 GROUP = 32

@@ -3,10 +3,16 @@
 import pytest
 import torch
 
-from converters.awq.formats.packing import quantize, quantize_symmetric
-from converters.awq.search.compensate import Compensator
-from converters.awq.search.observe import find_block
-from converters.awq.search.search import Inputs, Rounder, Stream, round_best, search_scales
+from modelvault_converters.awq.formats.packing import quantize, quantize_symmetric
+from modelvault_converters.awq.search.compensate import Compensator
+from modelvault_converters.awq.search.observe import find_block
+from modelvault_converters.awq.search.search import (
+    Inputs,
+    Rounder,
+    Stream,
+    round_best,
+    search_scales,
+)
 
 GROUP = 32
 ROUNDERS: list[Rounder] = [

@@ -11,9 +11,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from converters.awq.formats.packing import quantize, quantize_symmetric
-from converters.awq.models.layers import LayerRunner
-from converters.checkpoint import Checkpoint
 from modelvault.core.protocol import SourceFile
 from modelvault.errors import (
     CheckFailed,
@@ -21,6 +18,9 @@ from modelvault.errors import (
     SourceIncomplete,
     UnsupportedSource,
 )
+from modelvault_converters.awq.formats.packing import quantize, quantize_symmetric
+from modelvault_converters.awq.models.layers import LayerRunner
+from modelvault_converters.checkpoint import Checkpoint
 from tests.awq.models import CASES, make_random, open_model
 from tests.awq.running import edit_config, make_request, produced, run
 from tests.support.trainedmodel import Family, load

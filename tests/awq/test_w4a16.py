@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from converters.awq.formats.packing import (
+from modelvault.core.protocol import Laid, Planned
+from modelvault.errors import UnsupportedSource
+from modelvault_converters.awq.formats.packing import (
     IN_TURN,
     decode_symmetric,
     encode_symmetric,
@@ -15,8 +17,6 @@ from converters.awq.formats.packing import (
     quantize_symmetric,
     unpack,
 )
-from modelvault.core.protocol import Laid, Planned
-from modelvault.errors import UnsupportedSource
 from tests.awq.running import make_request, produced, run
 from tests.awq.weights import TEXT, Tensors
 from tests.support.trainedmodel import Family, divergence, encode, load, logits, train_model

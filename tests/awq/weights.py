@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from converters.awq.formats.packing import decode, quantize
+from modelvault_converters.awq.formats.packing import decode, quantize
 from tests.awq.models import open_model
 from tests.support.trainedmodel import load
 

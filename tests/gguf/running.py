@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from converters.gguf.__main__ import serve
 from modelvault import errors
 from modelvault.core.protocol import Event, Failed, Planned, Produced, Request, SourceFile, Warned
 from modelvault.errors import ModelVaultError
+from modelvault_converters.gguf.__main__ import serve
 
 
 def make_request(

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.gguf.__main__ import serve
-from converters.gguf.check.measure import WINDOW, log_softmax
-from converters.gguf.check.runtime import Model
-from converters.gguf.check.text import TEXT
 from modelvault.core.protocol import Failed, Produced
 from modelvault.errors import BadOption, CheckFailed
+from modelvault_converters.gguf.__main__ import serve
+from modelvault_converters.gguf.check.measure import WINDOW, log_softmax
+from modelvault_converters.gguf.check.runtime import Model
+from modelvault_converters.gguf.check.text import TEXT
 from tests.gguf.running import convert, make_request, plan, run
 from tests.support import llamacpp
 from tests.support.tinybert import make_tiny_bert

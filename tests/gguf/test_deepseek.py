@@ -12,8 +12,8 @@ import transformers
 from gguf import GGUFReader
 from safetensors.torch import load_file, save_file
 
-from converters.gguf.families import deepseek2
 from modelvault.errors import SourceIncomplete, UnsupportedSource
+from modelvault_converters.gguf.families import deepseek2
 from tests.gguf.running import convert, edit_json, plan, warnings
 from tests.gguf.test_runtime import LIMITS, difference
 from tests.support.fp8 import dequantize, quantize_fp8

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from converters.gguf import fp8
 from modelvault.errors import (
     MalformedWeights,
     ModelVaultError,
     SourceIncomplete,
     UnsupportedSource,
 )
+from modelvault_converters.gguf import fp8
 from tests.gguf.running import convert, edit_json, make_request, plan, run
 from tests.support.fp8 import (
     COMPRESSED,
@@ -96,7 +96,7 @@ def test_slices_that_begin_within_a_block_are_scaled_right(
 ) -> None:
     """However rows are cut for the threads, the bytes are the same."""
     whole = convert(small, "F32", tmp_path / "whole").read_bytes()
-    monkeypatch.setattr("converters.gguf.stream.SLICE", 7 * 320)
+    monkeypatch.setattr("modelvault_converters.gguf.stream.SLICE", 7 * 320)
     assert convert(small, "F32", tmp_path / "cut").read_bytes() == whole
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from converters.gguf.config import Config
-from converters.gguf.families import find_family
-from converters.gguf.families.decoder import read_decoder
-from converters.gguf.families.rope import read_rope
-from converters.gguf.tensors import Blueprint
 from modelvault.errors import UnsupportedSource
+from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import find_family
+from modelvault_converters.gguf.families.decoder import read_decoder
+from modelvault_converters.gguf.families.rope import read_rope
+from modelvault_converters.gguf.tensors import Blueprint
 
 
 def config(

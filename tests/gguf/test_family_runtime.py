@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from converters.gguf.families import decoder, experts
-from converters.gguf.tensors import Part, Tensor
+from modelvault_converters.gguf.families import decoder, experts
+from modelvault_converters.gguf.tensors import Part, Tensor
 from tests.gguf.running import convert, edit_json
 from tests.gguf.test_runtime import compared, difference, reference
 from tests.support.tinyfamilies import FAMILIES, make_tiny_family
@@ -67,7 +67,7 @@ def test_experts_in_another_order_are_caught(
             parts: tuple[Part, ...] = tensor.parts[::-1]
             yield replace(tensor, parts=parts)
 
-    monkeypatch.setattr("converters.gguf.families.qwen_moe.stacked", reversed_experts)
+    monkeypatch.setattr("modelvault_converters.gguf.families.qwen_moe.stacked", reversed_experts)
     make_tiny_family(tmp_path / "tiny", "qwen3_moe")
     assert difference(tmp_path / "tiny", "F32", tmp_path / "out") > 20 * NEAR
 

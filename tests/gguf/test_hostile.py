@@ -10,9 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from converters.gguf.container import lay_out
-from converters.gguf.tensors import Entry, Kind, Value
-from converters.weights import WeightFile
 from modelvault.core import safetensors_header
 from modelvault.core.protocol import SourceFile
 from modelvault.errors import (
@@ -21,6 +18,9 @@ from modelvault.errors import (
     SourceIncomplete,
     UnsupportedSource,
 )
+from modelvault_converters.gguf.container import lay_out
+from modelvault_converters.gguf.tensors import Entry, Kind, Value
+from modelvault_converters.weights import WeightFile
 from tests.gguf.running import convert, edit_json, make_request, plan, run
 
 NORM = "model.norm.weight"

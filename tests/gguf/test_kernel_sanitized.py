@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converters.gguf import kernel
-from converters.gguf.kernel import BLOCKS, LEVELS, Kernel
+from modelvault_converters.gguf import kernel
+from modelvault_converters.gguf.kernel import BLOCKS, LEVELS, Kernel
 from tests.support.needs import require
 from tests.support.weights import DISTRIBUTIONS, IMPORTANCES
 
@@ -85,7 +85,7 @@ def run_child(code: str, sanitized: tuple[Path, str]) -> subprocess.CompletedPro
 
 CHILD = """
 import hashlib, sys
-from converters.gguf.kernel import Kernel
+from modelvault_converters.gguf.kernel import Kernel
 from pathlib import Path
 from tests.gguf.test_kernel_sanitized import run_everything
 own = Kernel(Path(sys.argv[1]), "{level}")

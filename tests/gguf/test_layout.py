@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from converters.gguf import quantize
 from modelvault.app.inspect import inspect_path
 from modelvault.core.protocol import Laid, PlannedTensor, encode_event, lay, parse_event
 from modelvault.errors import ConverterMissing
+from modelvault_converters.gguf import quantize
 from tests.gguf.running import convert, plan
 from tests.support.tinymodel import Kind
 

@@ -10,9 +10,17 @@ from typing import Any
 
 import pytest
 
-from converters.gguf.families import commandr, decoder, gemma, granite, olmo2, qwen, stablelm
-from converters.gguf.tensors import Entry, Tensor
 from modelvault.errors import UnsupportedSource
+from modelvault_converters.gguf.families import (
+    commandr,
+    decoder,
+    gemma,
+    granite,
+    olmo2,
+    qwen,
+    stablelm,
+)
+from modelvault_converters.gguf.tensors import Entry, Tensor
 from tests.gguf.running import convert, edit_json, plan
 from tests.gguf.test_runtime import difference
 from tests.support.llamacpp import Model

@@ -8,8 +8,8 @@ import pytest
 import tokenizers
 from tokenizers import Regex, models, pre_tokenizers, trainers
 
-from converters.gguf.tokenizer import deepseek, pretokenizer
 from modelvault.errors import BadOption, UnsupportedTokenizer
+from modelvault_converters.gguf.tokenizer import deepseek, pretokenizer
 from tests.gguf.running import convert, edit_json, plan, warnings
 from tests.support.llamacpp import Model
 from tests.support.tinymodel import BPE_SPECIALS, MIXED_SCRIPT, VOCABULARY, training_text

@@ -13,13 +13,6 @@ from typing import Any
 
 import pytest
 
-from converters import process
-from converters.gguf.__main__ import serve
-from converters.gguf.convert import convert
-from converters.gguf.families import find_family
-from converters.gguf.quantize import quantizer_versions
-from converters.gguf.tokenizer.pretokenizer import flatten
-from converters.gguf.types import GgmlType
 from modelvault.core.protocol import (
     Advanced,
     Event,
@@ -31,6 +24,13 @@ from modelvault.core.protocol import (
     parse_event,
 )
 from modelvault.errors import ConverterCrashed, NoSpace, PermissionRefused, StorageError
+from modelvault_converters import process
+from modelvault_converters.gguf.__main__ import serve
+from modelvault_converters.gguf.convert import convert
+from modelvault_converters.gguf.families import find_family
+from modelvault_converters.gguf.quantize import quantizer_versions
+from modelvault_converters.gguf.tokenizer.pretokenizer import flatten
+from modelvault_converters.gguf.types import GgmlType
 from tests.gguf.running import edit_json, make_request, plan, run
 from tests.support.tinymodel import Kind
 
@@ -38,7 +38,7 @@ from tests.support.tinymodel import Kind
 def speak(request: bytes, *options: str) -> tuple[list[Event], str]:
     """Return the events of a real child process, and what it complained of."""
     done = subprocess.run(
-        [sys.executable, *options, "-m", "converters.gguf"],
+        [sys.executable, *options, "-m", "modelvault_converters.gguf"],
         input=request,
         capture_output=True,
         check=True,
@@ -94,7 +94,7 @@ def test_missing_library_is_told_with_the_remedy(tmp_path: Path, model: Path) ->
     (tmp_path / "numpy").mkdir()
     (tmp_path / "numpy" / "__init__.py").write_text("raise ModuleNotFoundError('no numpy')")
     done = subprocess.run(
-        [sys.executable, "-m", "converters.gguf"],
+        [sys.executable, "-m", "modelvault_converters.gguf"],
         input=make_request(model, ["F16"], tmp_path / "out").encode(),
         capture_output=True,
         check=True,
@@ -205,11 +205,11 @@ def test_standard_output_belongs_to_the_protocol(
 ) -> None:
     """What a library prints lands on standard error."""
     program = (
-        "import sys, os, converters.gguf.convert as c\n"
+        "import sys, os, modelvault_converters.gguf.convert as c\n"
         "real = c.make_plan\n"
         "def noisy(*a):\n    print('noise'); os.write(1, b'more noise\\n'); return real(*a)\n"
         "c.make_plan = noisy\n"
-        "from converters.gguf.__main__ import main\n"
+        "from modelvault_converters.gguf.__main__ import main\n"
         "sys.exit(main())\n"
     )
     request = make_request(tiny("spm"), ["F16"], tmp_path, plan_only=True)
@@ -230,7 +230,7 @@ def test_standard_output_belongs_to_the_protocol(
 def test_dead_vault_stops_the_converter(model: Path, tmp_path: Path) -> None:
     """When the reading end closes, the process ends and removes what it had begun."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "converters.gguf"],
+        [sys.executable, "-m", "modelvault_converters.gguf"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         cwd=Path(__file__).parents[2],
@@ -252,7 +252,7 @@ def test_memory_stays_flat_for_a_large_model(model: Path, tmp_path: Path) -> Non
     edit_json(model / "config.json", lambda config: config.update(**wide, num_attention_heads=16))
     write_zeros(model)
     program = (
-        "import sys; from converters.gguf.__main__ import main\n"
+        "import sys; from modelvault_converters.gguf.__main__ import main\n"
         "status = main()\n"
         "lines = open('/proc/self/status').read().splitlines()\n"
         "print(next(line for line in lines if line.startswith('VmHWM')), file=sys.stderr)\n"

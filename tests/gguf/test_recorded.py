@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from gguf import GGUFReader
 
-from converters.gguf.types import TARGETS
 from modelvault.core.protocol import Produced
+from modelvault_converters.gguf.types import TARGETS
 from tests.gguf.conftest import VECTORS
 from tests.gguf.running import make_request, run
 from tests.gguf.test_golden import read_metadata, shortened

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converters.gguf.types import GgmlType
 from modelvault.errors import (
     BadOption,
     MalformedRecord,
@@ -19,6 +18,7 @@ from modelvault.errors import (
     UnsupportedSource,
     UnsupportedTarget,
 )
+from modelvault_converters.gguf.types import GgmlType
 from tests.gguf.running import convert, edit_json, plan, sizes, warnings
 from tests.gguf.test_hostile import edit_header
 from tests.support.tinymodel import make_tiny_llama

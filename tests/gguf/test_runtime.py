@@ -12,7 +12,7 @@ import sentencepiece
 import torch
 import transformers
 
-from converters.gguf.families import decoder
+from modelvault_converters.gguf.families import decoder
 from tests.gguf.running import convert, edit_json
 from tests.support.llamacpp import Model, RuntimeRefused
 from tests.support.tinymodel import MIXED_SCRIPT, Kind, make_tiny_llama

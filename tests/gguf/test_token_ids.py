@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import transformers
 
-from converters.gguf.tokenizer import check, pretokenizer
-from converters.gguf.tokenizer.check import TEXTS
 from modelvault.core.protocol import Produced
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
+from modelvault_converters.gguf.tokenizer import check, pretokenizer
+from modelvault_converters.gguf.tokenizer.check import TEXTS
 from tests.gguf.running import convert, edit_json, make_request, plan, run, warnings
 from tests.gguf.test_pretokenizer import retrain, split
 from tests.support.llamacpp import Model
@@ -46,7 +46,9 @@ def test_wrong_pre_tokenizer_is_refused_before_a_byte_is_written(
     """Negative control: a table with a wrong row would not get past the comparison."""
     retrain(model, split(pretokenizer.QWEN2), ignore_merges=False)
     wrong = pretokenizer.Found(name="gpt-2")
-    monkeypatch.setattr("converters.gguf.tokenizer.bpe.find_pre_tokenizer", lambda *_, **__: wrong)
+    monkeypatch.setattr(
+        "modelvault_converters.gguf.tokenizer.bpe.find_pre_tokenizer", lambda *_, **__: wrong
+    )
     with pytest.raises(UnsupportedTokenizer, match="other token ids than tokenizers"):
         run(make_request(model, ["F16"], tmp_path / "out"))
     assert list((tmp_path / "out").iterdir()) == []

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from converters.gguf import quantize
-from converters.gguf.families import find_family
-from converters.gguf.metadata import size_label, title
-from converters.gguf.mix import choose_types
-from converters.gguf.tensors import Blueprint, Floats
-from converters.gguf.types import TARGETS, GgmlType
 from modelvault.errors import ConverterMissing
+from modelvault_converters.gguf import quantize
+from modelvault_converters.gguf.families import find_family
+from modelvault_converters.gguf.metadata import size_label, title
+from modelvault_converters.gguf.mix import choose_types
+from modelvault_converters.gguf.tensors import Blueprint, Floats
+from modelvault_converters.gguf.types import TARGETS, GgmlType
 
 
 def blueprint(layers: int, *, heads: int = 32, kv_heads: int = 8, tied: bool = False) -> Blueprint:

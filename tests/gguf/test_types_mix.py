@@ -2,11 +2,11 @@
 
 import pytest
 
-from converters.gguf.container import tensor_bytes
-from converters.gguf.families import find_family
-from converters.gguf.mix import choose_types
-from converters.gguf.tensors import Blueprint, Tensor
-from converters.gguf.types import TARGETS
+from modelvault_converters.gguf.container import tensor_bytes
+from modelvault_converters.gguf.families import find_family
+from modelvault_converters.gguf.mix import choose_types
+from modelvault_converters.gguf.tensors import Blueprint, Tensor
+from modelvault_converters.gguf.types import TARGETS
 
 PUBLISHED = {
     "Q8_0": 8.54,

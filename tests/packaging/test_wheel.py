@@ -21,7 +21,7 @@ def test_wheel_installs_into_an_empty_environment_and_runs(tmp_path: Path) -> No
     subprocess.run(
         [*pip, "wheel", "--no-deps", "--wheel-dir", str(tmp_path), str(tree)], check=True
     )
-    (wheel,) = tmp_path.glob("modelvault-*.whl")
+    (wheel,) = tmp_path.glob("modelvault_airgap-*.whl")
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=False)
     python = environment / "bin" / "python"

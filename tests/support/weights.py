@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from converters.gguf.tensors import Floats
+from modelvault_converters.gguf.tensors import Floats
 
 Shape = tuple[int, int]
 Make = Callable[[np.random.Generator, Shape], Floats]

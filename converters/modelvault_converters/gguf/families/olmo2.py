@@ -1,0 +1,82 @@
+"""OLMo 2 and 3: norms after attention and feed-forward, and over all queries and keys at once.
+
+In OLMo 3 most blocks see a window only, and in these positions turn without rotary scaling, which
+the runtime knows by itself.
+
+Source:
+    transformers ``Olmo2ForCausalLM``, ``Olmo3ForCausalLM``; llama.cpp ``LLM_ARCH_OLMO2``.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import decoder as common
+from modelvault_converters.gguf.families.decoder import Decoder, same
+from modelvault_converters.gguf.families.rope import Rope, read_rope, rope_entries
+from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
+
+ARCHITECTURES = ("Olmo2ForCausalLM", "Olmo3ForCausalLM")
+
+_PERIOD = 4
+"""Every so many blocks one sees the whole context, where the configuration does not say it."""
+
+_NORMS = {
+    "post_attention_norm": "post_attention_layernorm",
+    "post_ffw_norm": "post_feedforward_layernorm",
+}
+
+
+def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
+    """Return the blueprint of an OLMo 2 or 3 model.
+
+    Args:
+        config: ``config.json``.
+
+    Raises:
+        UnsupportedSource: The configuration cannot be used; all faults are listed.
+    """
+    values = Config(config)
+    decoder = common.read_decoder(values, "olmo2")
+    rope = read_rope(values, layers="full_attention")
+    common.check_activation(values, "silu", "swish")
+    if values.flag("attention_bias", default=False):
+        values.fault("'attention_bias' is true: llama.cpp knows no biases for this architecture")
+    if decoder.tied:
+        values.fault("'tie_word_embeddings' is true: llama.cpp wants an output of its own here")
+    if rope.kind == "llama3":
+        values.fault("rotary scaling of type 'llama3' is not known for this architecture")
+    newer = config["architectures"] == ["Olmo3ForCausalLM"]
+    entries = tuple(_entries(values, decoder, rope, newer=newer))
+    values.check()
+    return decoder.blueprint(iter(entries), _tensors(decoder), warnings=rope.warnings)
+
+
+def _entries(values: Config, decoder: Decoder, rope: Rope, *, newer: bool) -> Iterator[Entry]:
+    yield from common.dimension_entries(values, decoder, epsilon=1e-5)
+    yield from rope_entries(decoder, rope)
+    if not newer:
+        return
+    yield decoder.number("attention.sliding_window", values.integer("sliding_window", default=4096))
+    local = read_rope(values, layers="sliding_attention")
+    yield decoder.real("rope.freq_base_swa", local.theta)
+    kinds = values.texts("layer_types") or tuple(
+        "full_attention" if (layer + 1) % _PERIOD == 0 else "sliding_attention"
+        for layer in range(decoder.layers)
+    )
+    if len(kinds) != decoder.layers:
+        values.fault(f"'layer_types' names {len(kinds)} of {decoder.layers} blocks")
+    pattern = tuple(kind == "sliding_attention" for kind in kinds)
+    key = f"{decoder.architecture}.attention.sliding_window_pattern"
+    yield Entry(key=key, kind="bools", value=pattern)
+
+
+def _tensors(decoder: Decoder) -> Iterator[Tensor]:
+    yield from common.frame(decoder)
+    for layer in range(decoder.layers):
+        to, at = f"blk.{layer}.attn_", f"{decoder.source(layer)}self_attn."
+        yield from common.attention(decoder, layer)
+        yield same(f"{to}q_norm.weight", f"{at}q_norm.weight", decoder.queries)
+        yield same(f"{to}k_norm.weight", f"{at}k_norm.weight", decoder.keys)
+        yield from common.norms(decoder, layer, _NORMS)
+        yield from common.feed_forward(decoder, layer)

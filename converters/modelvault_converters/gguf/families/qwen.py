@@ -1,0 +1,81 @@
+"""Qwen 2, 2.5 and 3: dense models, and the embedders made from them.
+
+Qwen 2 has biases on queries, keys and values. Qwen 3 has none, but norms on the heads of
+queries and keys. Embedders have no output, and their tensors no prefix.
+
+Source:
+    transformers ``Qwen2ForCausalLM``, ``Qwen3ForCausalLM``; llama.cpp ``LLM_ARCH_QWEN2``,
+    ``LLM_ARCH_QWEN3``.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import decoder as common
+from modelvault_converters.gguf.families.decoder import Decoder
+from modelvault_converters.gguf.families.rope import read_rope, rope_entries
+from modelvault_converters.gguf.tensors import Blueprint, Shapes, Tensor
+
+ARCHITECTURES = ("Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen2Model", "Qwen3Model")
+
+QWEN3_HEAD = 128
+"""Width of a Qwen 3 head where the configuration does not say it."""
+
+
+def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
+    """Return the blueprint of a dense Qwen model.
+
+    Args:
+        config: ``config.json``.
+        shapes: Shapes of the stored tensors, by name.
+
+    Raises:
+        UnsupportedSource: The configuration cannot be used; all faults are listed.
+    """
+    values = Config(config)
+    third = config["architectures"][0].startswith("Qwen3")
+    is_bare = "embed_tokens.weight" in shapes
+    decoder = common.read_decoder(
+        values,
+        "qwen3" if third else "qwen2",
+        head=QWEN3_HEAD if third else 0,
+        prefix="" if is_bare else "model.",
+    )
+    if is_bare and "lm_head.weight" not in shapes:
+        decoder = replace(decoder, tied=True)
+    rope = read_rope(values)
+    common.check_activation(values, "silu", "swish")
+    entries = (*common.dimension_entries(values, decoder), *rope_entries(decoder, rope))
+    warnings = (*window_warnings(values), *rope.warnings)
+    values.check()
+    return decoder.blueprint(iter(entries), _tensors(decoder), warnings=warnings)
+
+
+def window_warnings(values: Config) -> tuple[str, ...]:
+    """Return a warning where the model was made with a sliding window, which is left out."""
+    if not values.flag("use_sliding_window", default=False) or not values.has("sliding_window"):
+        return ()
+    warning = (
+        "the sliding window of config.json has no place in a GGUF of this architecture: "
+        "llama.cpp attends to the whole context"
+    )
+    return (warning,)
+
+
+def qwen_attention(decoder: Decoder, layer: int) -> Iterator[Tensor]:
+    """Yield a block's attention: biases in the second generation, norms in the third."""
+    if decoder.architecture.startswith("qwen2"):
+        yield from common.attention(decoder, layer, bias="qkv")
+    else:
+        yield from common.attention(decoder, layer)
+        yield from common.head_norms(decoder, layer)
+
+
+def _tensors(decoder: Decoder) -> Iterator[Tensor]:
+    yield from common.frame(decoder)
+    for layer in range(decoder.layers):
+        yield from common.norms(decoder, layer, common.PRE_NORMS)
+        yield from qwen_attention(decoder, layer)
+        yield from common.feed_forward(decoder, layer)

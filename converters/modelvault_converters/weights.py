@@ -1,0 +1,168 @@
+"""The weight files of the model to convert: which they are, and where each tensor stands.
+
+A file is opened once and read in place, never mapped: what was mapped would count as memory of
+this process until the kernel takes it back, and a file that shrinks would kill it. Headers are
+checked by ``core/safetensors_header`` before anything of them is believed.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from modelvault.core.protocol import SourceFile
+from modelvault.core.safetensors_header import TensorEntry, read_header
+from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
+from modelvault_converters.checkpoint import MERGE_ADAPTER, Checkpoint, wrong_size
+from modelvault_converters.positioned import read_all
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+_SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
+_MOST_SHARDS = 10_000
+_FOREIGN = (".bin", ".pth", ".pt", ".gguf", ".h5", ".msgpack", ".onnx")
+_STATE = ("training_args.bin", "optimizer.pt", "scheduler.pt", "optimizer.bin", "scheduler.bin")
+"""What training leaves beside weights."""
+_PULL = "pull the model again without --exclude patterns for its weights"
+_SHOWN = 100
+
+
+class WeightFile:
+    """An open safetensors file whose header has been checked."""
+
+    def __init__(self, file: SourceFile) -> None:
+        """Open the file and read its header.
+
+        Raises:
+            SizeMismatch: Its length is not what the manifest promises.
+            MalformedWeights: It is no safetensors file, or contradicts itself.
+        """
+        self.path = file.path
+        """Name inside the model, for messages."""
+        self._descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self.tensors = self._read_header(file)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill ``buffer``, of bytes, with what stands at ``offset``, in bytes from the start.
+
+        Raises:
+            MalformedWeights: The file has become shorter than it was.
+        """
+        count = read_all(self._descriptor, buffer, offset)
+        if count < len(buffer):
+            raise self._malformed(f"ends at byte {offset + count}")
+
+    def _read_header(self, file: SourceFile) -> tuple[TensorEntry, ...]:
+        if os.fstat(self._descriptor).st_size != file.size:
+            raise wrong_size(file)
+        with open(self._descriptor, "rb", closefd=False) as stream:
+            try:
+                return read_header(stream, file.size).tensors
+            except MalformedWeights as error:
+                raise self._malformed(error.message) from error
+
+    def _malformed(self, what: str) -> MalformedWeights:
+        return MalformedWeights(
+            f"{self.path}: {what}", hint="run 'modelvault verify', then pull the model again"
+        )
+
+
+class Placed(NamedTuple):
+    """A tensor's entry, and the file that holds it."""
+
+    entry: TensorEntry
+    file: WeightFile
+
+
+def open_weights(checkpoint: Checkpoint, stack: ExitStack) -> Mapping[str, Placed]:
+    """Return every tensor of a model by its name; files stay open until the stack is closed.
+
+    Raises:
+        SourceIncomplete: Shards or tensors are missing.
+        SizeMismatch: A file's length is not what the manifest promises.
+        MalformedWeights: A file or the index is malformed, or a tensor is in two files.
+        UnsupportedSource: There are no safetensors weights.
+    """
+    index = _read_index(checkpoint)
+    if checkpoint.has(SINGLE) and not all(checkpoint.has(path) for path in index.values()):
+        index = {}  # left over from a model in shards: transformers takes the single file, too
+    paths = sorted(set(index.values())) if index else _without_index(checkpoint)
+    missing = [path for path in paths if not checkpoint.has(path)]
+    if missing:
+        raise SourceIncomplete(
+            f"{len(missing)} of {len(paths)} weight files are missing: {missing[0]} …",
+            hint=_PULL,
+            issues=[f"{path} is missing" for path in missing],
+        )
+    tensors: dict[str, Placed] = {}
+    for path in paths:
+        file = WeightFile(checkpoint.file(path))
+        stack.callback(file.close)
+        for entry in file.tensors:
+            if entry.name in tensors:
+                other = tensors[entry.name].file.path
+                raise MalformedWeights(f"tensor '{entry.name:.200}' is in {other} and in {path}")
+            tensors[entry.name] = Placed(entry, file)
+    _compare(index, tensors)
+    return tensors
+
+
+def _read_index(checkpoint: Checkpoint) -> dict[str, str]:
+    """Return tensor → file from the index; empty when there is none."""
+    if not checkpoint.has(INDEX):
+        return {}
+    places = checkpoint.object(INDEX).get("weight_map")
+    if not isinstance(places, dict) or not all(
+        isinstance(path, str) and path == os.path.basename(path) for path in places.values()
+    ):
+        raise MalformedWeights(f"{INDEX} holds no proper weight_map")
+    return places
+
+
+def _without_index(checkpoint: Checkpoint) -> list[str]:
+    """Return the weight files of a model without an index, by their names alone."""
+    if checkpoint.has(SINGLE):
+        return [SINGLE]
+    found = checkpoint.ending_with(".safetensors", *_FOREIGN)
+    totals = {match[2] for path in found if (match := _SHARD.fullmatch(path))}
+    if len(totals) == 1 and 0 < (total := int(totals.pop())) <= _MOST_SHARDS:
+        return [f"model-{number:05}-of-{total:05}.safetensors" for number in range(1, total + 1)]
+    others = [path for path in found if path.endswith(".safetensors") and "/" not in path]
+    if others:
+        is_adapter = any(path.startswith("adapter_") for path in others)
+        raise UnsupportedSource(
+            f"the weights are in {others[0]}, not in {SINGLE} as transformers names them",
+            hint=MERGE_ADAPTER
+            if is_adapter
+            else "pull the model again with its files for transformers",
+        )
+    if foreign := [path for path in found if path.endswith(_FOREIGN) and path not in _STATE]:
+        raise UnsupportedSource(
+            f"the weights are not safetensors but {foreign[0]}",
+            hint="pull a revision or a model of the same publisher with safetensors files",
+        )
+    raise SourceIncomplete(f"the model has neither {SINGLE} nor {INDEX}", hint=_PULL)
+
+
+def _compare(index: Mapping[str, str], tensors: Mapping[str, Placed]) -> None:
+    lost = [
+        f"tensor '{name:.200}' is not in {path}"
+        for name, path in index.items()
+        if name not in tensors or tensors[name].file.path != path
+    ]
+    if lost:
+        raise SourceIncomplete(
+            f"{INDEX} names {len(lost)} tensors that are not where it says: {lost[0]}",
+            hint="pull the model again: index and shards are of different revisions",
+            issues=lost[:_SHOWN],
+        )
