@@ -1,6 +1,6 @@
-"""The one thing that pyproject.toml cannot say: the optional C library of the GGUF converter."""
+"""What pyproject.toml cannot say: all packages by their folders, and the optional C library."""
 
-from setuptools import Extension, setup
+from setuptools import Extension, find_packages, setup
 
 FOLDER = "converters/modelvault_converters/gguf/kernel"
 HEADERS = ("blocks", "even", "group", "kernel", "lanes", "ranged", "search")
@@ -18,4 +18,14 @@ KERNEL = Extension(
     optional=True,  # without a compiler ggml's quantiser writes the same bytes
 )
 
-setup(ext_modules=[KERNEL], options={"bdist_wheel": {"py_limited_api": "cp311"}})
+PACKAGES = [
+    *find_packages(include=["modelvault", "modelvault.*"]),
+    *find_packages("converters"),
+    *("modelvault.migrations", "modelvault.migrations.versions"),  # from ``migrations/``
+]
+
+setup(
+    packages=PACKAGES,
+    ext_modules=[KERNEL],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
