@@ -20,10 +20,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from modelvault.bundle.layouts import parse_volume_size
-from modelvault.bundle.read import open_bundle
-from modelvault.bundle.receive import import_blobs
-from modelvault.bundle.write import Compression, WriteOptions, write_bundle
+from modelvault.bundle.format.layouts import parse_volume_size
+from modelvault.bundle.read.bundle import open_bundle
+from modelvault.bundle.read.receive import import_blobs
+from modelvault.bundle.write.bundle import Compression, WriteOptions, write_bundle
 from modelvault.core.artifact import Artifact, FolderOrigin
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.names import ModelName

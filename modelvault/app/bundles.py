@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelvault.bundle.cargo import Cargo, read_cargo
-from modelvault.bundle.check import check_bundle
-from modelvault.bundle.read import VerifiedBundle, open_bundle
+from modelvault.bundle.read.bundle import VerifiedBundle, open_bundle
+from modelvault.bundle.read.cargo import Cargo, read_cargo
+from modelvault.bundle.read.check import check_bundle
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.progress import Progress

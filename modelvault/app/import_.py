@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.app.vault import Vault
-from modelvault.bundle.find import find_bundles
-from modelvault.bundle.read import VerifiedBundle, open_bundle
-from modelvault.bundle.receive import import_blobs
+from modelvault.bundle.read.bundle import VerifiedBundle, open_bundle
+from modelvault.bundle.read.find import find_bundles
+from modelvault.bundle.read.receive import import_blobs
 from modelvault.catalog.values import Bundle, Direction, Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.progress import Progress

@@ -50,8 +50,8 @@ def _export(
 ) -> None:
     """Write a signed bundle of the artefacts named, or of everything, onto a medium."""
     from modelvault.app.export import ExportOptions, choose_artifacts, export
-    from modelvault.bundle.layouts import parse_volume_size
-    from modelvault.bundle.write import Compression
+    from modelvault.bundle.format.layouts import parse_volume_size
+    from modelvault.bundle.write.bundle import Compression
 
     if compress not in ("auto", "none"):
         raise BadOption(f"--compress {compress}: choose auto or none")

@@ -38,7 +38,7 @@ def _split(
     """Cut a GGUF into shards, which llama.cpp loads by the first: files, or a new variant."""
     from modelvault.app.split import split_file
     from modelvault.app.split_reference import split_reference
-    from modelvault.bundle.layouts import parse_volume_size
+    from modelvault.bundle.format.layouts import parse_volume_size
 
     limit = parse_volume_size(max_size)
     if _is_file(model):

@@ -19,7 +19,7 @@ from modelvault.app.install import install, plan_install, uninstall
 from modelvault.app.keys import trust_key
 from modelvault.app.pull import plan_pull, pull
 from modelvault.app.vault import Vault
-from modelvault.bundle.read import open_bundle
+from modelvault.bundle.read.bundle import open_bundle
 from modelvault.core.names import ModelName, Reference
 from modelvault.core.progress import Silence
 from modelvault.errors import ArtifactNotFound, InstallNotFound

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from modelvault.bundle import codec, layouts, read
-from modelvault.bundle.check import check_bundle
-from modelvault.bundle.index import INDEX_LIMIT, LARGEST_COMPRESSED, LARGEST_PIECE, Piece
-from modelvault.bundle.read import UnverifiedBundle, VerifiedBundle, open_bundle
-from modelvault.bundle.receive import import_blobs
+from modelvault.bundle.format import codec, layouts
+from modelvault.bundle.format.index import INDEX_LIMIT, LARGEST_COMPRESSED, LARGEST_PIECE, Piece
+from modelvault.bundle.read import bundle as reading
+from modelvault.bundle.read.bundle import UnverifiedBundle, VerifiedBundle, open_bundle
+from modelvault.bundle.read.check import check_bundle
+from modelvault.bundle.read.receive import import_blobs
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Verdict
@@ -148,7 +149,7 @@ def test_nothing_is_parsed_before_the_signature_holds(
     def parse(data: bytes) -> None:
         raise AssertionError("parsed before verified")
 
-    monkeypatch.setattr(read, "parse_index", parse)
+    monkeypatch.setattr(reading, "parse_index", parse)
     flip(site.bundle / layouts.INDEX, 5)
     with pytest.raises(BadSignature):
         site.verified()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelvault.bundle import codec
+from modelvault.bundle.format import codec
 from modelvault.errors import BundleDamaged
 from tests.support.bundles import noise
 

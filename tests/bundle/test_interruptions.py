@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from modelvault import fsio
-from modelvault.bundle import layouts
-from modelvault.bundle.check import check_bundle
-from modelvault.bundle.index import Piece
-from modelvault.bundle.place import Place
-from modelvault.bundle.read import VerifiedBundle, open_bundle
-from modelvault.bundle.receive import import_blobs
-from modelvault.bundle.write import write_bundle
+from modelvault.bundle.format import layouts
+from modelvault.bundle.format.index import Piece
+from modelvault.bundle.read.bundle import VerifiedBundle, open_bundle
+from modelvault.bundle.read.check import check_bundle
+from modelvault.bundle.read.receive import import_blobs
+from modelvault.bundle.write.bundle import write_bundle
+from modelvault.bundle.write.publication import Place
 from modelvault.core.digest import Digest
 from modelvault.core.progress import Silence
 from modelvault.errors import (
@@ -310,7 +310,7 @@ def test_interrupted_export_clears_up_after_itself(
         def advance(self, task: str, amount: int) -> None:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("modelvault.bundle.write.Silence", Stop)
+    monkeypatch.setattr("modelvault.bundle.write.bundle.Silence", Stop)
     with pytest.raises(KeyboardInterrupt):
         site.export()
     assert list(site.medium.iterdir()) == []

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelvault.bundle.find import find_bundles, is_medium
-from modelvault.bundle.layouts import parse_volume_size, usual_volume_size, volume_name
-from modelvault.bundle.mounts import Mount, file_system_of, parse_mounts, read_mounts
+from modelvault.bundle.format.layouts import parse_volume_size, usual_volume_size, volume_name
+from modelvault.bundle.medium.mounts import Mount, file_system_of, parse_mounts, read_mounts
+from modelvault.bundle.read.find import find_bundles, is_medium
 from modelvault.errors import BadOption
 from tests.support.bundles import make_site
 

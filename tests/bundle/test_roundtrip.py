@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelvault.bundle import layouts
-from modelvault.bundle.check import check_bundle
-from modelvault.bundle.index import PLANES
-from modelvault.bundle.parsing import parse_index
-from modelvault.bundle.read import open_bundle
-from modelvault.bundle.receive import import_blobs
-from modelvault.bundle.write import Compression, write_bundle
+from modelvault.bundle.format import layouts
+from modelvault.bundle.format.index import PLANES
+from modelvault.bundle.format.parsing import parse_index
+from modelvault.bundle.read.bundle import open_bundle
+from modelvault.bundle.read.check import check_bundle
+from modelvault.bundle.read.receive import import_blobs
+from modelvault.bundle.write.bundle import Compression, write_bundle
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
 from modelvault.errors import (

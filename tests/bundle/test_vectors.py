@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from modelvault.bundle.check import check_bundle
-from modelvault.bundle.index import PLANES
-from modelvault.bundle.parsing import parse_index
-from modelvault.bundle.read import open_bundle
-from modelvault.bundle.receive import import_blobs
-from modelvault.bundle.write import write_bundle
+from modelvault.bundle.format.index import PLANES
+from modelvault.bundle.format.parsing import parse_index
+from modelvault.bundle.read.bundle import open_bundle
+from modelvault.bundle.read.check import check_bundle
+from modelvault.bundle.read.receive import import_blobs
+from modelvault.bundle.write.bundle import write_bundle
 from modelvault.errors import BadSignature, UnknownSigner
 from modelvault.store.blobs import Store
 from modelvault.trust.keys import generate_key, parse_public_key

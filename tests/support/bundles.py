@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelvault.bundle import layouts
-from modelvault.bundle.read import VerifiedBundle, open_bundle
-from modelvault.bundle.write import Compression, WriteOptions, WrittenBundle, write_bundle
+from modelvault.bundle.format import layouts
+from modelvault.bundle.read.bundle import VerifiedBundle, open_bundle
+from modelvault.bundle.write.bundle import Compression, WriteOptions, WrittenBundle, write_bundle
 from modelvault.core import canonical
 from modelvault.core.artifact import Artifact, FolderOrigin
 from modelvault.core.digest import Digest

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from modelvault.bundle.index import Assumed, Entry
+from modelvault.bundle.format.index import Assumed, Entry
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import MANIFEST_LIMIT, Manifest

@@ -13,11 +13,11 @@ from types import TracebackType
 from typing import Self
 
 from modelvault import fsio
-from modelvault.bundle import codec
-from modelvault.bundle.contents import Content, Selection
-from modelvault.bundle.index import NONE, BlobPieces, Carrier, Piece
+from modelvault.bundle.format import codec
+from modelvault.bundle.format.index import NONE, BlobPieces, Carrier, Piece
 from modelvault.bundle.pipeline import read_ahead
-from modelvault.bundle.volumes import VolumeWriter
+from modelvault.bundle.write.selection import Content, Selection
+from modelvault.bundle.write.volumes import VolumeWriter
 from modelvault.core.digest import Digest
 from modelvault.core.progress import Progress
 from modelvault.errors import DigestMismatch, SizeMismatch

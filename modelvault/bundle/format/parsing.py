@@ -6,8 +6,8 @@ Nothing here is about trust; the bytes have been verified before, or must not be
 import re
 from datetime import datetime
 
-from modelvault.bundle import layouts
-from modelvault.bundle.index import (
+from modelvault.bundle.format import layouts
+from modelvault.bundle.format.index import (
     CODECS,
     INDEX_LIMIT,
     INDEX_TYPE,
@@ -25,7 +25,7 @@ from modelvault.bundle.index import (
     Index,
     Piece,
 )
-from modelvault.bundle.structure import check_structure
+from modelvault.bundle.format.rules import check_structure
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
 from modelvault.core.fields import LARGEST_INTEGER, Fields

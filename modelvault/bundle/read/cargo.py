@@ -7,8 +7,8 @@ file is there, and nothing travels that no artefact asks for.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modelvault.bundle.index import BlobPieces, Index
-from modelvault.bundle.read import VerifiedBundle
+from modelvault.bundle.format.index import BlobPieces, Index
+from modelvault.bundle.read.bundle import VerifiedBundle
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest

@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Self
 
 from modelvault import fsio
-from modelvault.bundle import codec
-from modelvault.bundle.cargo import Cargo, read_cargo
-from modelvault.bundle.carriers import medium_errors
-from modelvault.bundle.index import BlobPieces, Piece
+from modelvault.bundle.format import codec
+from modelvault.bundle.format.index import BlobPieces, Piece
+from modelvault.bundle.medium.carriers import medium_errors
 from modelvault.bundle.pipeline import read_ahead
-from modelvault.bundle.read import VerifiedBundle
+from modelvault.bundle.read.bundle import VerifiedBundle
+from modelvault.bundle.read.cargo import Cargo, read_cargo
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest

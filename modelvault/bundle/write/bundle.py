@@ -13,14 +13,14 @@ from pathlib import Path
 
 import modelvault
 from modelvault import fsio
-from modelvault.bundle import codec, layouts
-from modelvault.bundle.carriers import medium_errors
-from modelvault.bundle.contents import Content, Selection, select
-from modelvault.bundle.index import INDEX_LIMIT, Carrier, Index
-from modelvault.bundle.mounts import file_system_of, read_mounts
-from modelvault.bundle.packing import PIECE, TASK, write_volumes
-from modelvault.bundle.parsing import parse_index
-from modelvault.bundle.place import Place
+from modelvault.bundle.format import codec, layouts
+from modelvault.bundle.format.index import INDEX_LIMIT, Carrier, Index
+from modelvault.bundle.format.parsing import parse_index
+from modelvault.bundle.medium.carriers import medium_errors
+from modelvault.bundle.medium.mounts import file_system_of, read_mounts
+from modelvault.bundle.write.packing import PIECE, TASK, write_volumes
+from modelvault.bundle.write.publication import Place
+from modelvault.bundle.write.selection import Content, Selection, select
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Signer

@@ -4,8 +4,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelvault.bundle import layouts
-from modelvault.bundle.mounts import Mount, read_mounts
+from modelvault.bundle.format import layouts
+from modelvault.bundle.medium.mounts import Mount, read_mounts
 from modelvault.fsio import is_regular
 
 _MEDIA_FOLDERS = (Path("/media"), Path("/run/media"), Path("/mnt"))

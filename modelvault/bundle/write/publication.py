@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelvault import fsio
-from modelvault.bundle import layouts
-from modelvault.bundle.carriers import find_faults, read_capped
-from modelvault.bundle.index import INDEX_LIMIT, Index
+from modelvault.bundle.format import layouts
+from modelvault.bundle.format.index import INDEX_LIMIT, Index
+from modelvault.bundle.medium.carriers import find_faults, read_capped
 from modelvault.core.ports import Signer
 from modelvault.errors import BadOption, BundleDamaged, VaultBusy
 

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from modelvault import fsio
-from modelvault.bundle import layouts
-from modelvault.bundle.index import HEAD, MOST_CARRIERS, Carrier
+from modelvault.bundle.format import layouts
+from modelvault.bundle.format.index import HEAD, MOST_CARRIERS, Carrier
 from modelvault.core.digest import Digest
 from modelvault.errors import BadOption
 

@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from modelvault import fsio
-from modelvault.bundle import layouts
-from modelvault.bundle.index import HEAD, Carrier, Index, Piece
+from modelvault.bundle.format import layouts
+from modelvault.bundle.format.index import HEAD, Carrier, Index, Piece
 from modelvault.core.digest import Digest
 from modelvault.errors import BundleDamaged, MediumVanished, StorageError
 

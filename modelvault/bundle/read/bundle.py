@@ -13,10 +13,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelvault.bundle import codec, layouts
-from modelvault.bundle.carriers import CarrierReader, find_faults, medium_errors, read_capped
-from modelvault.bundle.index import INDEX_LIMIT, BlobPieces, Index, Piece
-from modelvault.bundle.parsing import parse_index
+from modelvault.bundle.format import codec, layouts
+from modelvault.bundle.format.index import INDEX_LIMIT, BlobPieces, Index, Piece
+from modelvault.bundle.format.parsing import parse_index
+from modelvault.bundle.medium.carriers import CarrierReader, find_faults, medium_errors, read_capped
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Verdict, Verifier
 from modelvault.errors import (

@@ -16,7 +16,7 @@ import os
 import struct
 from typing import Any
 
-from modelvault.bundle.index import NONE, PLANES
+from modelvault.bundle.format.index import NONE, PLANES
 from modelvault.errors import BundleDamaged
 
 Buffer = bytes | bytearray | memoryview

@@ -5,7 +5,7 @@ The numbers of rules are those of ``docs/formats/bundle.md``.
 
 from itertools import pairwise
 
-from modelvault.bundle.index import CONTENTS_LIMIT, BlobPieces, Index
+from modelvault.bundle.format.index import CONTENTS_LIMIT, BlobPieces, Index
 from modelvault.core.artifact import ARTIFACT_LIMIT
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import MANIFEST_LIMIT

@@ -8,7 +8,7 @@ on all of them. Parsing says nothing about trust: ``read.UnverifiedBundle.verify
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from modelvault.bundle import layouts
+from modelvault.bundle.format import layouts
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
 

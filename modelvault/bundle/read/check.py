@@ -5,12 +5,12 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modelvault.bundle import codec
-from modelvault.bundle.cargo import Cargo, read_cargo
-from modelvault.bundle.carriers import CarrierReader
-from modelvault.bundle.index import BlobPieces, Piece
+from modelvault.bundle.format import codec
+from modelvault.bundle.format.index import BlobPieces, Piece
+from modelvault.bundle.medium.carriers import CarrierReader
 from modelvault.bundle.pipeline import read_ahead
-from modelvault.bundle.read import VerifiedBundle
+from modelvault.bundle.read.bundle import VerifiedBundle
+from modelvault.bundle.read.cargo import Cargo, read_cargo
 from modelvault.core.digest import Digest
 from modelvault.core.progress import Progress, Silence
 from modelvault.errors import BundleDamaged, MediumVanished, StorageError

@@ -1,0 +1,1 @@
+"""What both writing and reading ask of a medium: mounts, bounded reads, faults of carriers."""

@@ -1,0 +1,1 @@
+"""Reading a bundle: found, opened, verified, then checked or received into a store."""

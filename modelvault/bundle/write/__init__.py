@@ -1,0 +1,1 @@
+"""Writing a bundle: what goes in, packed into carriers, signed, published by one rename."""
