@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelvault.core.names import check_path
-from modelvault.core.progress import Progress, Silence
+from modelvault.core.ports import Progress, Silence
 from modelvault.core.storage_errors import storage_error
 from modelvault.errors import (
     BadPath,

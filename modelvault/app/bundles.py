@@ -8,7 +8,7 @@ from modelvault.bundle.read.cargo import Cargo, read_cargo
 from modelvault.bundle.read.check import check_bundle
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import KeyNotFound
 from modelvault.trust.keystore import read_public_key
 from modelvault.trust.policy import IntegrityVerifier

@@ -12,7 +12,7 @@ from modelvault.bundle.write.bundle import Compression, WriteOptions, WrittenBun
 from modelvault.catalog.values import Bundle, Direction, Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import (
     BadOption,
     Corruption,

@@ -16,7 +16,7 @@ from modelvault.bundle.read.find import find_bundles
 from modelvault.bundle.read.receive import import_blobs
 from modelvault.catalog.values import Bundle, Direction, Event
 from modelvault.core.artifact import Artifact
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import BundleExpired, BundleNotFound
 from modelvault.trust.keys import parse_public_keys
 from modelvault.trust.policy import Policy, TrustPolicy

@@ -8,7 +8,7 @@ from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event, Install, RecordedInstall
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import ArtifactNotFound, BadOption, InstallNotFound
 from modelvault.targets.receipt import Receipt
 from modelvault.targets.registry import runtime

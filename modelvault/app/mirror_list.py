@@ -22,7 +22,7 @@ from modelvault.core.lockfile import LOCK_LIMIT, LockEntry, encode_lock, parse_l
 from modelvault.core.manifest import Manifest
 from modelvault.core.mirror_list import parse_list
 from modelvault.core.names import ModelName, Reference, is_commit
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import BadInput, MalformedRecord, UpstreamChanged
 from modelvault.sources.selection import LeftOut, Selection
 from modelvault.sources.source import Offer

@@ -12,7 +12,7 @@ from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact, HubOrigin
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.core.repository import is_dataset
 from modelvault.errors import UpstreamChanged
 from modelvault.sources.card import ADAPTER_LIMIT, read_adapter

@@ -13,7 +13,7 @@ from modelvault import fsio
 from modelvault.app.inspect import shard_names
 from modelvault.core import gguf, gguf_shards
 from modelvault.core.gguf_shards import Layout
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import (
     BadOption,
     MalformedWeights,

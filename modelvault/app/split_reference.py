@@ -12,7 +12,7 @@ from modelvault.core import gguf
 from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import FileEntry
 from modelvault.core.names import Reference, is_variant
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.core.protocol import Produced
 from modelvault.errors import SourceIncomplete, UnsuitableArtifact
 

@@ -18,7 +18,7 @@ from modelvault.catalog.values import CatalogedArtifact
 from modelvault.core.artifact import Artifact, HubOrigin
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.names import Reference, is_commit
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import (
     AccessDenied,
     BadInput,

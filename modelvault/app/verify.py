@@ -8,7 +8,7 @@ from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.names import Reference
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import BlobMissing, Corruption
 
 

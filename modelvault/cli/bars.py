@@ -18,7 +18,7 @@ from rich.progress import Progress as Display
 from rich.text import Text
 
 from modelvault.cli import text
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress, ProgressEvent, Retried
 from modelvault.core.protocol import Stepped
 
 _LONGEST_NAME = 40
@@ -96,16 +96,22 @@ class _Bars:
             )
             self._display.update(self._all, advance=done)
 
-    def advance(self, task: str, amount: int) -> None:
-        """Move a bar."""
+    def advance(self, task: str, amount: int, *, event: ProgressEvent | None = None) -> None:
+        """Move a bar; show a retry or a step beside it."""
         if task not in self._tasks:
             return
-        bar = self._tasks[task]
-        if bar is not None:
-            self._display.advance(bar, amount)
-        self._display.advance(self._all, amount)
+        if amount:
+            bar = self._tasks[task]
+            if bar is not None:
+                self._display.advance(bar, amount)
+            self._display.advance(self._all, amount)
+        match event:
+            case Retried():
+                self._retry(task, event.reason)
+            case Stepped():
+                self._step(event)
 
-    def retry(self, task: str, reason: str) -> None:
+    def _retry(self, task: str, reason: str) -> None:
         """Count a retry beside its bar, with the reason of the last one."""
         with self._mutex:
             if task not in self._tasks:
@@ -119,7 +125,7 @@ class _Bars:
                 self._display.update(bar, note=note)
             self._display.update(self._all, note=self._overall_note())
 
-    def step(self, step: Stepped) -> None:
+    def _step(self, step: Stepped) -> None:
         """Show a step beside its bar."""
         with self._mutex:
             bar = self._tasks.get(step.target)

@@ -1,6 +1,6 @@
 """Displays of long work: bars on a terminal, plain lines elsewhere, JSON for programs.
 
-All of them write to standard error and implement ``modelvault.core.progress.Progress``;
+All of them write to standard error and implement ``modelvault.core.ports.Progress``;
 calls may come from several threads. Besides each task they show all tasks together.
 """
 
@@ -15,7 +15,7 @@ from typing import Protocol, Self
 
 from modelvault.cli import text
 from modelvault.cli.figures import Clock, Figures
-from modelvault.core.progress import Progress, Silence
+from modelvault.core.ports import Progress, ProgressEvent, Retried, Silence
 from modelvault.core.protocol import Stepped
 
 ProgressDisplay = AbstractContextManager[Progress]
@@ -120,18 +120,30 @@ class Reporter:
             self._all.resumed += done
             self._writer.begun(task, self._tasks[task])
 
-    def advance(self, task: str, amount: int) -> None:
-        """Report more bytes."""
+    def advance(self, task: str, amount: int, *, event: ProgressEvent | None = None) -> None:
+        """Report more bytes, a retry or a step."""
         with self._mutex:
             found = self._tasks.get(task)
             if found is None:
                 return
-            found.advance(amount)
-            self._all.advance(amount)
-            if not found.stepped and self._due():
-                self._writer.moved(task, found)
-                if len(self._tasks) > 1 or self._ended:
-                    self._writer.overall(self._all, self._ended, final=False)
+            if amount:
+                self._move(task, found, amount)
+            match event:
+                case Retried():
+                    found.retries += 1
+                    self._all.retries += 1
+                    self._writer.retried(task, found, event.reason)
+                case Stepped():  # from here on the task tells of steps rather than of its bytes
+                    found.stepped = self._all.stepped = True
+                    self._writer.stepped(event, found, due=self._due())
+
+    def _move(self, task: str, found: Figures, amount: int) -> None:
+        found.advance(amount)
+        self._all.advance(amount)
+        if not found.stepped and self._due():
+            self._writer.moved(task, found)
+            if len(self._tasks) > 1 or self._ended:
+                self._writer.overall(self._all, self._ended, final=False)
 
     def _due(self) -> bool:
         now = self._clock()
@@ -139,23 +151,6 @@ class Reporter:
             return False
         self._last = now
         return True
-
-    def retry(self, task: str, reason: str) -> None:
-        """Count a retry."""
-        with self._mutex:
-            found = self._tasks.get(task)
-            if found is not None:
-                found.retries += 1
-                self._all.retries += 1
-                self._writer.retried(task, found, reason)
-
-    def step(self, step: Stepped) -> None:
-        """Report a step; a task with steps tells of them rather than of its bytes."""
-        with self._mutex:
-            found = self._tasks.get(step.target)
-            if found is not None:
-                found.stepped = self._all.stepped = True
-                self._writer.stepped(step, found, due=self._due())
 
     def end(self, task: str, *, note: str = "") -> None:
         """Announce that a task is over."""

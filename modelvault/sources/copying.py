@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from modelvault import fsio
 from modelvault.core.digest import Digest, Hasher, git_blob_hasher
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import DigestMismatch, UpstreamChanged
 from modelvault.sources.source import OfferedFile
 from modelvault.store.blobs import Store

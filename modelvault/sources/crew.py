@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import (
     Corruption,
     DigestMismatch,

@@ -28,7 +28,7 @@ from modelvault.core.artifact import FolderOrigin, License
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import MOST_FILES
 from modelvault.core.names import ModelName
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import BadInput, BadPath, NotFound, UpstreamChanged
 from modelvault.sources.card import (
     CARD_LIMIT,

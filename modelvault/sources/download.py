@@ -24,7 +24,7 @@ from pathlib import Path
 
 from modelvault import fsio
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Progress, Silence
+from modelvault.core.ports import Progress, Silence
 from modelvault.errors import BadOption, HubError
 from modelvault.sources.crew import Crew, Plan
 from modelvault.sources.engines.delivery import Delivery

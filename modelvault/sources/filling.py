@@ -12,7 +12,7 @@ import contextlib
 import threading
 
 from modelvault.core.digest import Digest, git_blob_hasher
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress, Retried
 from modelvault.core.ranges import RangeSet
 from modelvault.errors import DigestMismatch, SizeMismatch
 from modelvault.sources.remote import RemoteFile
@@ -93,7 +93,7 @@ class Filling:
 
     def retry(self, reason: str) -> None:
         """Report that a part of the file is asked for again."""
-        self._progress.retry(self.file.path, reason)
+        self._progress.advance(self.file.path, 0, event=Retried(reason=reason))
 
     def publish(self) -> Digest:
         """Check every byte, and make the file a blob; return its digest.

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.core.repository import HubRepository
 from modelvault.sources.download import Downloader
 from modelvault.sources.engines.choice import EngineOptions, open_engine

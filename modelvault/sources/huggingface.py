@@ -44,7 +44,7 @@ from modelvault.core.artifact import HubOrigin
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import MOST_FILES
 from modelvault.core.names import ModelName, is_commit
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.core.repository import repository_of
 from modelvault.errors import (
     AccessDenied,

@@ -9,7 +9,7 @@ import hashlib
 from collections import deque
 
 from modelvault.core.digest import Digest, git_blob_hasher
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress, Retried
 from modelvault.errors import Corruption, DigestMismatch, SizeMismatch
 from modelvault.sources.filling import Segment
 from modelvault.sources.remote import RemoteFile
@@ -66,7 +66,7 @@ class SmallTask:
 
     def retry(self, reason: str) -> None:
         """Report that a part of the file is asked for again."""
-        self._progress.retry(self.file.path, reason)
+        self._progress.advance(self.file.path, 0, event=Retried(reason=reason))
 
     def publish(self) -> Digest:
         """Check every byte, and make the file a blob; return its digest.

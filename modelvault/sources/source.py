@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from modelvault.core.artifact import License, Origin
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, check_path
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import BadPath
 from modelvault.store.blobs import Store
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.sources.filling import Filling, Segment
 from modelvault.sources.remote import RemoteFile
 from modelvault.sources.route import Route

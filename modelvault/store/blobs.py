@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from modelvault import fsio
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Progress, Silence
+from modelvault.core.ports import Progress, Silence
 from modelvault.core.protocol import RESUME
 from modelvault.errors import (
     BlobMissing,

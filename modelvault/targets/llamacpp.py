@@ -13,7 +13,7 @@ from pathlib import Path
 from modelvault import fsio
 from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import Manifest
-from modelvault.core.progress import Progress, Silence
+from modelvault.core.ports import Progress, Silence
 from modelvault.errors import BadOption, TargetConflict
 from modelvault.store.blobs import Store
 from modelvault.targets.gguf_artifact import find_gguf, read_gguf

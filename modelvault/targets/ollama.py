@@ -26,7 +26,7 @@ from modelvault import fsio
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
-from modelvault.core.progress import Progress, Silence
+from modelvault.core.ports import Progress, Silence
 from modelvault.errors import MalformedRecord, TargetChanged, TargetConflict
 from modelvault.store.blobs import Store
 from modelvault.targets import ollama_model

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from modelvault import fsio
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import (
     DigestMismatch,
     SizeMismatch,

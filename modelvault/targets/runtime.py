@@ -16,7 +16,7 @@ from typing import Protocol
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.store.blobs import Store
 from modelvault.targets.receipt import Receipt
 

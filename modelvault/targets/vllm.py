@@ -18,7 +18,7 @@ from modelvault import fsio
 from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.names import check_path
-from modelvault.core.progress import Progress, Silence
+from modelvault.core.ports import Progress, Silence
 from modelvault.errors import BadOption, BadPath, TargetConflict
 from modelvault.store.blobs import Store
 from modelvault.targets.placing import (

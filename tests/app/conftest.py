@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelvault.app.vault import Vault
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.fsio import TEMPORARY_PREFIX
 
 FILES = {

@@ -12,7 +12,7 @@ from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact, ConversionOrigin, FolderOrigin
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, Reference
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import BadOption
 from tests.support.command import Site
 from tests.support.imatrix import measured, write_imatrix

@@ -21,7 +21,7 @@ from modelvault.app.pull import plan_pull, pull
 from modelvault.app.vault import Vault
 from modelvault.bundle.read.bundle import open_bundle
 from modelvault.core.names import ModelName, Reference
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import ArtifactNotFound, InstallNotFound
 from modelvault.sources.directory import FolderSource
 from modelvault.store.layout import Layout

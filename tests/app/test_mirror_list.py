@@ -15,7 +15,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.lockfile import encode_lock, parse_lock
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.names import Reference
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import (
     BadInput,
     HubUnreachable,

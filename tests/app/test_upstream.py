@@ -10,7 +10,7 @@ from modelvault.app.sources import SourceOptions
 from modelvault.app.upstream import Difference, State, compare_upstream, find_branches, follow
 from modelvault.app.vault import Vault
 from modelvault.core.names import Reference
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import BadOption
 from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub

@@ -20,7 +20,7 @@ from modelvault.app.conversion.convert import ConvertOptions, Target
 from modelvault.app.pull import plan_pull, pull
 from modelvault.app.vault import Vault
 from modelvault.core.names import ModelName, Reference
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.core.protocol import Laid, Planned, Stepped
 from modelvault.errors import (
     BadOption,

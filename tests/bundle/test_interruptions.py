@@ -18,7 +18,7 @@ from modelvault.bundle.read.receive import import_blobs
 from modelvault.bundle.write.bundle import write_bundle
 from modelvault.bundle.write.publication import Place
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import (
     BundleDamaged,
     BundleNotFound,
@@ -235,7 +235,7 @@ def test_medium_removed_while_writing_is_reported(site: Site) -> None:
     """The folder goes away under the export: a storage error, not a traceback."""
 
     class Remove(Silence):
-        def advance(self, task: str, amount: int) -> None:
+        def advance(self, task: str, amount: int, **news: object) -> None:
             shutil.rmtree(site.medium, ignore_errors=True)
 
     options = dataclasses.replace(OPTIONS, volume_size=9_000)
@@ -307,7 +307,7 @@ def test_interrupted_export_clears_up_after_itself(
     """Control-C is not a kill: the half of a bundle is removed."""
 
     class Stop(Silence):
-        def advance(self, task: str, amount: int) -> None:
+        def advance(self, task: str, amount: int, **news: object) -> None:
             raise KeyboardInterrupt
 
     monkeypatch.setattr("modelvault.bundle.write.bundle.Silence", Stop)
@@ -326,7 +326,7 @@ def test_progress_adds_up_to_the_total(tmp_path: Path) -> None:
         def begin(self, task: str, *, total: int | None, done: int = 0) -> None:
             self.total, self.done = total or 0, done
 
-        def advance(self, task: str, amount: int) -> None:
+        def advance(self, task: str, amount: int, **news: object) -> None:
             self.done += amount
 
     site = make_site(tmp_path, {"a.bin": noise(50_000), "b.txt": b"", "c.json": b"{}"})

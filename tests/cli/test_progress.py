@@ -12,7 +12,7 @@ import pytest
 from modelvault.cli import text
 from modelvault.cli.figures import Figures
 from modelvault.cli.progress import JsonLines, PlainLines, Reporter
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress, Retried
 from modelvault.core.protocol import Stepped
 
 
@@ -69,7 +69,7 @@ def test_plain_lines_are_throttled_by_time(capsys: pytest.CaptureFixture[str]) -
         for _ in range(640):
             clock.now += 1 / 64
             display.advance("a.bin", 31_250)
-        display.retry("a.bin", "reset")
+        display.advance("a.bin", 0, event=Retried(reason="reset"))
         display.end("a.bin")
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "b.bin: resuming at 10.0 MB of 50.0 MB"
@@ -100,7 +100,7 @@ def test_unknown_tasks_are_ignored(capsys: pytest.CaptureFixture[str]) -> None:
     """Late reports of threads that are winding up do no harm."""
     display: Progress = plain(Clock())
     display.advance("gone", 1)
-    display.retry("gone", "x")
+    display.advance("gone", 0, event=Retried(reason="x"))
     display.end("gone")
     assert capsys.readouterr().err == ""
 
@@ -110,7 +110,7 @@ def test_json_events_carry_every_figure(capsys: pytest.CaptureFixture[str]) -> N
     clock = Clock()
     with Reporter(JsonLines(), interval=0.5, clock=clock, expected=300) as display:
         display.begin("a", total=100, done=40)
-        display.retry("a", "the answer ends early")
+        display.advance("a", 0, event=Retried(reason="the answer ends early"))
         clock.now += 2
         display.advance("a", 60)
         display.end("a", note="fine")
@@ -142,12 +142,13 @@ def test_json_events_carry_every_figure(capsys: pytest.CaptureFixture[str]) -> N
 
 _SCRIPT = """
 from modelvault.cli.progress import choose_display
+from modelvault.core.ports import Retried
 
 with choose_display(json=False, quiet=False, expected=3_000_000) as display:
     display.begin("weights[bold].bin", total=2_000_000, done=500_000)
     display.begin("config.json", total=1_000_000)
     display.advance("weights[bold].bin", 250_000)
-    display.retry("weights[bold].bin", "the answer ends early")
+    display.advance("weights[bold].bin", 0, event=Retried(reason="the answer ends early"))
     for number in range(40):
         display.begin(f"small-{number}", total=10)
     display.advance("small-39", 10)
@@ -204,7 +205,9 @@ def test_plain_lines_tell_a_step_now_and_then(capsys: pytest.CaptureFixture[str]
         display.begin("AWQ", total=100)
         for _ in range(100):
             clock.now += 0.1
-            display.step(stepped(loss_before=0.012, loss_after=0.0043, seconds_left=725.0))
+            display.advance(
+                "AWQ", 0, event=stepped(loss_before=0.012, loss_after=0.0043, seconds_left=725.0)
+            )
     assert capsys.readouterr().err.splitlines() == 2 * [
         "AWQ: layer 3 of 32, scales of q_proj, error 0.012 -> 0.0043, 12 min 05 s left"
     ]
@@ -215,7 +218,7 @@ def test_bytes_of_steps_foretell_nothing_of_the_whole(capsys: pytest.CaptureFixt
     clock = Clock()
     with plain(clock) as display:
         display.begin("AWQ", total=100_000)
-        display.step(stepped())
+        display.advance("AWQ", 0, event=stepped())
         display.end("AWQ", note="converted")
         display.begin("FP8", total=200_000)
         clock.now += 10
@@ -235,8 +238,8 @@ def test_json_events_tell_every_step(capsys: pytest.CaptureFixture[str]) -> None
     """With every figure, null where one is not known."""
     with Reporter(JsonLines(), interval=0.5, clock=Clock()) as display:
         display.begin("AWQ", total=100)
-        display.step(stepped())
-        display.step(stepped(loss_before=0.5, loss_after=0.25, seconds_left=3.0))
+        display.advance("AWQ", 0, event=stepped())
+        display.advance("AWQ", 0, event=stepped(loss_before=0.5, loss_after=0.25, seconds_left=3.0))
     _, one, two = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert (one["event"], one["task"], one["layer"], one["layers"]) == ("step", "AWQ", 3, 32)
     assert (one["loss_before"], one["seconds_left"]) == (None, None)
@@ -249,7 +252,7 @@ from modelvault.core.protocol import Stepped
 
 with choose_display(json=False, quiet=False) as display:
     display.begin("AWQ", total=2_000_000)
-    display.step(Stepped(target="AWQ", step="[bold]scales", layer=3, layers=32,
+    display.advance("AWQ", 0, event=Stepped(target="AWQ", step="[bold]scales", layer=3, layers=32,
                          loss_before=0.012, loss_after=0.0043, seconds_left=725.0))
     display._display.refresh()
 """

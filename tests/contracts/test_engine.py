@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelvault.core.progress import Silence
+from modelvault.core.ports import ProgressEvent, Silence
 from modelvault.errors import DigestMismatch
 from modelvault.sources.engines.port import Engine, EngineFailed, Inlet
 from modelvault.sources.engines.transfer import TransferEngine
@@ -132,7 +132,7 @@ class Ledger(Silence):
         """Take the announcement."""
         self.done[task] = done
 
-    def advance(self, task: str, amount: int) -> None:
+    def advance(self, task: str, amount: int, *, event: ProgressEvent | None = None) -> None:
         """Add."""
         with self._mutex:
             self.done[task] += amount

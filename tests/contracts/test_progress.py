@@ -7,7 +7,7 @@ import pytest
 
 from modelvault.cli.bars import open_bars
 from modelvault.cli.progress import JsonLines, PlainLines, Reporter
-from modelvault.core.progress import Progress, Silence
+from modelvault.core.ports import Progress, Retried, Silence
 from modelvault.core.protocol import Stepped
 
 Open = Callable[[], AbstractContextManager[Progress]]
@@ -37,9 +37,11 @@ def test_every_kind_of_report_is_taken(display: Open, capsys: pytest.CaptureFixt
         progress.begin("AWQ", total=100, done=10)
         progress.begin("other", total=None)
         progress.advance("AWQ", 20)
-        progress.retry("AWQ", "reset")
-        progress.step(step("AWQ"))
-        progress.step(step("AWQ", loss_before=0.5, loss_after=0.25, seconds_left=61.0))
+        progress.advance("AWQ", 0, event=Retried(reason="reset"))
+        progress.advance("AWQ", 0, event=step("AWQ"))
+        progress.advance(
+            "AWQ", 0, event=step("AWQ", loss_before=0.5, loss_after=0.25, seconds_left=61.0)
+        )
         progress.advance("AWQ", -5)
         progress.end("AWQ", note="converted")
         progress.end("other")
@@ -50,9 +52,9 @@ def test_unknown_and_ended_tasks_are_ignored(display: Open) -> None:
     """Late reports of work that is winding up do no harm."""
     with display() as progress:
         progress.advance("gone", 1)
-        progress.retry("gone", "x")
-        progress.step(step("gone"))
+        progress.advance("gone", 0, event=Retried(reason="x"))
+        progress.advance("gone", 0, event=step("gone"))
         progress.end("gone")
         progress.begin("AWQ", total=1)
         progress.end("AWQ")
-        progress.step(step("AWQ", seconds_left=1.0))
+        progress.advance("AWQ", 0, event=step("AWQ", seconds_left=1.0))

@@ -10,7 +10,7 @@ import pytest
 
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, check_path
-from modelvault.core.progress import Silence
+from modelvault.core.ports import ProgressEvent, Silence
 from modelvault.errors import BadPath, Corruption, FetchError, NotFound
 from modelvault.sources.directory import FolderSource
 from modelvault.sources.huggingface import HubSource
@@ -170,7 +170,7 @@ class Ledger(Silence):
             self.open.add(task)
             self.bytes[task] = done
 
-    def advance(self, task: str, amount: int) -> None:
+    def advance(self, task: str, amount: int, *, event: ProgressEvent | None = None) -> None:
         """Add bytes of a task that is under way."""
         with self._mutex:
             assert task in self.open

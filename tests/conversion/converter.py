@@ -10,7 +10,7 @@ from modelvault.app.conversion import requests
 from modelvault.app.pull import plan_pull, pull
 from modelvault.app.vault import Vault
 from modelvault.core.names import ModelName
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.store.layout import Layout
 from tests.support.fakes import FakeSource
 

@@ -13,7 +13,7 @@ from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event, Install
 from modelvault.core.artifact import ConversionOrigin
 from modelvault.core.names import Reference
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import BadOption, CheckFailed
 from tests.conversion import converter as support
 from tests.conversion.test_resuming import Voice

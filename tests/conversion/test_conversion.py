@@ -13,7 +13,7 @@ from modelvault.app.vault import Vault
 from modelvault.conversion import find_converter, run_converter
 from modelvault.core.artifact import ConversionOrigin
 from modelvault.core.names import Reference
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.core.protocol import Request, Warned, encode_event, parse_event
 from modelvault.errors import (
     BadOption,

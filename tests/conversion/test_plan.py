@@ -11,7 +11,7 @@ from modelvault.app.conversion.options import ConvertOptions, Target
 from modelvault.app.conversion.plan import ConversionPlan, plan_conversion
 from modelvault.app.vault import Vault
 from modelvault.core.names import Reference
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import ConverterCrashed, NoSpace, UnsupportedSource
 from tests.conversion.converter import Install
 

@@ -16,7 +16,7 @@ from modelvault.app.housekeeping import collect_garbage, remove
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import (
     BadOption,
     CheckFailed,

@@ -10,7 +10,7 @@ import pytest
 from modelvault.app.split import find_shards, merge_files, split_file
 from modelvault.core.gguf import read_header
 from modelvault.core.gguf_shards import KEYS, split
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import BadOption, MalformedWeights, SourceIncomplete
 from tests.gguf.running import convert
 from tests.support import tinygguf

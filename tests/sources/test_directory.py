@@ -9,7 +9,7 @@ import pytest
 from modelvault.core.artifact import FolderOrigin, License
 from modelvault.core.digest import Digest, git_blob_hasher
 from modelvault.core.names import ModelName
-from modelvault.core.progress import Silence
+from modelvault.core.ports import ProgressEvent, Silence
 from modelvault.errors import (
     BadInput,
     BadPath,
@@ -67,7 +67,7 @@ class Reaction(Silence):
         """Remember what an earlier run had done."""
         self.resumed += done
 
-    def advance(self, task: str, amount: int) -> None:
+    def advance(self, task: str, amount: int, *, event: ProgressEvent | None = None) -> None:
         """Count, and react."""
         self.total += amount
         if self.action and self.total >= self.after:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelvault.core.digest import Digest
+from modelvault.core.ports import ProgressEvent, Retried
 from modelvault.errors import BadOption, DigestMismatch, HubError, NoSpace
 from modelvault.sources.remote import RemoteFile, label_of, origin_of
 from modelvault.store.blobs import Store
@@ -49,15 +50,12 @@ class Recorder:
             self.totals[task] = total
             self.done[task] = done
 
-    def advance(self, task: str, amount: int) -> None:
-        """Add."""
+    def advance(self, task: str, amount: int, *, event: ProgressEvent | None = None) -> None:
+        """Add; keep the reason of a retry."""
         with self._mutex:
             self.done[task] += amount
-
-    def retry(self, task: str, reason: str) -> None:
-        """Keep the reason."""
-        with self._mutex:
-            self.retries.append((task, reason))
+            if isinstance(event, Retried):
+                self.retries.append((task, event.reason))
 
     def end(self, task: str, *, note: str = "") -> None:
         """Keep the note."""

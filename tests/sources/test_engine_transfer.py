@@ -67,7 +67,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.sources.download import Downloader
 from modelvault.sources.engines.choice import EngineOptions, open_engine
 from modelvault.sources.remote import RemoteFile
@@ -76,7 +76,7 @@ root, url, size, sha256, commit = sys.argv[1:]
 file = RemoteFile(path="model.safetensors", size=int(size), url=url, sha256=Digest(sha256),
                   git_sha1=None, commit=commit)
 class Killer(Silence):
-    def advance(self, task, amount):
+    def advance(self, task, amount, **news):
         os.kill(os.getpid(), signal.SIGKILL)
 options = EngineOptions(token=None, connections=2, ca_bundle=None, xet_url="")
 with open_engine("hf-transfer", options) as engine:

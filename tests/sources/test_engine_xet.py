@@ -133,7 +133,7 @@ CHILD = """
 import os, signal, sys, time
 from pathlib import Path
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.sources.download import Downloader
 from modelvault.sources.engines.xet import XetAccess, XetEngine
 from modelvault.sources.remote import RemoteFile
@@ -145,7 +145,7 @@ store = Store.create(Path(root))
 journal = store.layout.partials / (file.key + ".journal")
 class Killer(Silence):
     came = 0
-    def advance(self, task, amount):
+    def advance(self, task, amount, **news):
         self.came += amount
         if self.came > file.size // 2:
             while b"range" not in journal.read_bytes():

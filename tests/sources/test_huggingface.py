@@ -12,7 +12,7 @@ import pytest
 from modelvault.core.artifact import HubOrigin, License
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import (
     AccessDenied,
     BadConfiguration,

@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import BadOption
 from modelvault.sources.engines import choice
 from modelvault.sources.policy import Limits

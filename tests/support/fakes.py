@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from modelvault.core.artifact import FolderOrigin, License
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import DigestMismatch, NotFound, UpstreamChanged
 from modelvault.sources.source import Offer, OfferedFile, check_paths
 from modelvault.store.blobs import Store

@@ -6,7 +6,7 @@ from pathlib import Path
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import BadOption, TargetChanged, TargetConflict, UnsuitableArtifact
 from modelvault.store.blobs import Store
 from modelvault.targets.receipt import InstalledFile, Placed, Receipt

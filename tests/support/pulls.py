@@ -9,7 +9,7 @@ import pytest
 from modelvault.app.pull import Pulled, plan_pull, pull
 from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.app.vault import Vault
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from tests.support.hub.hub import LoopbackHub
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Silence
+from modelvault.core.ports import Silence
 from modelvault.errors import StorageError, TargetChanged, TargetConflict
 from modelvault.store.blobs import Store
 from modelvault.targets import placing

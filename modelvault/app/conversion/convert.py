@@ -15,7 +15,7 @@ from modelvault.app.supersede import drop_records
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.core.protocol import Advanced, Event, Planned, Produced, Stepped, Warned
 from modelvault.errors import CheckFailed, ConverterCrashed, NoSpace
 
@@ -220,7 +220,7 @@ class _Told:
                 self._done[event.target] = event.done
             case Stepped():
                 self._begin(event.target, 0)
-                self._progress.step(event)
+                self._progress.advance(event.target, 0, event=event)
             case Produced():
                 self._begin(event.target, 0)
                 rest = self._sizes.get(event.target, 0) - self._done[event.target]

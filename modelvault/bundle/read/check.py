@@ -12,7 +12,7 @@ from modelvault.bundle.pipeline import read_ahead
 from modelvault.bundle.read.bundle import VerifiedBundle
 from modelvault.bundle.read.cargo import Cargo, read_cargo
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Progress, Silence
+from modelvault.core.ports import Progress, Silence
 from modelvault.errors import BundleDamaged, MediumVanished, StorageError
 
 TASK = "verify"

@@ -25,7 +25,7 @@ from modelvault.bundle.read.cargo import Cargo, read_cargo
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
-from modelvault.core.progress import Progress, Silence
+from modelvault.core.ports import Progress, Silence
 from modelvault.errors import BlobMissing, BundleDamaged, DigestMismatch, UnknownSigner
 from modelvault.store.blobs import Store
 from modelvault.store.hashing import FollowingHasher

@@ -23,8 +23,7 @@ from modelvault.bundle.write.publication import Place
 from modelvault.bundle.write.selection import Content, Selection, select
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
-from modelvault.core.ports import Signer
-from modelvault.core.progress import Progress, Silence
+from modelvault.core.ports import Progress, Signer, Silence
 from modelvault.errors import BadOption, MalformedRecord, UnsupportedVersion
 from modelvault.store.blobs import Store
 

@@ -19,7 +19,7 @@ from modelvault.bundle.pipeline import read_ahead
 from modelvault.bundle.write.selection import Content, Selection
 from modelvault.bundle.write.volumes import VolumeWriter
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import DigestMismatch, SizeMismatch
 from modelvault.store.blobs import Store
 

@@ -8,7 +8,7 @@ for each; what an engine fails at is left to HTTP, which goes on from the same p
 from collections.abc import Callable, Sequence
 
 from modelvault.core.digest import Digest
-from modelvault.core.progress import Progress
+from modelvault.core.ports import Progress
 from modelvault.errors import Corruption, DigestMismatch, DownloadFailed, VaultBusy
 from modelvault.sources.engines.port import Engine, EngineFailed, Inlet
 from modelvault.sources.filling import Filling
