@@ -39,7 +39,7 @@ def make_model(store: Store, size: int) -> Artifact:
     """Put a model of ``size`` incompressible bytes in two files into the store."""
     entries = []
     for number in range(FILES):
-        path = store.layout.root / f"weights-{number}"
+        path = store.paths.root / f"weights-{number}"
         with open(path, "wb") as file:
             file.writelines(os.urandom(CHUNK) for _ in range(size // FILES // CHUNK))
         blob = store.take(path)

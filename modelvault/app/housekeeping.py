@@ -165,7 +165,7 @@ def _open_or_set_aside(vault: Vault, issues: list[str]) -> Path | None:
     except CatalogDamaged:
         if vault.config.database_url:
             raise
-        return set_aside_damaged(vault.store.layout)
+        return set_aside_damaged(vault.store.paths)
     try:
         catalog.verify_history()
     except CatalogDamaged as error:

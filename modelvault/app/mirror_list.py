@@ -200,15 +200,15 @@ def _pull_entry(
         return Mirrored(entry=entry, pin=pin, pulled=None)
     revision = pin.commit if pin is not None and locked else entry.requested
     source = hub_source(entry.model, revision, options.endpoint, options)
-    layout = vault.store.layout
+    paths = vault.store.paths
     if pin is not None and locked:
-        plan = plan_selection(*_select_pinned(source.offer(), pin), layout, entry.filters)
+        plan = plan_selection(*_select_pinned(source.offer(), pin), paths, entry.filters)
         done = pull(vault, source, plan, progress, expected=pin.manifest)
         return Mirrored(entry=entry, pin=pin, pulled=done)
     if pin is not None and held and source.find_commit() == pin.commit:
         return Mirrored(entry=entry, pin=pin, pulled=None)
     include, exclude = entry.filters.include, entry.filters.exclude
-    plan = plan_pull(source, layout, include=include, exclude=exclude)
+    plan = plan_pull(source, paths, include=include, exclude=exclude)
     done = pull(vault, source, plan, progress)
     return Mirrored(entry=entry, pin=_pin(entry, done), pulled=done)
 

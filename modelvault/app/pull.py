@@ -21,7 +21,7 @@ from modelvault.sources.quantizations import Quantization, group_quantizations
 from modelvault.sources.selection import Selection, select
 from modelvault.sources.source import Measurable, Offer, OfferedFile, Sample, Source
 from modelvault.store.blobs import Store
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _FORMATS = (("safetensors", (".safetensors",)), ("gguf", (".gguf",)), ("pytorch", _PICKLES))
@@ -82,7 +82,7 @@ class Pulled:
 
 
 def plan_pull(
-    source: Source, layout: Layout, *, include: Sequence[str], exclude: Sequence[str]
+    source: Source, paths: VaultPaths, *, include: Sequence[str], exclude: Sequence[str]
 ) -> PullPlan:
     """Return what a pull would do; the vault need not exist yet.
 
@@ -95,11 +95,11 @@ def plan_pull(
     filters = Filters(include=tuple(include), exclude=tuple(exclude))
     offer = source.offer()
     selection = select(offer.files, include=filters.include, exclude=filters.exclude)
-    return plan_selection(offer, selection, layout, filters)
+    return plan_selection(offer, selection, paths, filters)
 
 
 def plan_selection(
-    offer: Offer, selection: Selection, layout: Layout, filters: Filters
+    offer: Offer, selection: Selection, paths: VaultPaths, filters: Filters
 ) -> PullPlan:
     """Return the plan of a pull whose files are chosen already."""
     return PullPlan(
@@ -107,15 +107,15 @@ def plan_selection(
         filters=filters,
         selection=selection,
         size=sum(file.size for file in selection.chosen),
-        held=_held(selection.chosen, Store(layout)),
-        free=fsio.free_bytes(layout.root),
+        held=_held(selection.chosen, Store(paths)),
+        free=fsio.free_bytes(paths.root),
         warnings=(*offer.notes, *selection.notes, *_warnings(selection.chosen)),
     )
 
 
 def _held(files: Sequence[OfferedFile], store: Store) -> dict[str, int]:
     """Return path → bytes of the files whose content is in the store."""
-    if not store.layout.blobs.is_dir():
+    if not store.paths.blobs.is_dir():
         return {}
     known = find_held(files, store)
     return {

@@ -213,7 +213,7 @@ def follow(
     if source.find_commit() == artifact.revision:
         return Followed(before=artifact, after=artifact, fetched=0)
     filters = recall_filters(vault, artifact)
-    plan = plan_pull(source, vault.store.layout, include=filters.include, exclude=filters.exclude)
+    plan = plan_pull(source, vault.store.paths, include=filters.include, exclude=filters.exclude)
     done = pull(vault, source, plan, progress)
     return Followed(before=artifact, after=done.artifact, fetched=plan.to_fetch)
 

@@ -52,7 +52,7 @@ class Vault:
         """
         folder = (root or default_root(os.environ)).absolute()
         store = Store.create(folder) if create else Store.open(folder)
-        vault = cls(store, read_config(store.layout.config, os.environ), named=root is not None)
+        vault = cls(store, read_config(store.paths.config, os.environ), named=root is not None)
         with vault._exit:
             yield vault
 
@@ -62,7 +62,7 @@ class Vault:
         from modelvault.catalog.catalog import Catalog
 
         return self._exit.enter_context(
-            Catalog.open(self.store.layout, url=self.config.database_url)
+            Catalog.open(self.store.paths, url=self.config.database_url)
         )
 
     @cached_property
@@ -70,7 +70,7 @@ class Vault:
         """This site's signing key and the keys it trusts."""
         from modelvault.trust.keystore import Keystore
 
-        return Keystore(self.store.layout.keys)
+        return Keystore(self.store.paths.keys)
 
     def manifest(self, artifact: Artifact) -> Manifest:
         """Return the artefact's manifest, read from the store and checked."""
@@ -83,5 +83,5 @@ class Vault:
 
     def command(self, *words: str) -> str:
         """Return a ``modelvault`` command line for hints, quoted, naming this vault."""
-        vault = ("--vault", str(self.store.layout.root)) if self._named else ()
+        vault = ("--vault", str(self.store.paths.root)) if self._named else ()
         return shlex.join(("modelvault", *words, *vault))

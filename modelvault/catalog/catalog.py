@@ -8,7 +8,7 @@ Invariants:
 
 Example::
 
-    with Catalog.open(layout) as catalog:
+    with Catalog.open(paths) as catalog:
         event = Event(verb="pull", subject=str(artifact.label))
         catalog.add_artifact(artifact, manifest, event=event)
         catalog.find(Reference.parse("org/name")).size
@@ -47,7 +47,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
 from modelvault.core.names import Reference
 from modelvault.errors import VaultNotFound
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 
 __all__ = ["Catalog", "set_aside_damaged"]
 
@@ -64,7 +64,7 @@ class Catalog:
     @classmethod
     def open(
         cls,
-        layout: Layout,
+        paths: VaultPaths,
         *,
         url: str | None = None,
         actor: Actor | None = None,
@@ -73,7 +73,7 @@ class Catalog:
         """Return the catalogue of a vault, making or migrating it where needed.
 
         Args:
-            layout: The vault; its folder exists.
+            paths: The vault; its folder exists.
             url: ``postgresql://…``, or None for the SQLite file in the vault.
             actor: Who acts; None for the account this process runs under.
             clock: Tells the time.
@@ -85,14 +85,14 @@ class Catalog:
             CatalogDamaged: The database is not one.
             StorageError: The database refuses or cannot be reached.
         """
-        if not layout.root.is_dir():
+        if not paths.root.is_dir():
             raise VaultNotFound(
-                f"{layout.root}: no vault here",
+                f"{paths.root}: no vault here",
                 hint="the first pull or import makes one; or name another with --vault",
             )
-        database = open_database(layout, url)
+        database = open_database(paths, url)
         try:
-            ensure_current(database, layout)
+            ensure_current(database, paths)
         except BaseException:
             database.close()
             raise

@@ -29,7 +29,7 @@ from sqlalchemy.orm import Session
 from modelvault.catalog.faults import translate
 from modelvault.catalog.sqlite_file import is_immutable, reading_uri
 from modelvault.errors import BadConfiguration, CatalogUnavailable
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 
 BUSY_SECONDS = 30
 """How long a writer waits for others."""
@@ -109,11 +109,11 @@ class Database:
             )
 
 
-def open_database(layout: Layout, url: str | None) -> Database:
+def open_database(paths: VaultPaths, url: str | None) -> Database:
     """Return the database of a vault; nothing is connected yet.
 
     Args:
-        layout: The vault.
+        paths: The vault.
         url: ``postgresql://…``, or None for the SQLite file in the vault.
 
     Raises:
@@ -121,7 +121,7 @@ def open_database(layout: Layout, url: str | None) -> Database:
         CatalogUnavailable: The PostgreSQL driver is not installed.
     """
     if url is None:
-        return _open_sqlite(layout)
+        return _open_sqlite(paths)
     parsed = _parse_url(url)
     try:
         engine = create_engine(
@@ -167,19 +167,19 @@ def _connect_arguments(url: URL) -> dict[str, str | int]:
     return {name: value for name, value in defaults.items() if name not in url.query}
 
 
-def _open_sqlite(layout: Layout) -> Database:
+def _open_sqlite(paths: VaultPaths) -> Database:
     arguments = {"timeout": BUSY_SECONDS, "isolation_level": None}
-    if is_immutable(layout.catalog):
+    if is_immutable(paths.catalog):
         url = URL.create(
-            "sqlite", database=reading_uri(layout.catalog).partition("?")[0], query=_IMMUTABLE
+            "sqlite", database=reading_uri(paths.catalog).partition("?")[0], query=_IMMUTABLE
         )
         engine = create_engine(url, connect_args=arguments, poolclass=NullPool)
     else:
-        url = URL.create("sqlite", database=str(layout.catalog))
+        url = URL.create("sqlite", database=str(paths.catalog))
         engine = create_engine(url, connect_args=arguments)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    return Database(engine, str(layout.catalog))
+    return Database(engine, str(paths.catalog))
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

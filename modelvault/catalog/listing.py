@@ -14,16 +14,16 @@ from modelvault.catalog.listing_view import QUERY, parse_listing
 from modelvault.catalog.sqlite_file import reading_uri
 from modelvault.catalog.values import ListingRow
 from modelvault.catalog.versions import is_current
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 
 _BUSY_SECONDS = 30
 
 
-def read_listing(layout: Layout, url: str | None = None) -> list[ListingRow]:
+def read_listing(paths: VaultPaths, url: str | None = None) -> list[ListingRow]:
     """Return every artefact of a vault, sorted by model, oldest first.
 
     Args:
-        layout: The vault.
+        paths: The vault.
         url: ``postgresql://…``, or None for the SQLite file in the vault.
 
     Raises:
@@ -31,20 +31,20 @@ def read_listing(layout: Layout, url: str | None = None) -> list[ListingRow]:
         CatalogDamaged: The database is not one, or was altered.
         StorageError: The database refuses or cannot be reached.
     """
-    if url is None and layout.catalog.is_file():
-        rows = _read_sqlite(layout)
+    if url is None and paths.catalog.is_file():
+        rows = _read_sqlite(paths)
         if rows is not None:
             return rows
     from modelvault.catalog.catalog import Catalog
 
-    with Catalog.open(layout, url=url) as catalog:
+    with Catalog.open(paths, url=url) as catalog:
         return catalog.listing()
 
 
-def _read_sqlite(layout: Layout) -> list[ListingRow] | None:
+def _read_sqlite(paths: VaultPaths) -> list[ListingRow] | None:
     """Return the listing, or None where the schema has to be brought up to date."""
-    where = str(layout.catalog)
-    uri = reading_uri(layout.catalog)
+    where = str(paths.catalog)
+    uri = reading_uri(paths.catalog)
     with (
         sqlite_errors(where),
         contextlib.closing(sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS)) as connection,

@@ -19,12 +19,12 @@ from modelvault.catalog.database import BUSY_SECONDS, Database
 from modelvault.catalog.values import utc_now
 from modelvault.catalog.versions import HEAD, is_current
 from modelvault.errors import CatalogDamaged, CatalogUnavailable, NotFound
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 
 _SIDE_FILES = ("-wal", "-shm")
 
 
-def ensure_current(database: Database, layout: Layout) -> None:
+def ensure_current(database: Database, paths: VaultPaths) -> None:
     """Make the schema what this release expects.
 
     Raises:
@@ -35,7 +35,7 @@ def ensure_current(database: Database, layout: Layout) -> None:
     with database.connecting() as connection:
         if is_current(_read_version(connection, database.where), database.where):
             return
-    with _migrating(database, layout), database.changing() as connection:
+    with _migrating(database, paths), database.changing() as connection:
         if not is_current(_read_version(connection, database.where), database.where):
             _upgrade(connection, database.where)
 
@@ -50,12 +50,12 @@ def _read_version(connection: Connection, where: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _migrating(database: Database, layout: Layout) -> Iterator[None]:
+def _migrating(database: Database, paths: VaultPaths) -> Iterator[None]:
     """Let one process at a time switch a SQLite file to WAL, which no busy timeout covers."""
     if not database.is_sqlite:
         yield
         return
-    lock = layout.catalog.with_name(layout.catalog.name + ".lock")
+    lock = paths.catalog.with_name(paths.catalog.name + ".lock")
     with fsio.lock(lock, wait=BUSY_SECONDS):
         with database.connecting() as connection:
             driver = connection.connection.dbapi_connection
@@ -99,28 +99,28 @@ def migrations_folder() -> Iterator[Path]:
         yield folder
 
 
-def set_aside_damaged(layout: Layout, *, now: dt.datetime | None = None) -> Path:
+def set_aside_damaged(paths: VaultPaths, *, now: dt.datetime | None = None) -> Path:
     """Rename an unreadable SQLite catalogue, so that a new one can be made; return its path.
 
     The write-ahead log goes first: beside a new, empty catalogue it would be replayed.
 
     Args:
-        layout: The vault; nobody else may be using its catalogue.
+        paths: The vault; nobody else may be using its catalogue.
         now: The time that becomes part of the name.
 
     Raises:
         NotFound: There is no SQLite catalogue.
         StorageError: The file system refuses.
     """
-    if not layout.catalog.is_file():
-        raise NotFound(f"{layout.catalog}: there is no catalogue to set aside")
+    if not paths.catalog.is_file():
+        raise NotFound(f"{paths.catalog}: there is no catalogue to set aside")
     stamp = (now or utc_now()).astimezone(dt.UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    target = layout.catalog.with_name(f"{layout.catalog.name}.damaged-{stamp}")
-    with fsio.storage_errors(layout.catalog):
+    target = paths.catalog.with_name(f"{paths.catalog.name}.damaged-{stamp}")
+    with fsio.storage_errors(paths.catalog):
         for suffix in _SIDE_FILES:
-            side = layout.catalog.with_name(layout.catalog.name + suffix)
+            side = paths.catalog.with_name(paths.catalog.name + suffix)
             if side.exists():
                 side.rename(target.with_name(target.name + suffix))
-        layout.catalog.rename(target)
+        paths.catalog.rename(target)
     fsio.sync_folder(target.parent)
     return target

@@ -14,11 +14,11 @@ def complete_reference(incomplete: str) -> list[str]:
     from modelvault.app.config import read_config
     from modelvault.app.vault import default_root
     from modelvault.catalog.listing import read_listing
-    from modelvault.store.layout import Layout
+    from modelvault.store.paths import VaultPaths
 
-    layout = Layout(default_root(os.environ))
+    paths = VaultPaths(default_root(os.environ))
     try:
-        rows = read_listing(layout, read_config(layout.config, os.environ).database_url)
+        rows = read_listing(paths, read_config(paths.config, os.environ).database_url)
     except ModelVaultError:
         return []  # a shell's completion has nowhere to show an error
     return sorted(

@@ -39,8 +39,8 @@ def _list(session: Session) -> None:
     """List what the vault holds."""
     from modelvault.catalog.listing import read_listing
 
-    layout, config = session.locate()
-    rows = read_listing(layout, config.database_url)
+    paths, config = session.locate()
+    rows = read_listing(paths, config.database_url)
     if session.json:
         session.result([_row_document(row) for row in rows], ())
         return

@@ -27,9 +27,9 @@ def pull_one(
     from modelvault.app.pull import plan_pull, pull
     from modelvault.app.sources import choose_source
 
-    layout, _ = session.locate()
+    paths, _ = session.locate()
     source = choose_source(model, options)
-    plan = plan_pull(source, layout, include=include, exclude=exclude)
+    plan = plan_pull(source, paths, include=include, exclude=exclude)
     for warning in plan.warnings:
         session.warn(warning)
     if dry_run:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from modelvault.app.config import Config
     from modelvault.app.vault import Vault
     from modelvault.cli.progress import ProgressDisplay
-    from modelvault.store.layout import Layout
+    from modelvault.store.paths import VaultPaths
 
 
 def _print_version(value: bool) -> None:
@@ -87,14 +87,14 @@ class Session:
 
         return Vault.open(self.vault, create=create)
 
-    def locate(self) -> "tuple[Layout, Config]":
+    def locate(self) -> "tuple[VaultPaths, Config]":
         """Return where the vault is or would be, and its settings; creates nothing."""
         from modelvault.app.config import read_config
         from modelvault.app.vault import default_root
-        from modelvault.store.layout import Layout
+        from modelvault.store.paths import VaultPaths
 
-        layout = Layout((self.vault or default_root(os.environ)).absolute())
-        return layout, read_config(layout.config, os.environ)
+        paths = VaultPaths((self.vault or default_root(os.environ)).absolute())
+        return paths, read_config(paths.config, os.environ)
 
     def progress(self, *, expected: int = 0) -> "ProgressDisplay":
         """Return the display of long work that suits the options and the terminal.

@@ -273,7 +273,7 @@ class Crew:
         """Return whether a file comes in memory: one request's worth, nothing of it on disk."""
         if file.size > min(SMALL, self._plan.segment):
             return False
-        return not (self._plan.store.layout.partials / file.key).exists()
+        return not (self._plan.store.paths.partials / file.key).exists()
 
     def _show_waiting(self, waiting: _Waiting, waits: bool) -> None:
         """Let the progress show, or no longer show, that another process is waited for."""

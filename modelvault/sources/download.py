@@ -159,7 +159,7 @@ class Downloader:
 
     def _require_space(self, files: Sequence[RemoteFile]) -> None:
         """Check that what is not reserved yet by an earlier run fits on the disk."""
-        folder = self._plan.store.layout.partials
+        folder = self._plan.store.paths.partials
         needed = 0
         for file in files:
             try:

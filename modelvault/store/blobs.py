@@ -29,8 +29,8 @@ from modelvault.errors import (
     SizeMismatch,
     VaultNotFound,
 )
-from modelvault.store.layout import Layout, parent_of_conversion
 from modelvault.store.partials import Partial, open_partial
+from modelvault.store.paths import VaultPaths, parent_of_conversion
 
 READ_ONLY = 0o444
 
@@ -47,17 +47,17 @@ class BlobFile:
 class Store:
     """Blobs of one vault."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, paths: VaultPaths) -> None:
         """Use the folder of an existing vault; see ``Store.create``."""
-        self.layout = layout
+        self.paths = paths
 
     @classmethod
     def create(cls, root: Path) -> "Store":
         """Return the store in ``root``, making its folders where they are missing."""
-        layout = Layout(root)
-        for folder in (layout.blobs, layout.partials, layout.quarantine):
+        paths = VaultPaths(root)
+        for folder in (paths.blobs, paths.partials, paths.quarantine):
             fsio.make_folder(folder)
-        return cls(layout)
+        return cls(paths)
 
     @classmethod
     def open(cls, root: Path) -> "Store":
@@ -66,18 +66,18 @@ class Store:
         Raises:
             VaultNotFound: There is none.
         """
-        layout = Layout(root)
-        if not layout.blobs.is_dir():
+        paths = VaultPaths(root)
+        if not paths.blobs.is_dir():
             raise VaultNotFound(
                 f"{root}: no vault here",
                 hint="the first pull or import makes one; or name another with --vault",
             )
-        return cls(layout)
+        return cls(paths)
 
     @contextlib.contextmanager
     def writing(self, *, wait: float = 5.0) -> Iterator[None]:
         """Keep ``gc`` away for the block; any number of writers may work at once."""
-        with fsio.lock(self.layout.lock, shared=True, wait=wait):
+        with fsio.lock(self.paths.lock, shared=True, wait=wait):
             yield
 
     @contextlib.contextmanager
@@ -87,7 +87,7 @@ class Store:
         Raises:
             VaultBusy: Another process is writing.
         """
-        with fsio.lock(self.layout.lock, wait=wait):
+        with fsio.lock(self.paths.lock, wait=wait):
             yield
 
     def path(self, digest: Digest) -> Path:
@@ -96,7 +96,7 @@ class Store:
         Raises:
             BlobMissing: The store lacks it.
         """
-        path = self.layout.blob(digest)
+        path = self.paths.blob(digest)
         if not path.is_file():
             raise BlobMissing(
                 f"the store lacks blob {digest}",
@@ -107,7 +107,7 @@ class Store:
     def has(self, digest: Digest, size: int | None = None) -> bool:
         """Return whether the blob is there, with this size where one is given."""
         try:
-            found = self.layout.blob(digest).stat().st_size
+            found = self.paths.blob(digest).stat().st_size
         except FileNotFoundError:
             return False
         return size is None or found == size
@@ -138,7 +138,7 @@ class Store:
         """Keep a small byte string; return its digest."""
         digest = Digest.of(data)
         if not self.has(digest, len(data)):
-            target = self.layout.blob(digest)
+            target = self.paths.blob(digest)
             fsio.make_folder(target.parent)
             fsio.write_durably(target, data, mode=READ_ONLY)
         return digest
@@ -151,7 +151,7 @@ class Store:
             VaultBusy: Another process is filling it.
             NoSpace: Its length does not fit on the disk.
         """
-        with open_partial(self.layout.partials, key, size, wait=wait) as partial:
+        with open_partial(self.paths.partials, key, size, wait=wait) as partial:
             yield partial
 
     def adopt(self, partial: Partial, computed: Digest, *, expected: Digest | None = None) -> None:
@@ -174,7 +174,7 @@ class Store:
                 f"{partial.path.name}: the bytes hash to {computed}",
                 hint=f"they are kept in {where}",
             )
-        target = self.layout.blob(computed)
+        target = self.paths.blob(computed)
         fsio.make_folder(target.parent)
         fsio.publish(partial.path, target, mode=READ_ONLY)
         partial.discard()
@@ -191,7 +191,7 @@ class Store:
 
     def _to_quarantine(self, path: Path, reason: str) -> Path:
         name = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(3).hex()}-{path.name}"
-        target = self.layout.quarantine / name
+        target = self.paths.quarantine / name
         fsio.write_durably(target.with_name(f"{name}.txt"), reason.encode() + b"\n")
         fsio.publish(path, target, mode=0o400)
         return target
@@ -210,7 +210,7 @@ class Store:
 
     def take_hashed(self, path: Path, blob: BlobFile) -> None:
         """Move a finished file of our own, whose digest and size are known, into the store."""
-        target = self.layout.blob(blob.digest)
+        target = self.paths.blob(blob.digest)
         if self.has(blob.digest, blob.size):
             path.unlink()
         else:
@@ -235,7 +235,7 @@ class Store:
 
     def blobs(self) -> Iterator[BlobFile]:
         """Yield every published blob, sorted by digest."""
-        for folder in sorted(self.layout.blobs.iterdir()):
+        for folder in sorted(self.paths.blobs.iterdir()):
             for path in sorted(folder.iterdir()):
                 if not path.name.startswith(fsio.TEMPORARY_PREFIX):
                     yield BlobFile(digest=Digest(path.name), size=path.stat().st_size)
@@ -246,7 +246,7 @@ class Store:
         Raises:
             NotFound: The store lacks it.
         """
-        path = self.layout.blob(digest)
+        path = self.paths.blob(digest)
         with fsio.storage_errors(path):
             try:
                 path.unlink()
@@ -265,16 +265,16 @@ class Store:
             partials: Also yield what could be finished: all partials and all such folders.
             referenced: Digests in the catalogue: a conversion goes on while its parent is one.
         """
-        for folder in self.layout.blobs.iterdir():
+        for folder in self.paths.blobs.iterdir():
             yield from folder.glob(f"{fsio.TEMPORARY_PREFIX}*")
-        for path in sorted(self.layout.partials.iterdir()):
+        for path in sorted(self.paths.partials.iterdir()):
             key = path.name.removesuffix(".journal").removesuffix(".lock")
             if partials or path.name.startswith(".") or self._abandoned(key, referenced):
                 yield path
 
     def _abandoned(self, key: str, referenced: AbstractSet[Digest]) -> bool:
         """Return whether a partial or a working folder is of no use to anyone."""
-        path = self.layout.partials / key
+        path = self.paths.partials / key
         parent = parent_of_conversion(key)
         if parent is not None:
             return parent not in referenced or not fsio.is_regular(path / RESUME)

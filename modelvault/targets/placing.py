@@ -122,7 +122,7 @@ class Placer:
         Raises:
             NoSpace: They do not.
         """
-        if folder.stat().st_dev != self.store.layout.blobs.stat().st_dev:
+        if folder.stat().st_dev != self.store.paths.blobs.stat().st_dev:
             fsio.require_space(folder, sum(file.size for file in files))
 
     def find(self, file: PlannedFile, target: Path) -> InstalledFile | None:
@@ -143,7 +143,7 @@ class Placer:
         return _installed(file, target, Placed.PRESENT)
 
     def _is_linked(self, digest: Digest, found: os.stat_result) -> bool:
-        source = self.store.layout.blob(digest)
+        source = self.store.paths.blob(digest)
         return source.is_file() and os.path.samestat(source.stat(), found)
 
     def _hash(self, file: PlannedFile, path: Path) -> Digest:

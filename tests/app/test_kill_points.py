@@ -24,7 +24,7 @@ from modelvault.core.names import ModelName, Reference
 from modelvault.core.ports import Silence
 from modelvault.errors import ArtifactNotFound, InstallNotFound
 from modelvault.sources.directory import FolderSource
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 from modelvault.trust.policy import IntegrityVerifier
 from tests.app.conftest import FILES, assert_sound
 from tests.support.killpoints import kill_points
@@ -37,7 +37,7 @@ Restore = Callable[[Path, Path], None]
 def do_pull(root: Path, model: Path) -> None:
     """Pull the folder."""
     source = FolderSource(model, ModelName.parse(LABEL))
-    plan = plan_pull(source, Layout(root), include=(), exclude=())
+    plan = plan_pull(source, VaultPaths(root), include=(), exclude=())
     with Vault.open(root, create=True) as vault:
         pull(vault, source, plan, Silence())
 
@@ -192,7 +192,7 @@ def test_killed_remove_and_gc_keep_what_is_referenced(
     restore(pulled, base)
     other = FolderSource(model, ModelName.parse("acme/other"))
     with Vault.open(base) as vault:
-        pull(vault, other, plan_pull(other, Layout(base), include=(), exclude=()), Silence())
+        pull(vault, other, plan_pull(other, VaultPaths(base), include=(), exclude=()), Silence())
     restore(base, root)
 
     def act() -> None:

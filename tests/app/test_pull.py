@@ -18,7 +18,7 @@ from modelvault.core.artifact import Artifact, ConversionOrigin
 from modelvault.core.names import Reference
 from modelvault.errors import BadOption, BadReference, CatalogDamaged, GatedRepository
 from modelvault.sources.source import Sample
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 from tests.support.hub.hub import LoopbackHub
 from tests.support.pulls import forget_token, open_vault, pull_from
 
@@ -60,7 +60,7 @@ def test_plan_says_what_is_held_and_fetches_nothing(hub: LoopbackHub, vault: Vau
     pull_from(hub, vault, "acme/tiny", include=["config.json", "model.safetensors"])
     hub.journal.clear()
     source = choose_source("acme/tiny", SourceOptions(endpoint=hub.endpoint))
-    plan = plan_pull(source, vault.store.layout, include=(), exclude=())
+    plan = plan_pull(source, vault.store.paths, include=(), exclude=())
     assert set(plan.held) == {"config.json", "model.safetensors", "tokenizer.json"}  # same bytes
     assert [file.path for file in plan.missing] == ["README.md"]
     assert plan.held_size + plan.to_fetch == plan.size
@@ -71,7 +71,7 @@ def test_plan_needs_no_vault(hub: LoopbackHub, vault: Vault, tmp_path: Path) -> 
     """Before the first pull there is none; nothing is made."""
     source = choose_source("acme/tiny", SourceOptions(endpoint=hub.endpoint))
     absent = tmp_path / "absent"
-    plan = plan_pull(source, Layout(absent), include=(), exclude=())
+    plan = plan_pull(source, VaultPaths(absent), include=(), exclude=())
     assert plan.held == {}
     assert plan.free > 0
     assert not absent.exists()
@@ -82,21 +82,21 @@ def test_rate_is_measured_on_bytes_that_are_not_kept(hub: LoopbackHub, vault: Va
     big = os.urandom(9 * 1024 * 1024)
     hub.add("acme/big", {"model.safetensors": big, "config.json": b"{}"})
     source = choose_source("acme/big", SourceOptions(endpoint=hub.endpoint))
-    plan = plan_pull(source, vault.store.layout, include=(), exclude=())
+    plan = plan_pull(source, vault.store.paths, include=(), exclude=())
     sample = measure(source, plan)
     assert isinstance(sample, Sample)
     assert 0 < sample.size <= 8 * 1024 * 1024
     assert sample.rate * sample.seconds == pytest.approx(sample.size)
     assert hub.journal.sent(path="config.json") == 0
     assert list(vault.store.blobs()) == []
-    assert list(vault.store.layout.partials.iterdir()) == []
+    assert list(vault.store.paths.partials.iterdir()) == []
 
 
 def test_rate_is_not_measured_where_nothing_is_missing(hub: LoopbackHub, vault: Vault) -> None:
     """A held model needs no time."""
     pull_from(hub, vault, "acme/tiny")
     source = choose_source("acme/tiny", SourceOptions(endpoint=hub.endpoint))
-    plan = plan_pull(source, vault.store.layout, include=(), exclude=())
+    plan = plan_pull(source, vault.store.paths, include=(), exclude=())
     hub.journal.clear()
     assert measure(source, plan) is None
     assert hub.journal.sent() == 0
@@ -107,7 +107,7 @@ def test_plan_of_a_gated_model_needs_access(hub: LoopbackHub, vault: Vault) -> N
     hub.add("acme/gated", FILES, gated="manual")
     source = choose_source("acme/gated", SourceOptions(endpoint=hub.endpoint))
     with pytest.raises(GatedRepository):
-        plan_pull(source, vault.store.layout, include=(), exclude=())
+        plan_pull(source, vault.store.paths, include=(), exclude=())
 
 
 def test_scan_of_files_and_repository_is_in_the_plan(hub: LoopbackHub, vault: Vault) -> None:
@@ -116,7 +116,7 @@ def test_scan_of_files_and_repository_is_in_the_plan(hub: LoopbackHub, vault: Va
     repository.scans["pytorch_model.bin"] = "unsafe"
     repository.commit(FILES)
     source = choose_source("acme/tiny", SourceOptions(endpoint=hub.endpoint))
-    plan = plan_pull(source, vault.store.layout, include=["*.bin"], exclude=())
+    plan = plan_pull(source, vault.store.paths, include=["*.bin"], exclude=())
     assert plan.offer.scan == "findings in pytorch_model.bin (unsafe)"
     assert "the Hub's scanner flags pytorch_model.bin" in plan.warnings
 

@@ -32,7 +32,7 @@ from modelvault.errors import (
     UnsupportedSource,
     UnsupportedTarget,
 )
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 from modelvault.targets.vllm import VllmRuntime
 from modelvault_converters.awq.convert import convert
 from modelvault_converters.awq.formats.scheme import FP8, INT8, EightBit
@@ -420,7 +420,7 @@ def test_vault_converts_and_installs_for_vllm(
     files = {path.name: path.read_bytes() for path in trained("llama").iterdir()}
     source = FakeSource(ModelName.parse("acme/tiny"), files)
     root = tmp_path / "vault"
-    plan = plan_pull(source, Layout(root), include=(), exclude=())
+    plan = plan_pull(source, VaultPaths(root), include=(), exclude=())
     with Vault.open(root, create=True) as vault:
         pull(vault, source, plan, Silence())
         reference = Reference.parse("acme/tiny")

@@ -107,13 +107,13 @@ def test_import_killed_anywhere_can_be_finished(small_site: Site) -> None:
         if artifact.manifest in present:
             assert {Digest.of(data) for data in SMALL.values()} <= present
         if kills % 3:  # now and then from what the kill left, else from the beginning
-            shutil.rmtree(small_site.beyond.layout.root)
-            Store.create(small_site.beyond.layout.root)
+            shutil.rmtree(small_site.beyond.paths.root)
+            Store.create(small_site.beyond.paths.root)
         else:
             import_blobs(small_site.verified(), small_site.beyond)
             assert holds(small_site.beyond, artifact)
-            shutil.rmtree(small_site.beyond.layout.root)
-            Store.create(small_site.beyond.layout.root)
+            shutil.rmtree(small_site.beyond.paths.root)
+            Store.create(small_site.beyond.paths.root)
     assert kills > 15
     assert holds(small_site.beyond, artifact)
 
@@ -124,7 +124,7 @@ def test_import_killed_again_and_again_gets_through(small_site: Site) -> None:
     for _ in kill_points(lambda: import_blobs(small_site.verified(), small_site.beyond)):
         pass
     assert holds(small_site.beyond, small_site.artifacts[0])
-    left = sum(path.stat().st_size for path in small_site.beyond.layout.partials.iterdir())
+    left = sum(path.stat().st_size for path in small_site.beyond.paths.partials.iterdir())
     assert left < 1000  # journals and temporary files of a few bytes may stay, data may not
 
 
@@ -156,7 +156,7 @@ def test_resumed_import_reads_no_piece_twice(site: Site, monkeypatch: pytest.Mon
             import_blobs(site.verified(), site.beyond)
     first = {piece.digest for piece in opened if piece.size > 5000}
     assert first
-    partial = site.beyond.layout.partials / f"sha256-{Digest.of(MODEL[WEIGHTS]).hex}"
+    partial = site.beyond.paths.partials / f"sha256-{Digest.of(MODEL[WEIGHTS]).hex}"
     assert partial.stat().st_size == len(MODEL[WEIGHTS])
     with monkeypatch.context() as patch:
         again = interrupt_after(1000, patch)
@@ -180,7 +180,7 @@ def test_spoiled_partial_is_read_anew(site: Site) -> None:
     received = import_blobs(site.verified(), site.beyond)
     assert holds(site.beyond, site.artifacts[0])
     assert received.new_bytes > len(data)
-    assert list(site.beyond.layout.quarantine.iterdir()) == []
+    assert list(site.beyond.paths.quarantine.iterdir()) == []
 
 
 def test_complete_partial_needs_no_medium(site: Site) -> None:

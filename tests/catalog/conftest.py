@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from modelvault.catalog.catalog import Catalog
-from modelvault.store.layout import Layout
-from tests.catalog.place import Place, new_layout
+from modelvault.store.paths import VaultPaths
+from tests.catalog.place import Place, new_paths
 from tests.support.postgresql import Server, postgresql_server
 
 __all__ = ["postgresql_server"]
@@ -17,18 +17,18 @@ __all__ = ["postgresql_server"]
 @pytest.fixture(params=["sqlite", "postgresql"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     """A vault without a catalogue."""
-    layout = new_layout(tmp_path / "vault")
+    paths = new_paths(tmp_path / "vault")
     if request.param == "sqlite":
-        yield Place(layout=layout, url=None)
+        yield Place(paths=paths, url=None)
         return
-    with _on_server(request.getfixturevalue("postgresql_server"), layout) as place:
+    with _on_server(request.getfixturevalue("postgresql_server"), paths) as place:
         yield place
 
 
 @contextlib.contextmanager
-def _on_server(server: Server, layout: Layout) -> Iterator[Place]:
+def _on_server(server: Server, paths: VaultPaths) -> Iterator[Place]:
     url = server.create_database()
-    yield Place(layout=layout, url=url)
+    yield Place(paths=paths, url=url)
     server.drop_database(url)
 
 
@@ -42,11 +42,11 @@ def catalog(place: Place) -> Iterator[Catalog]:
 @pytest.fixture
 def lite(tmp_path: Path) -> Place:
     """A vault whose catalogue is SQLite, for what only a file can suffer."""
-    return Place(layout=new_layout(tmp_path / "vault"), url=None)
+    return Place(paths=new_paths(tmp_path / "vault"), url=None)
 
 
 @pytest.fixture
 def server(postgresql_server: Server, tmp_path: Path) -> Iterator[Place]:
     """A vault whose catalogue is on PostgreSQL, for what only a server does."""
-    with _on_server(postgresql_server, new_layout(tmp_path / "vault")) as place:
+    with _on_server(postgresql_server, new_paths(tmp_path / "vault")) as place:
         yield place

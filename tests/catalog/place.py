@@ -15,7 +15,7 @@ from modelvault.core.artifact import Artifact, ConversionOrigin, HubOrigin, Lice
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.names import ModelName, Reference
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 
 START = dt.datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
 ACTOR = Actor(name="ann", host="bastion")
@@ -41,7 +41,7 @@ class Clock:
 class Place:
     """A vault's folder and the database that goes with it."""
 
-    layout: Layout
+    paths: VaultPaths
     url: str | None
     clock: Callable[[], dt.datetime] = field(default_factory=Clock)
 
@@ -52,12 +52,12 @@ class Place:
 
     def open(self) -> Catalog:
         """Return the catalogue, with a known actor and clock."""
-        return Catalog.open(self.layout, url=self.url, actor=ACTOR, clock=self.clock)
+        return Catalog.open(self.paths, url=self.url, actor=ACTOR, clock=self.clock)
 
     def run(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run SQL behind the catalogue's back; return the rows of the last statement."""
         if self.url is None:
-            lite = sqlite3.connect(self.layout.catalog)
+            lite = sqlite3.connect(self.paths.catalog)
             try:
                 for statement in statements:
                     rows = lite.execute(statement).fetchall()
@@ -80,10 +80,10 @@ class Place:
             self.run(*(f"DROP TRIGGER {name} ON events" for name in names))
 
 
-def new_layout(root: Path) -> Layout:
-    """Return the layout of a new folder."""
+def new_paths(root: Path) -> VaultPaths:
+    """Return the paths of a new folder."""
     root.mkdir(parents=True, exist_ok=True)
-    return Layout(root)
+    return VaultPaths(root)
 
 
 def event(verb: str = "pull", subject: str = "org/name", **details: str) -> Event:

@@ -15,7 +15,7 @@ _DYING = """
 import os, signal, sys
 from pathlib import Path
 from modelvault.catalog.catalog import Catalog
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 from tests.catalog.place import artifact, event, manifest
 
 def items(limit):
@@ -25,7 +25,7 @@ def items(limit):
         files = manifest(*(f"{number} {part}" for part in range(50)))
         yield artifact(files, commit=f"{number:040x}"), files
 
-with Catalog.open(Layout(Path(sys.argv[1])), url=sys.argv[2] or None) as catalog:
+with Catalog.open(VaultPaths(Path(sys.argv[1])), url=sys.argv[2] or None) as catalog:
     catalog.add_artifacts(items(int(sys.argv[3])), event=event("import"))
 """
 
@@ -34,19 +34,19 @@ import os, signal, sys
 from pathlib import Path
 from modelvault.catalog import schema
 from modelvault.catalog.catalog import Catalog
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 upgrade = schema._upgrade
 def die(connection, where):
     upgrade(connection, where)
     os.kill(os.getpid(), signal.SIGKILL)
 schema._upgrade = die
-Catalog.open(Layout(Path(sys.argv[1])), url=sys.argv[2] or None)
+Catalog.open(VaultPaths(Path(sys.argv[1])), url=sys.argv[2] or None)
 """
 
 
 def run_until_killed(code: str, place: Place, *arguments: str) -> None:
     """Run a program that kills itself."""
-    command = [sys.executable, "-c", code, str(place.layout.root), place.url or "", *arguments]
+    command = [sys.executable, "-c", code, str(place.paths.root), place.url or "", *arguments]
     done = subprocess.run(command, cwd=REPOSITORY, check=False, timeout=120)
     assert done.returncode == -signal.SIGKILL
 
@@ -80,7 +80,7 @@ def test_rebuild_after_losing_the_catalog_gives_the_same_list(lite: Place) -> No
             add(catalog, artifact(commit=f"{number:040x}"))
         before = catalog.listing()
         records = [(item.artifact, manifest(), item.created_at) for item in catalog.artifacts()]
-    lite.layout.catalog.unlink()
+    lite.paths.catalog.unlink()
     with lite.open() as catalog:
         assert catalog.listing() == []
         catalog.rebuild(reversed(records), event=event("rebuild"))

@@ -17,7 +17,7 @@ from modelvault.catalog.values import Actor, ChainHead, Event, RecordedEvent
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
 from modelvault.errors import CatalogDamaged
-from tests.catalog.place import START, Place, add, artifact, event, manifest, new_layout
+from tests.catalog.place import START, Place, add, artifact, event, manifest, new_paths
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -31,8 +31,8 @@ import sys
 from pathlib import Path
 from modelvault.catalog.catalog import Catalog
 from modelvault.catalog.values import Event
-from modelvault.store.layout import Layout
-with Catalog.open(Layout(Path(sys.argv[1])), url=sys.argv[2] or None) as catalog:
+from modelvault.store.paths import VaultPaths
+with Catalog.open(VaultPaths(Path(sys.argv[1])), url=sys.argv[2] or None) as catalog:
     for number in range(int(sys.argv[3])):
         catalog.record(Event(verb="check", subject=f"{sys.argv[4]} {number}"))
 """
@@ -40,7 +40,7 @@ with Catalog.open(Layout(Path(sys.argv[1])), url=sys.argv[2] or None) as catalog
 
 def writer(place: Place, count: int, name: str) -> "subprocess.Popen[bytes]":
     """Start a process that opens the catalogue and appends events."""
-    command = [sys.executable, "-c", _WRITER, str(place.layout.root), place.url or ""]
+    command = [sys.executable, "-c", _WRITER, str(place.paths.root), place.url or ""]
     return subprocess.Popen([*command, str(count), name], cwd=REPOSITORY)
 
 
@@ -256,7 +256,7 @@ def test_default_actor_is_the_account_not_the_environment(
     """A name set in the environment does not get into the log."""
     monkeypatch.setenv("LOGNAME", "eve")
     monkeypatch.setenv("USER", "eve")
-    with Catalog.open(place.layout, url=place.url) as catalog:
+    with Catalog.open(place.paths, url=place.url) as catalog:
         catalog.record(event())
         assert next(catalog.history()).actor == Actor.current().name != "eve"
 
@@ -290,7 +290,7 @@ def test_printable_text_is_bounded_stable_and_encodable(text: str, longest: int)
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A vault for all examples of a property: a new one for each would take too long."""
-    return Place(layout=new_layout(tmp_path_factory.mktemp("shared")), url=None)
+    return Place(paths=new_paths(tmp_path_factory.mktemp("shared")), url=None)
 
 
 @settings(deadline=None)

@@ -24,7 +24,7 @@ from tests.catalog.place import (
     converted,
     event,
     manifest,
-    new_layout,
+    new_paths,
 )
 
 _AS_NOBODY = """
@@ -34,14 +34,14 @@ from modelvault.catalog.catalog import Catalog
 from modelvault.catalog.listing import read_listing
 from modelvault.catalog.values import Event
 from modelvault.errors import ModelVaultError
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-layout = Layout(Path(sys.argv[1]))
-print(len(read_listing(layout)))
-with Catalog.open(layout) as catalog:
+paths = VaultPaths(Path(sys.argv[1]))
+print(len(read_listing(paths)))
+with Catalog.open(paths) as catalog:
     print(len(list(catalog.artifacts())), catalog.verify_history())
     try:
         catalog.record(Event(verb="check", subject="x"))
@@ -70,7 +70,7 @@ def fill(catalog: Catalog) -> None:
 def test_listing_shows_every_artifact(catalog: Catalog, place: Place) -> None:
     """Sorted by model, oldest first, with labels and runtimes."""
     fill(catalog)
-    rows = read_listing(place.layout, place.url)
+    rows = read_listing(place.paths, place.url)
     assert [str(row.reference.model) for row in rows] == ["acme/other"] + ["org/name"] * 3
     small = catalog.find(Reference.parse("org/name:Q4_K_M"))
     assert rows[-1] == ListingRow(
@@ -92,19 +92,19 @@ def test_listing_shows_every_artifact(catalog: Catalog, place: Place) -> None:
 def test_quick_listing_equals_the_catalogs(catalog: Catalog, place: Place) -> None:
     """Two ways to the same rows."""
     fill(catalog)
-    assert read_listing(place.layout, place.url) == catalog.listing()
+    assert read_listing(place.paths, place.url) == catalog.listing()
 
 
 def test_listing_of_a_vault_without_a_catalog_is_empty(place: Place) -> None:
     """A fresh vault lists nothing, and has its catalogue from then on."""
-    assert read_listing(place.layout, place.url) == []
+    assert read_listing(place.paths, place.url) == []
     assert place.run("SELECT count(*) FROM artifacts") == [(0,)]
 
 
 def test_listing_of_a_stale_catalog_brings_it_up_to_date(lite: Place) -> None:
     """A file without a schema is migrated, as at any first use."""
-    lite.layout.catalog.touch()
-    assert read_listing(lite.layout) == []
+    lite.paths.catalog.touch()
+    assert read_listing(lite.paths) == []
     lite.run("SELECT 1 FROM artifact_listing")
 
 
@@ -113,7 +113,7 @@ def test_listing_of_a_newer_catalog_is_refused(lite: Place) -> None:
     lite.open().close()
     lite.run("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(NewerCatalog):
-        read_listing(lite.layout)
+        read_listing(lite.paths)
 
 
 def test_attack_damaged_catalog_is_damage_on_the_quick_way(lite: Place) -> None:
@@ -122,10 +122,10 @@ def test_attack_damaged_catalog_is_damage_on_the_quick_way(lite: Place) -> None:
         fill(catalog)
     lite.run("UPDATE models SET name = 'nonsense' WHERE name = 'org/name'")
     with pytest.raises(CatalogDamaged, match="nonsense"):
-        read_listing(lite.layout)
-    lite.layout.catalog.write_bytes(b"garbage" * 1000)
+        read_listing(lite.paths)
+    lite.paths.catalog.write_bytes(b"garbage" * 1000)
     with pytest.raises(CatalogDamaged):
-        read_listing(lite.layout)
+        read_listing(lite.paths)
 
 
 def test_listing_imports_neither_sqlalchemy_nor_alembic(lite: Place) -> None:
@@ -135,12 +135,12 @@ def test_listing_imports_neither_sqlalchemy_nor_alembic(lite: Place) -> None:
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from modelvault.catalog.listing import read_listing\n"
-        "from modelvault.store.layout import Layout\n"
-        "print(len(read_listing(Layout(Path(sys.argv[1])))))\n"
+        "from modelvault.store.paths import VaultPaths\n"
+        "print(len(read_listing(VaultPaths(Path(sys.argv[1])))))\n"
         "print(sorted({'sqlalchemy', 'alembic'} & set(sys.modules)))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(lite.layout.root)],
+        [sys.executable, "-c", code, str(lite.paths.root)],
         cwd=REPOSITORY, check=True, capture_output=True,
     )  # fmt: skip
     assert done.stdout == b"4\n[]\n"
@@ -150,15 +150,15 @@ def test_listing_sees_a_commit_at_once(catalog: Catalog, place: Place) -> None:
     """Readers do not wait for a checkpoint of the write-ahead log."""
     for number in range(3):
         add(catalog, artifact(commit=f"{number:040x}"))
-        assert len(read_listing(place.layout, place.url)) == number + 1
+        assert len(read_listing(place.paths, place.url)) == number + 1
 
 
 def test_listing_of_a_vault_with_odd_characters_in_its_path(lite: Place, tmp_path: Path) -> None:
     """A path is not a URI: question marks, hashes and percent signs are only characters."""
-    place = Place(layout=new_layout(tmp_path / "a?b#c%20d é"), url=None)
+    place = Place(paths=new_paths(tmp_path / "a?b#c%20d é"), url=None)
     with place.open() as catalog:
         fill(catalog)
-    assert len(read_listing(place.layout)) == 4
+    assert len(read_listing(place.paths)) == 4
 
 
 @pytest.fixture
@@ -166,10 +166,10 @@ def read_only() -> Iterator[Place]:
     """A filled vault in a folder that others may only read."""
     root = Path(tempfile.mkdtemp())
     try:
-        place = Place(layout=new_layout(root), url=None)
+        place = Place(paths=new_paths(root), url=None)
         with place.open() as catalog:
             fill(catalog)
-        place.layout.catalog.chmod(0o444)
+        place.paths.catalog.chmod(0o444)
         root.chmod(0o555)
         yield place
     finally:
@@ -180,7 +180,7 @@ def read_only() -> Iterator[Place]:
 def test_vault_of_another_account_can_be_read_but_not_changed(read_only: Place) -> None:
     """WAL's side files cannot be made there; the catalogue opens all the same."""
     done = subprocess.run(
-        [sys.executable, "-c", _AS_NOBODY, str(read_only.layout.root)],
+        [sys.executable, "-c", _AS_NOBODY, str(read_only.paths.root)],
         cwd=REPOSITORY, check=False, capture_output=True,
     )  # fmt: skip
     assert done.stderr == b""
@@ -210,5 +210,5 @@ def test_listing_of_many_artifacts_costs_the_same_for_each(
         "FROM n, artifacts",
     )
     monkeypatch.setattr(sqlite3, "connect", counting)
-    assert len(read_listing(lite.layout)) == 10_000
+    assert len(read_listing(lite.paths)) == 10_000
     assert 100 < len(thousands) < 1000

@@ -19,7 +19,7 @@ from tests.catalog.place import (
     event,
     find,
     manifest,
-    new_layout,
+    new_paths,
 )
 
 _HEX = st.text("0123", min_size=40, max_size=40)
@@ -143,7 +143,7 @@ def test_prefix_finds_its_only_commit_or_is_refused(
 ) -> None:
     """A prefix is accepted exactly when one commit begins with it."""
     root: Path = tmp_path_factory.mktemp("vault")
-    with Place(layout=new_layout(root), url=None).open() as catalog:
+    with Place(paths=new_paths(root), url=None).open() as catalog:
         items = [artifact(commit=commit) for commit in commits]
         catalog.add_artifacts([(item, manifest()) for item in items], event=event())
         for item in items:

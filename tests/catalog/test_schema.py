@@ -33,7 +33,7 @@ from modelvault.errors import (
     VaultBusy,
     VaultNotFound,
 )
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 from tests.catalog.place import Place, add, artifact, event, find
 
 REPOSITORY = Path(__file__).parents[2]
@@ -64,7 +64,7 @@ def test_migrations_are_found_in_the_checkout_as_well(monkeypatch: pytest.Monkey
 
 def test_migrated_schema_is_what_the_mappings_say(catalog: Catalog, place: Place) -> None:
     """Tables, columns, indexes and foreign keys: no difference between the two descriptions."""
-    url = f"sqlite:///{place.layout.catalog}"
+    url = f"sqlite:///{place.paths.catalog}"
     if place.url is not None:
         url = place.url.replace("postgresql://", "postgresql+psycopg://")
     engine = create_engine(url)
@@ -81,11 +81,11 @@ def test_alembic_is_imported_only_when_there_is_something_to_do(place: Place) ->
     code = (
         "import sys\nfrom pathlib import Path\n"
         "from modelvault.catalog.catalog import Catalog\n"
-        "from modelvault.store.layout import Layout\n"
-        "Catalog.open(Layout(Path(sys.argv[1])), url=sys.argv[2] or None).close()\n"
+        "from modelvault.store.paths import VaultPaths\n"
+        "Catalog.open(VaultPaths(Path(sys.argv[1])), url=sys.argv[2] or None).close()\n"
         "print('alembic' in sys.modules)\n"
     )
-    command = [sys.executable, "-c", code, str(place.layout.root), place.url or ""]
+    command = [sys.executable, "-c", code, str(place.paths.root), place.url or ""]
     outputs = [
         subprocess.run(command, cwd=REPOSITORY, check=True, capture_output=True).stdout
         for _ in range(2)
@@ -177,7 +177,7 @@ def test_sqlite_is_durable_and_strict(lite: Place) -> None:
 def test_missing_folder_is_no_vault(tmp_path: Path) -> None:
     """A catalogue does not make its vault."""
     with pytest.raises(VaultNotFound):
-        Catalog.open(Layout(tmp_path / "none"))
+        Catalog.open(VaultPaths(tmp_path / "none"))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_missing_folder_is_no_vault(tmp_path: Path) -> None:
 )
 def test_attack_file_that_is_no_database_is_damage(lite: Place, content: bytes) -> None:
     """Garbage in place of the catalogue is named as such."""
-    lite.layout.catalog.write_bytes(content)
+    lite.paths.catalog.write_bytes(content)
     with pytest.raises(CatalogDamaged, match=r"catalog\.db"):
         lite.open()
 
@@ -195,8 +195,8 @@ def test_catalog_overwritten_in_the_middle_is_damage(lite: Place) -> None:
     with lite.open() as catalog:
         for number in range(50):
             add(catalog, artifact(commit=f"{number:040x}"))
-    size = lite.layout.catalog.stat().st_size
-    with open(lite.layout.catalog, "r+b") as file:
+    size = lite.paths.catalog.stat().st_size
+    with open(lite.paths.catalog, "r+b") as file:
         file.seek(4096)
         file.write(os.urandom(size - 4096))
     with pytest.raises(CatalogDamaged), lite.open() as catalog:
@@ -205,13 +205,13 @@ def test_catalog_overwritten_in_the_middle_is_damage(lite: Place) -> None:
 
 def test_damaged_catalog_is_set_aside_with_its_log(lite: Place) -> None:
     """A new catalogue starts clean; the old one is kept for study."""
-    lite.layout.catalog.write_bytes(b"garbage" * 1000)
-    side = lite.layout.root / "catalog.db-wal"
+    lite.paths.catalog.write_bytes(b"garbage" * 1000)
+    side = lite.paths.root / "catalog.db-wal"
     side.write_bytes(b"frames")
-    aside = set_aside_damaged(lite.layout, now=dt.datetime(2030, 1, 2, tzinfo=dt.UTC))
+    aside = set_aside_damaged(lite.paths, now=dt.datetime(2030, 1, 2, tzinfo=dt.UTC))
     assert aside.name == "catalog.db.damaged-20300102T000000.000000Z"
     assert aside.read_bytes() == b"garbage" * 1000
-    assert (lite.layout.root / f"{aside.name}-wal").read_bytes() == b"frames"
+    assert (lite.paths.root / f"{aside.name}-wal").read_bytes() == b"frames"
     assert not side.exists()
     with lite.open() as catalog:
         assert catalog.verify_history() == 0
@@ -220,7 +220,7 @@ def test_damaged_catalog_is_set_aside_with_its_log(lite: Place) -> None:
 def test_nothing_to_set_aside_is_said(lite: Place) -> None:
     """A missing catalogue is not a damaged one."""
     with pytest.raises(NotFound, match=r"catalog\.db"):
-        set_aside_damaged(lite.layout)
+        set_aside_damaged(lite.paths)
 
 
 def test_locked_catalog_is_busy(lite: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +228,7 @@ def test_locked_catalog_is_busy(lite: Place, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("modelvault.catalog.database.BUSY_SECONDS", 0.2)
     with lite.open() as catalog:
         catalog.record(event())
-        other = sqlite3.connect(lite.layout.catalog, isolation_level=None)
+        other = sqlite3.connect(lite.paths.catalog, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         try:
             with pytest.raises(VaultBusy, match=r"catalog\.db"):
@@ -297,7 +297,7 @@ def test_dropped_table_is_damage(catalog: Catalog, place: Place) -> None:
 def test_other_url_is_refused_without_its_password(lite: Place, url: str) -> None:
     """Only PostgreSQL is taken; what was given may hold a secret."""
     with pytest.raises(BadConfiguration) as caught:
-        Catalog.open(lite.layout, url=url)
+        Catalog.open(lite.paths, url=url)
     assert "s3cr3t" not in caught.value.message + caught.value.hint
     assert "MODELVAULT_DATABASE_URL" in caught.value.hint
 
@@ -309,14 +309,14 @@ def test_wrong_password_is_refused_and_not_shown(server: Place, scheme: str) -> 
     _, _, rest = server.url.partition("@")
     for url in (f"{scheme}://vault:s3cr3t@{rest}", f"{scheme}://vault@{rest}?password=s3cr3t"):
         with pytest.raises(CatalogUnavailable, match=rest) as caught:
-            Catalog.open(server.layout, url=url)
+            Catalog.open(server.paths, url=url)
         assert "s3cr3t" not in caught.value.message
 
 
 def test_unreachable_server_is_named(lite: Place) -> None:
     """Nobody listens: the host is in the message, the password is not."""
     with pytest.raises(CatalogUnavailable, match=r"127\.0\.0\.1:1/db") as caught:
-        Catalog.open(lite.layout, url="postgresql://vault:s3cr3t@127.0.0.1:1/db")
+        Catalog.open(lite.paths, url="postgresql://vault:s3cr3t@127.0.0.1:1/db")
     assert "s3cr3t" not in caught.value.message
 
 
@@ -327,7 +327,7 @@ def test_account_without_rights_is_refused(server: Place) -> None:
     server.run("DROP ROLE IF EXISTS guest", "CREATE ROLE guest LOGIN PASSWORD 'guest'")
     guest = "postgresql://guest:guest@" + server.url.partition("@")[2]
     with pytest.raises(PermissionRefused):
-        Catalog.open(server.layout, url=guest)
+        Catalog.open(server.paths, url=guest)
     server.run("DROP ROLE guest")
 
 
@@ -335,5 +335,5 @@ def test_missing_driver_says_what_to_install(lite: Place, monkeypatch: pytest.Mo
     """PostgreSQL is an extra."""
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(CatalogUnavailable) as caught:
-        Catalog.open(lite.layout, url="postgresql://host/db")
+        Catalog.open(lite.paths, url="postgresql://host/db")
     assert caught.value.hint == "pip install 'modelvault[postgresql]'"

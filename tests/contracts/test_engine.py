@@ -151,7 +151,7 @@ def test_file_arrives_verified_and_progress_adds_up(world: World, store: Store) 
     assert content_of(store, digest) == CONTENT
     assert ledger.done == {PATH: len(CONTENT)}
     assert ledger.notes == []
-    assert list(store.layout.partials.iterdir()) == []
+    assert list(store.paths.partials.iterdir()) == []
 
 
 def test_part_of_the_file_is_there_and_only_the_rest_is_written(world: World, store: Store) -> None:
@@ -171,7 +171,7 @@ def test_attack_wrong_bytes_of_the_right_size_are_quarantined(world: World, stor
     with pytest.raises(DigestMismatch):
         world.downloader(store).fetch(world.file)
     assert list(store.blobs()) == []
-    assert len(list(store.layout.quarantine.glob("*.txt"))) >= 2
+    assert len(list(store.paths.quarantine.glob("*.txt"))) >= 2
 
 
 def test_interrupt_leaves_a_partial_that_the_next_run_completes(world: World, store: Store) -> None:
@@ -186,7 +186,7 @@ def test_interrupt_leaves_a_partial_that_the_next_run_completes(world: World, st
     with store.open_partial(world.file.key, world.file.size):
         pass
     assert content_of(store, world.downloader(store).fetch(world.file)) == CONTENT
-    assert list(store.layout.partials.iterdir()) == []
+    assert list(store.paths.partials.iterdir()) == []
 
 
 def test_file_that_the_store_holds_is_not_brought_again(world: World, store: Store) -> None:

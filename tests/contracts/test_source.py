@@ -208,7 +208,7 @@ def test_delivery_brings_every_byte_and_its_digest(world: World, store: Store) -
     assert dict(digests) == {path: Digest.of(data) for path, data in FILES.items()}
     for path, digest in digests.items():
         assert store.path(digest).read_bytes() == FILES[path]
-    assert not list(store.layout.partials.glob("*.journal"))
+    assert not list(store.paths.partials.glob("*.journal"))
 
 
 def test_delivery_brings_what_is_selected_and_no_more(world: World, store: Store) -> None:

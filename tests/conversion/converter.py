@@ -11,7 +11,7 @@ from modelvault.app.pull import plan_pull, pull
 from modelvault.app.vault import Vault
 from modelvault.core.names import ModelName
 from modelvault.core.ports import Silence
-from modelvault.store.layout import Layout
+from modelvault.store.paths import VaultPaths
 from tests.support.fakes import FakeSource
 
 PRELUDE = """
@@ -34,7 +34,7 @@ def make_vault(root: Path) -> Path:
     """Make a vault that holds a small model, ``acme/tiny``."""
     files = {"config.json": b"{}", "model.safetensors": b"w" * 100, "LICENSE": b"free"}
     source = FakeSource(ModelName.parse("acme/tiny"), files)
-    plan = plan_pull(source, Layout(root), include=(), exclude=())
+    plan = plan_pull(source, VaultPaths(root), include=(), exclude=())
     with Vault.open(root, create=True) as opened:
         pull(opened, source, plan, Silence())
     return root

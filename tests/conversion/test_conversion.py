@@ -50,7 +50,7 @@ def test_result_is_recorded_with_its_lineage(vault: Path, converter: Install) ->
         assert done.warnings == ("quality suffers",)
         again = convert(opened, REFERENCE, TARGETS, ConvertOptions(), Silence())
         assert (again.artifacts, again.skipped) == ((), (artifact,))
-        assert list(opened.store.layout.partials.glob("convert-*")) == []
+        assert list(opened.store.paths.partials.glob("convert-*")) == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_crashing_or_lying_converter_changes_nothing(
         with pytest.raises(ConverterCrashed, match=message):
             convert(opened, REFERENCE, TARGETS, ConvertOptions(), Silence())
         assert len(list(opened.catalog.artifacts())) == 1
-        assert list(opened.store.layout.partials.glob("convert-*")) == []
+        assert list(opened.store.paths.partials.glob("convert-*")) == []
     assert Path("/etc/passwd").exists()
 
 

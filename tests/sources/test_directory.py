@@ -106,7 +106,7 @@ def test_files_are_copied_and_never_linked(folder: Path, store: Store) -> None:
         assert blob.read_bytes() == (folder / path).read_bytes()
         assert not blob.samefile(folder / path)
     assert (folder / "model.safetensors").stat().st_nlink == 1
-    assert not list(store.layout.partials.glob("*.journal"))
+    assert not list(store.paths.partials.glob("*.journal"))
 
 
 def test_files_already_held_are_not_copied_again(folder: Path, store: Store) -> None:
@@ -170,7 +170,7 @@ def test_file_that_changes_during_the_copy_is_noticed(
     with pytest.raises(UpstreamChanged, match=r"model\.safetensors"):
         deliver(folder, store, Reaction(50_000, lambda: path.write_bytes(contents[change])))
     assert {blob.size for blob in store.blobs()} == {len(README)}
-    assert not list(store.layout.partials.glob("*.journal"))
+    assert not list(store.paths.partials.glob("*.journal"))
 
 
 def test_file_swapped_after_the_offer_is_noticed(folder: Path, store: Store) -> None:
@@ -321,7 +321,7 @@ def test_damaged_hub_cache_is_noticed(tmp_path: Path, store: Store, name: str) -
     with pytest.raises(DigestMismatch, match=blob.name):
         deliver(snapshot, store)
     assert not store.has(Digest.of(bytes(data)))
-    assert not list(store.layout.partials.glob("*.journal"))
+    assert not list(store.paths.partials.glob("*.journal"))
 
 
 def test_whole_hub_cache_is_refused_with_a_hint(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_files_of_all_kinds_arrive_verified(
     assert progress.done == {path: len(data) for path, data in contents.items()}
     assert progress.notes.keys() == contents.keys()
     assert hub.journal.sent(path="model.safetensors") == len(MODEL)
-    assert list(store.layout.quarantine.iterdir()) == []
+    assert list(store.paths.quarantine.iterdir()) == []
 
 
 @pytest.mark.parametrize("segment", [64 * KIB, 1024 * KIB], ids=["segments", "one request"])
@@ -147,7 +147,7 @@ def test_attack_planted_partial_is_quarantined_then_fetched(hub: LoopbackHub, st
         partial.write(0, b"evil" * 25_000)
         partial.record(0, 100_000)
     assert content_of(store, downloader(store).fetch(file)) == MODEL
-    assert len(list(store.layout.quarantine.glob("*[!t][!x][!t]"))) == 1
+    assert len(list(store.paths.quarantine.glob("*[!t][!x][!t]"))) == 1
 
 
 def test_second_puller_waits_for_the_first(hub: LoopbackHub, store: Store) -> None:
@@ -229,7 +229,7 @@ def test_more_bytes_than_declared_are_cut_off(hub: LoopbackHub, store: Store) ->
     )
     with pytest.raises(DigestMismatch):
         downloader(store).fetch(short)
-    kept = [path for path in store.layout.quarantine.iterdir() if path.suffix != ".txt"]
+    kept = [path for path in store.paths.quarantine.iterdir() if path.suffix != ".txt"]
     assert [path.read_bytes() for path in kept] == [b"0123", b"0123"]
 
 
@@ -311,7 +311,7 @@ def test_small_file_goes_on_where_an_older_partial_stands(hub: LoopbackHub, stor
         partial.record(0, 5)
     assert content_of(store, downloader(store).fetch(file)) == b"0123456789"
     assert hub.journal.sent() == 5
-    assert list(store.layout.partials.iterdir()) == []
+    assert list(store.paths.partials.iterdir()) == []
 
 
 def test_attack_small_file_with_wrong_bytes_is_quarantined_twice(
@@ -322,6 +322,6 @@ def test_attack_small_file_with_wrong_bytes_is_quarantined_twice(
     hub.faults.add(Fault(kind=Kind.CORRUPT, after=3, times=None))
     with pytest.raises(DigestMismatch, match="sha256"):
         downloader(store).fetch(file)
-    kept = [path for path in store.layout.quarantine.iterdir() if path.suffix != ".txt"]
+    kept = [path for path in store.paths.quarantine.iterdir() if path.suffix != ".txt"]
     assert [path.read_bytes() for path in kept] == [b"012\xcc456789"] * 2
-    assert list(store.layout.partials.iterdir()) == []
+    assert list(store.paths.partials.iterdir()) == []

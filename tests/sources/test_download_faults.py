@@ -126,7 +126,7 @@ def test_attack_second_stream_cannot_replace_hashed_bytes(
     )
     digest = downloader(store, connections=1).fetch(file)
     assert content_of(store, digest) == MODEL
-    assert list(store.layout.quarantine.iterdir()) == []
+    assert list(store.paths.quarantine.iterdir()) == []
 
 
 def test_wrong_bytes_twice_are_quarantined(
@@ -137,7 +137,7 @@ def test_wrong_bytes_twice_are_quarantined(
     with pytest.raises(DigestMismatch) as caught:
         downloader(store).fetch(file)
     assert "quarantine" in caught.value.hint
-    assert len(list(store.layout.quarantine.glob("*.txt"))) == 2
+    assert len(list(store.paths.quarantine.glob("*.txt"))) == 2
     assert list(store.blobs()) == []
 
 

@@ -72,7 +72,7 @@ def store(tmp_path: Path) -> Store:
 def start(store: Store, file: RemoteFile) -> subprocess.Popen[str]:
     """Download in a process of its own."""
     assert file.sha256 is not None
-    arguments = [store.layout.root, file.url, file.size, file.sha256.hex, file.commit]
+    arguments = [store.paths.root, file.url, file.size, file.sha256.hex, file.commit]
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, *map(str, [*arguments, SEGMENT, CONNECTIONS])],
         stdout=subprocess.PIPE,
@@ -89,7 +89,7 @@ def wait_for_bytes(hub: LoopbackHub, amount: int, seconds: float = 20.0) -> None
 
 def _vouched_for(store: Store, file: RemoteFile) -> int:
     """Return the bytes whose ranges stand in the journal of a file under way."""
-    path = store.layout.partials / f"{file.key}.journal"
+    path = store.paths.partials / f"{file.key}.journal"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     ranges = [line.split() for line in lines if line.startswith("range ") and line[-1] == "\n"]
     return sum(int(end) - int(begin) for _, begin, end, _ in ranges)
@@ -129,7 +129,7 @@ def test_killed_at_random_moments_the_download_goes_on(
     # Each kill may lose what the socket buffers held besides the segments under way.
     in_sockets = 6 * MIB
     assert hub.journal.sent() <= SIZE + 10 * CONNECTIONS * (SEGMENT + in_sockets)
-    assert list(store.layout.quarantine.iterdir()) == []
+    assert list(store.paths.quarantine.iterdir()) == []
 
 
 def test_killed_half_way_little_is_fetched_twice(

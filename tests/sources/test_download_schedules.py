@@ -98,4 +98,4 @@ def test_bad_luck_that_ends_ends_in_the_right_bytes(
         engine = downloader(store, limits=limits, connections=connections, segment=SEGMENT)
         digests = engine.fetch_all(list(files.values()))
         assert {path: content_of(store, digest) for path, digest in digests.items()} == CONTENTS
-        assert list(store.layout.quarantine.iterdir()) == []
+        assert list(store.paths.quarantine.iterdir()) == []

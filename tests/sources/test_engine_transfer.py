@@ -60,7 +60,7 @@ def test_failing_library_deletes_its_own_name_of_the_file_alone(
     assert content == CONTENT
     assert notes[0].startswith("hf-transfer gives up (")
     assert "Signature" not in notes[0]
-    assert list(store.layout.partials.iterdir()) == []
+    assert list(store.paths.partials.iterdir()) == []
 
 
 KILLED = """
@@ -91,13 +91,13 @@ def test_killed_whole_file_fetch_begins_again_and_leaves_nothing(
     engine = transfer(anonymous)
     file = publish(hub, {PATH: CONTENT})[PATH]
     assert file.sha256 is not None
-    arguments = [store.layout.root, file.url, file.size, file.sha256.hex, file.commit]
+    arguments = [store.paths.root, file.url, file.size, file.sha256.hex, file.commit]
     child = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], check=False)
     assert child.returncode == -signal.SIGKILL
     with store.open_partial(file.key, file.size) as partial:
         assert partial.present.total == 0
     assert fetch(store, file, engine) == (CONTENT, [])
-    assert list(store.layout.partials.iterdir()) == []
+    assert list(store.paths.partials.iterdir()) == []
 
 
 def test_file_that_has_begun_is_left_to_http(
@@ -124,7 +124,7 @@ def test_attack_server_with_a_longer_file_cannot_fill_the_disk(
     with pytest.raises(FetchError):
         fetch(store, lying, transfer(anonymous))
     assert list(store.blobs()) == []
-    sizes = [path.stat().st_size for path in store.layout.partials.iterdir()]
+    sizes = [path.stat().st_size for path in store.paths.partials.iterdir()]
     assert max(sizes) <= len(CONTENT)
 
 

@@ -126,7 +126,7 @@ def test_attack_wrong_content_in_the_storage_is_replaced_over_http(
     content, notes = fetch(store, wrong, XetEngine(cas.access, limits=PATIENT))
     assert content == CONTENT
     assert notes[0].startswith("xet brought wrong bytes")
-    assert len(list(store.layout.quarantine.glob("*.txt"))) == 1
+    assert len(list(store.paths.quarantine.glob("*.txt"))) == 1
 
 
 CHILD = """
@@ -142,7 +142,7 @@ root, url, size, sha256, xet_hash, cas = sys.argv[1:]
 file = RemoteFile(path="model.safetensors", size=int(size), url=url, sha256=Digest(sha256),
                   git_sha1=None, commit="0" * 40, xet_hash=xet_hash)
 store = Store.create(Path(root))
-journal = store.layout.partials / (file.key + ".journal")
+journal = store.paths.partials / (file.key + ".journal")
 class Killer(Silence):
     came = 0
     def advance(self, task, amount, **news):
@@ -161,7 +161,7 @@ def test_killed_half_way_the_next_run_goes_on(
 ) -> None:
     """What the journal vouches for is kept; the rest comes from the storage."""
     assert file.sha256 is not None
-    arguments = [store.layout.root, file.url, file.size, file.sha256.hex, file.xet_hash, cas.url]
+    arguments = [store.paths.root, file.url, file.size, file.sha256.hex, file.xet_hash, cas.url]
     child = subprocess.run([sys.executable, "-c", CHILD, *map(str, arguments)], check=False)
     assert child.returncode == -signal.SIGKILL
     with store.open_partial(file.key, file.size) as partial:

@@ -77,7 +77,7 @@ def test_failed_reservation_leaves_no_space_taken(
     monkeypatch.setattr("os.posix_fallocate", full)
     with pytest.raises(NoSpace), store.open_partial("k", 100):
         pass
-    assert not (store.layout.partials / "k").exists()
+    assert not (store.paths.partials / "k").exists()
 
 
 def test_released_pages_are_read_back_unchanged(store: Store) -> None:

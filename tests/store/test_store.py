@@ -69,7 +69,7 @@ def test_partial_is_kept_across_reopening(store: Store) -> None:
             computed = hasher.digest()
         store.adopt(partial, computed, expected=Digest.of(data))
     assert store.path(Digest.of(data)).read_bytes() == data
-    assert not store.layout.partials.joinpath("k").exists()
+    assert not store.paths.partials.joinpath("k").exists()
 
 
 @pytest.mark.parametrize("cut", range(1, 30))
@@ -79,7 +79,7 @@ def test_torn_journal_never_vouches_for_too_much(store: Store, cut: int) -> None
         partial.write(0, b"x" * 100)
         partial.record(0, 50)
         partial.record(50, 100)
-    journal = store.layout.partials / "k.journal"
+    journal = store.paths.partials / "k.journal"
     journal.write_bytes(journal.read_bytes()[:-cut])
     with store.open_partial("k", 100) as partial:
         assert partial.present.total in (0, 50)
@@ -104,7 +104,7 @@ def test_wrong_bytes_go_to_quarantine(store: Store) -> None:
         partial.record(0, 3)
         with pytest.raises(DigestMismatch):
             store.adopt(partial, Digest.of(b"bad"), expected=Digest.of(b"god"))
-    kept = [path for path in store.layout.quarantine.iterdir() if path.suffix != ".txt"]
+    kept = [path for path in store.paths.quarantine.iterdir() if path.suffix != ".txt"]
     assert [path.read_bytes() for path in kept] == [b"bad"]
     assert list(store.blobs()) == []
 
@@ -127,12 +127,12 @@ def test_published_partial_leaves_no_files(store: Store) -> None:
         partial.write(0, b"abc")
         partial.record(0, 3)
         store.adopt(partial, Digest.of(b"abc"))
-    assert list(store.layout.partials.iterdir()) == []
+    assert list(store.paths.partials.iterdir()) == []
 
 
 def test_leftovers_are_what_no_run_can_use(store: Store) -> None:
     """Unfinished bytes are kept unless asked for; everything else a crash leaves is swept."""
-    partials = store.layout.partials
+    partials = store.paths.partials
     with store.open_partial("unfinished", 3) as partial:
         partial.write(0, b"a")
         partial.record(0, 1)

@@ -114,7 +114,7 @@ def make_site(root: Path, files: Mapping[str, bytes] | None = None) -> Site:
 
 def snapshot(store: Store) -> dict[str, bytes]:
     """Return every file of a store but locks, by path."""
-    root = store.layout.root
+    root = store.paths.root
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in sorted(root.rglob("*"))

@@ -37,5 +37,5 @@ def pull_from(
 ) -> Pulled:
     """Pull a reference from the hub."""
     source = choose_source(reference, SourceOptions(endpoint=hub.endpoint))
-    plan = plan_pull(source, vault.store.layout, include=include, exclude=exclude)
+    plan = plan_pull(source, vault.store.paths, include=include, exclude=exclude)
     return pull(vault, source, plan, Silence())

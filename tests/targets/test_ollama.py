@@ -413,7 +413,7 @@ def test_server_that_prunes_young_blobs_not_does_no_harm(
     store: Store, models: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """With an hour of grace nothing is ever pruned: blobs are touched before they appear."""
-    for path in [*store.layout.blobs.rglob("*")]:
+    for path in [*store.paths.blobs.rglob("*")]:
         os.utime(path, (0, 0))
     make_gguf(store)
     for blob in store.blobs():

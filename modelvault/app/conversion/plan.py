@@ -103,7 +103,7 @@ def plan_runs(
             for name, planned in draft.planned.items()
         ),
         warnings=tuple(draft.warnings),
-        free=fsio.free_bytes(vault.store.layout.root),
+        free=fsio.free_bytes(vault.store.paths.root),
     )
 
 

@@ -23,7 +23,7 @@ from modelvault.errors import (
     NotEnoughMemory,
     StorageError,
 )
-from modelvault.store.layout import conversion_name
+from modelvault.store.paths import conversion_name
 
 _NOT_REFUSED = (
     ConverterCrashed,
@@ -95,12 +95,12 @@ def resumable_folder(vault: Vault, parent: Artifact, key: str) -> Iterator[Workp
 
 def is_resumable(vault: Vault, parent: Artifact, key: str) -> bool:
     """Return whether an interrupted run of this work left what can be gone on from."""
-    return _resumable(vault.store.layout.partials / conversion_name(parent.digest, key))
+    return _resumable(vault.store.paths.partials / conversion_name(parent.digest, key))
 
 
 @contextmanager
 def _locked(vault: Vault, parent: Artifact, key: str) -> Iterator[Path]:
-    folder = vault.store.layout.partials / conversion_name(parent.digest, key)
+    folder = vault.store.paths.partials / conversion_name(parent.digest, key)
     with fsio.lock(folder.with_name(f"{folder.name}.lock"), transient=True):
         yield folder
 

@@ -85,7 +85,7 @@ def _import(bundle: VerifiedBundle, store: Store, progress: Progress) -> Importe
     cargo = read_cargo(bundle)
     _require_assumed(bundle, store)
     wanted = [blob for blob in cargo.files if not store.has(blob.digest, blob.size)]
-    fsio.require_space(store.layout.blobs, sum(_space(store, blob) for blob in wanted))
+    fsio.require_space(store.paths.blobs, sum(_space(store, blob) for blob in wanted))
     total = sum(blob.size for blob in cargo.files)
     skipped = total - sum(blob.size for blob in wanted)
     progress.begin(TASK, total=total, done=skipped)
@@ -117,7 +117,7 @@ def _require_assumed(bundle: VerifiedBundle, store: Store) -> None:
 def _space(store: Store, blob: BlobPieces) -> int:
     """Return the bytes a blob still needs; an interrupted import has reserved its own."""
     try:
-        reserved = (store.layout.partials / _key(blob.digest)).stat().st_blocks * 512
+        reserved = (store.paths.partials / _key(blob.digest)).stat().st_blocks * 512
     except FileNotFoundError:
         reserved = 0
     return max(blob.size - reserved, 0)

@@ -21,7 +21,7 @@ _CONVERSION = re.compile(r"convert-([0-9a-f]{64})-[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class VaultPaths:
     """Paths below one vault folder."""
 
     root: Path
