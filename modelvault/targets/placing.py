@@ -105,7 +105,7 @@ class Placer:
                 f"blob {file.digest} has {found} bytes instead of {file.size}",
                 hint="run 'modelvault verify', then pull or import the model again",
             )
-        placement = Placed(fsio.place(source, target, progress=self.progress).value)
+        placement = Placed(fsio.link_or_copy(source, target, progress=self.progress).value)
         if placement is Placed.COPY:
             computed = self._hash(file, target)
             if computed != file.digest:

@@ -236,13 +236,13 @@ def test_full_medium_is_refused_before_the_first_byte(
 ) -> None:
     """Space is counted first, on the way out and on the way in."""
     with monkeypatch.context() as patch:
-        patch.setattr("modelvault.fsio.free_bytes", lambda folder: 1000)
+        patch.setattr("modelvault.fsio.space.free_bytes", lambda folder: 1000)
         with pytest.raises(NoSpace):
             site.export()
     assert list(site.medium.iterdir()) == []
     site.export()
     before = snapshot(site.beyond)
-    monkeypatch.setattr("modelvault.fsio.free_bytes", lambda folder: 1000)
+    monkeypatch.setattr("modelvault.fsio.space.free_bytes", lambda folder: 1000)
     with pytest.raises(NoSpace):
         import_blobs(site.verified(), site.beyond)
     assert snapshot(site.beyond) == before

@@ -189,7 +189,7 @@ def test_too_little_space_is_told_before_the_first_request(
 ) -> None:
     """All files together are weighed; what an earlier run reserved counts as there."""
     files = publish(hub, {"a.safetensors": MODEL, "b.safetensors": MODEL[::-1]})
-    monkeypatch.setattr("modelvault.fsio.free_bytes", lambda folder: 600_000)
+    monkeypatch.setattr("modelvault.fsio.space.free_bytes", lambda folder: 600_000)
     with pytest.raises(NoSpace, match="1024000 bytes are needed"):
         downloader(store).fetch_all(list(files.values()))
     assert hub.journal.requests() == []

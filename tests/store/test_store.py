@@ -215,9 +215,9 @@ def test_place_shares_the_file_where_it_can(tmp_path: Path) -> None:
     """A hardlink on the same file system, bytes elsewhere."""
     source = tmp_path / "source"
     source.write_bytes(b"bytes")
-    assert fsio.place(source, tmp_path / "linked") is fsio.Placement.HARDLINK
-    placed = fsio.place(source, tmp_path / "copied", link=False)
-    assert placed in (fsio.Placement.COPY, fsio.Placement.REFLINK)
+    assert fsio.link_or_copy(source, tmp_path / "linked") is fsio.LinkMode.HARDLINK
+    mode = fsio.link_or_copy(source, tmp_path / "copied", link=False)
+    assert mode in (fsio.LinkMode.COPY, fsio.LinkMode.REFLINK)
     assert (tmp_path / "copied").read_bytes() == b"bytes"
     with pytest.raises(FileExistsError):
-        fsio.place(source, tmp_path / "copied")
+        fsio.link_or_copy(source, tmp_path / "copied")

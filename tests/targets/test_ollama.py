@@ -122,11 +122,11 @@ def test_copy_that_came_out_wrong_is_refused(
 ) -> None:
     """A disk that changes bytes on the way is found out before anything is visible."""
 
-    def flip(source: Path, target: Path, **_: object) -> fsio.Placement:
+    def flip(source: Path, target: Path, **_: object) -> fsio.LinkMode:
         target.write_bytes(bytes(reversed(source.read_bytes())))
-        return fsio.Placement.COPY
+        return fsio.LinkMode.COPY
 
-    monkeypatch.setattr(fsio, "place", flip)
+    monkeypatch.setattr(fsio, "link_or_copy", flip)
     with pytest.raises(DigestMismatch):
         _install(store, elsewhere)
     assert not list(elsewhere.glob("manifests/*/*/*/*"))
@@ -136,7 +136,7 @@ def test_full_disk_is_told_before_copying(
     store: Store, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where bytes must be copied, space is checked first."""
-    monkeypatch.setattr(fsio, "free_bytes", lambda _: 10)
+    monkeypatch.setattr(fsio.space, "free_bytes", lambda _: 10)
     with pytest.raises(NoSpace):
         _install(store, elsewhere)
     assert not list(elsewhere.rglob("sha256-*"))

@@ -222,7 +222,7 @@ def test_full_disk_leaves_nothing(
     store: Store, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Space is checked before the first byte is copied."""
-    monkeypatch.setattr("modelvault.fsio.free_bytes", lambda _: 10)
+    monkeypatch.setattr("modelvault.fsio.space.free_bytes", lambda _: 10)
     with pytest.raises(NoSpace):
         _install(store, elsewhere)
     assert _content(elsewhere) == {}
