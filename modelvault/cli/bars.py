@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.progress import Progress as Display
 from rich.text import Text
 
-from modelvault.cli import text
+from modelvault.cli.lines import text
 from modelvault.core.ports import Progress, ProgressEvent, Retried
 from modelvault.core.protocol import Stepped
 

@@ -10,17 +10,17 @@ import traceback
 
 import typer
 
-from modelvault.cli import (
-    bundles,
-    conversion,
+from modelvault.cli.commands import (
+    convert,
+    export,
     gguf,
-    housekeeping,
-    inspecting,
-    installs,
-    keys,
-    pulling,
-    showing,
+    inspect,
+    install,
+    key,
+    pull,
+    show,
 )
+from modelvault.cli.commands import list as list_
 from modelvault.cli.session import (
     CURRENT,
     JsonOption,
@@ -53,15 +53,15 @@ def _options(
 
 
 for _module in (
-    pulling,
-    housekeeping,
-    showing,
-    inspecting,
-    conversion,
+    pull,
+    list_,
+    show,
+    inspect,
+    convert,
     gguf,
-    bundles,
-    installs,
-    keys,
+    export,
+    install,
+    key,
 ):
     _module.register(app)
 

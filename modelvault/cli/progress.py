@@ -13,8 +13,8 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol, Self
 
-from modelvault.cli import text
 from modelvault.cli.figures import Clock, Figures
+from modelvault.cli.lines import text
 from modelvault.core.ports import Progress, ProgressEvent, Retried, Silence
 from modelvault.core.protocol import Stepped
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from modelvault.app.conversion.measured import PLAIN, RESULT, SOURCE, is_summed_up, read_measured
-from modelvault.cli.convert_result import figures_line, layer_lines, quality_document
+from modelvault.cli.lines.quality import figures_line, layer_lines, quality_document
 
 REPORT = {
     "perplexity.source": "8.1",

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from modelvault.cli.conversion import TARGETS
 
 from modelvault.app.conversion.options import Target
 from modelvault.cli.completion import complete_from
-from modelvault.cli.conversion import TARGETS
 from tests.support.command import Site
 from tests.support.tinymodel import make_tiny_llama
 

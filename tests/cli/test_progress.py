@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from modelvault.cli import text
 from modelvault.cli.figures import Figures
+from modelvault.cli.lines import text
 from modelvault.cli.progress import JsonLines, PlainLines, Reporter
 from modelvault.core.ports import Progress, Retried
 from modelvault.core.protocol import Stepped

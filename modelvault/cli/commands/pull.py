@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from modelvault.cli.pull_many import pull_from_file, pull_update
-from modelvault.cli.pull_one import pull_one
+from modelvault.cli.commands.pull_many import pull_from_file, pull_update
+from modelvault.cli.commands.pull_one import pull_one
 from modelvault.cli.session import Session, command
 from modelvault.errors import BadOption
 

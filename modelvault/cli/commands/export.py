@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelvault.cli import text
 from modelvault.cli.completion import ReferencesArgument
+from modelvault.cli.lines import text
 from modelvault.cli.session import Session, command
 from modelvault.core.names import Reference
 from modelvault.errors import BadOption

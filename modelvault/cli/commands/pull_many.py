@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelvault.cli import text
+from modelvault.cli.lines import text
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference
 

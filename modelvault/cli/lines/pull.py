@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from modelvault.cli import text
+from modelvault.cli.lines import text
 
 if TYPE_CHECKING:
     from modelvault.app.pull import PullPlan

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from modelvault.cli import text
+from modelvault.cli.lines import text
 
 if TYPE_CHECKING:
     from modelvault.app.conversion.convert import Converted

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelvault.cli import text
+from modelvault.cli.lines import text
 from modelvault.cli.session import Session, command
 
 if TYPE_CHECKING:

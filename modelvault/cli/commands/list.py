@@ -4,14 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelvault.cli import text
 from modelvault.cli.completion import (
     OptionalReferenceArgument,
     ReferenceArgument,
     ReferencesArgument,
 )
+from modelvault.cli.lines import text
+from modelvault.cli.lines.upstream import upstream_document, upstream_lines
 from modelvault.cli.session import Session, command
-from modelvault.cli.upstream import upstream_document, upstream_lines
 from modelvault.core.names import Reference
 
 if TYPE_CHECKING:

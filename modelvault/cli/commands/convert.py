@@ -87,8 +87,8 @@ def _convert(
     from modelvault.app.conversion.convert import convert
     from modelvault.app.conversion.options import ConvertOptions, Target
     from modelvault.app.conversion.plan import plan_conversion
-    from modelvault.cli.convert_result import result_document, result_lines
-    from modelvault.cli.convert_table import plan_document, plan_lines
+    from modelvault.cli.lines.conversion import plan_document, plan_lines
+    from modelvault.cli.lines.quality import result_document, result_lines
 
     targets = [Target.parse(item) for item in to]
     given = {

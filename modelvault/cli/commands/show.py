@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from modelvault.cli import text
 from modelvault.cli.completion import ReferenceArgument
-from modelvault.cli.convert_result import (
+from modelvault.cli.lines import text
+from modelvault.cli.lines.quality import (
     figures_line,
     layer_lines,
     measured_of,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from modelvault.cli import text
-from modelvault.cli.pull_plan import left_out_lines, license_text, plan_document, plan_lines
+from modelvault.cli.lines import text
+from modelvault.cli.lines.pull import left_out_lines, license_text, plan_document, plan_lines
 from modelvault.cli.session import Session
 from modelvault.errors import FetchError
 
