@@ -43,6 +43,10 @@ class BadInput(ModelVaultError):
     exit_code = 2
 
 
+class BadUsage(BadInput):
+    """The command line is not one that ``--help`` describes."""
+
+
 class BadReference(BadInput):
     """A model reference is not ``ORG/NAME[@REVISION][:VARIANT]``."""
 

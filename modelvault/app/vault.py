@@ -15,6 +15,7 @@ from modelvault.app.config import Config, read_config
 from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import MANIFEST_LIMIT, Manifest
 from modelvault.store.blobs import Store
+from modelvault.store.paths import VaultPaths
 
 if TYPE_CHECKING:
     from modelvault.catalog.catalog import Catalog
@@ -25,6 +26,19 @@ def default_root(environment: Mapping[str, str]) -> Path:
     """Return the vault's folder when the command line names none."""
     home = environment.get("MODELVAULT_HOME")
     return Path(home) if home else Path("~/.modelvault").expanduser()
+
+
+def locate(root: Path | None) -> tuple[VaultPaths, Config]:
+    """Return where a vault is or would be, and its settings; nothing is created.
+
+    Args:
+        root: The vault's folder; None for ``MODELVAULT_HOME`` or the default.
+
+    Raises:
+        BadConfiguration: ``config.toml`` is unusable.
+    """
+    paths = VaultPaths((root or default_root(os.environ)).absolute())
+    return paths, read_config(paths.config, os.environ)
 
 
 class Vault:

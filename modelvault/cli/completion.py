@@ -1,24 +1,21 @@
-"""Arguments that complete to what the vault holds."""
+"""Arguments and options that complete to what there is."""
 
-import os
 from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
 
+from modelvault.app.vault import locate
+from modelvault.catalog.listing import read_listing
+from modelvault.cli.session import Session
 from modelvault.errors import ModelVaultError
 
 
-def complete_reference(incomplete: str) -> list[str]:
-    """Return the references in the default vault that start with ``incomplete``."""
-    from modelvault.app.config import read_config
-    from modelvault.app.vault import default_root
-    from modelvault.catalog.listing import read_listing
-    from modelvault.store.paths import VaultPaths
-
-    paths = VaultPaths(default_root(os.environ))
+def complete_reference(context: typer.Context, incomplete: str) -> list[str]:
+    """Return the references in the vault that start with ``incomplete``."""
     try:
-        rows = read_listing(paths, read_config(paths.config, os.environ).database_url)
+        paths, config = locate(Session.of(context).vault)
+        rows = read_listing(paths, config.database_url)
     except ModelVaultError:
         return []  # a shell's completion has nowhere to show an error
     return sorted(

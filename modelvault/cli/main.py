@@ -1,69 +1,34 @@
-"""The entry point: build the commands, run one, map its outcome to an exit status.
+"""The entry point: read a command line, run one command, return its exit status.
 
-This module and what it imports at the top is all that ``modelvault --help`` pays for; the
-commands import their verbs when they run.
+This module and what it imports at the top is all that ``modelvault --help`` pays for.
 """
 
-import os
 import sys
-import traceback
 
 import typer
 
-from modelvault.cli.commands import (
-    convert,
-    export,
-    gguf,
-    inspect,
-    install,
-    key,
-    pull,
-    show,
-)
-from modelvault.cli.commands import list as list_
-from modelvault.cli.session import (
-    CURRENT,
-    JsonOption,
-    QuietOption,
-    VaultOption,
-    VerboseOption,
-    VersionOption,
-    choose,
-)
-from modelvault.errors import ModelVaultError
+from modelvault.cli.group import TableGroup
+from modelvault.cli.outcome import report
+from modelvault.cli.session import Session
+from modelvault.cli.table import COMMANDS
+from modelvault.errors import BadUsage
+
+
+class _Commands(TableGroup):
+    rows = COMMANDS
+
 
 app = typer.Typer(
     name="modelvault",
+    cls=_Commands,
     help="Carry open-weight models across an air gap: pull, convert, export, import, install.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 
 @app.callback()
-def _options(
-    vault: VaultOption = None,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-    verbose: VerboseOption = False,
-    version: VersionOption = False,  # noqa: ARG001 - eager: its callback acts
-) -> None:
-    choose({"vault": vault, "json": json, "quiet": quiet, "verbose": verbose})
-
-
-for _module in (
-    pull,
-    list_,
-    show,
-    inspect,
-    convert,
-    gguf,
-    export,
-    install,
-    key,
-):
-    _module.register(app)
+def _modelvault() -> None:
+    """Make typer build a group: its options and commands come from elsewhere."""
 
 
 def main() -> None:
@@ -72,32 +37,32 @@ def main() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command line; return its exit status.
-
-    Errors of ModelVault are reported with their hint and give their own exit status.
-    Anything else is a defect: reported in one line, with the traceback under ``--verbose``.
-    """
+    """Run one command line; return its exit status."""
+    command = typer.main.get_command(app)
     try:
-        app(args=arguments, prog_name="modelvault", standalone_mode=True)
-    except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except ModelVaultError as error:
-        CURRENT.error(error)
-        return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet the final flush
-        return 0
-    except Exception as error:
-        if CURRENT.verbose:
-            traceback.print_exc()
-        CURRENT.error(
-            ModelVaultError(
-                f"internal error: {type(error).__name__}: {error}",
-                hint="this is a defect: run again with --verbose and report what it prints",
-            )
+        status = command.main(
+            arguments, prog_name="modelvault", standalone_mode=False, obj=Session()
         )
+    except SystemExit as end:  # of shell completion
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    except typer.Abort:
+        print("aborted", file=sys.stderr)
         return 1
-    return 0
+    except typer.TyperException as error:
+        return report(Session(json=_asks_for_json(arguments)), _bad_usage(error))
+    return status if isinstance(status, int) else 0
+
+
+def _bad_usage(error: typer.TyperException) -> BadUsage:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "modelvault"
+    return BadUsage(error.format_message(), hint=f"{command} --help shows how it is called")
+
+
+def _asks_for_json(arguments: list[str]) -> bool:
+    """Return whether ``--json`` was given; for command lines that do not parse."""
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    return "--json" in options
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import Protocol, Self
 
 from modelvault.cli.figures import Clock, Figures
 from modelvault.cli.lines import text
+from modelvault.cli.session import Session
 from modelvault.core.ports import Progress, ProgressEvent, Retried, Silence
 from modelvault.core.protocol import Stepped
 
@@ -42,6 +43,16 @@ def choose_display(*, json: bool, quiet: bool, expected: int = 0) -> ProgressDis
 
         return open_bars(expected=expected)
     return Reporter(PlainLines(), interval=_LINE_INTERVAL, expected=expected)
+
+
+def show_progress(session: Session, *, expected: int = 0) -> ProgressDisplay:
+    """Return the display that suits a session; enter it to show it.
+
+    Args:
+        session: Its options decide.
+        expected: Bytes of everything that is to come, where that is known.
+    """
+    return choose_display(json=session.json, quiet=session.quiet, expected=expected)
 
 
 class Writer(Protocol):

@@ -1,110 +1,40 @@
-"""What every command shares: the common options, and where its output goes.
+"""The common options of one run, and the ways to speak to its user.
 
 Standard output carries the result: text for people, or with ``--json`` exactly one JSON
 document. Progress, warnings and errors go to standard error: as text, or with ``--json``
 as one JSON object a line.
 """
 
-import functools
-import inspect
 import json
-import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any, Self
 
-import typer
-
-from modelvault import __version__
-from modelvault.errors import Interrupted, ModelVaultError
+from modelvault.errors import ModelVaultError
 
 if TYPE_CHECKING:
-    from modelvault.app.config import Config
-    from modelvault.app.vault import Vault
-    from modelvault.cli.progress import ProgressDisplay
-    from modelvault.store.paths import VaultPaths
+    from typer._click import Context
 
 
-def _print_version(value: bool) -> None:
-    if value:
-        print(f"modelvault {__version__}")
-        raise typer.Exit
-
-
-_PANEL = "Common options"
-VaultOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--vault",
-        help="The vault's folder; default: $MODELVAULT_HOME or ~/.modelvault.",
-        rich_help_panel=_PANEL,
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print JSON for programs.", rich_help_panel=_PANEL)
-]
-QuietOption = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress.", rich_help_panel=_PANEL)
-]
-VerboseOption = Annotated[
-    bool, typer.Option("--verbose", "-v", help="Say more.", rich_help_panel=_PANEL)
-]
-VersionOption = Annotated[
-    bool,
-    typer.Option(
-        "--version",
-        help="Print the version and exit.",
-        is_eager=True,
-        callback=_print_version,
-        rich_help_panel=_PANEL,
-    ),
-]
-
-COMMON: dict[str, tuple[Any, Any]] = {
-    "vault": (VaultOption, None),
-    "json": (JsonOption, False),
-    "quiet": (QuietOption, False),
-    "verbose": (VerboseOption, False),
-    "version": (VersionOption, False),
-}
-
-
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """The common options of one run, and the ways to speak to its user."""
+    """What every command is told, and where its output goes."""
 
     vault: Path | None = None
+    """The vault's folder, where ``--vault`` names one."""
     json: bool = False
+    """Whether a program reads what is printed."""
     quiet: bool = False
+    """Whether progress and notes are left out."""
     verbose: bool = False
+    """Whether the log is shown."""
 
-    def open_vault(self, *, create: bool = False) -> "AbstractContextManager[Vault]":
-        """Open the vault that the options name."""
-        from modelvault.app.vault import Vault
-
-        return Vault.open(self.vault, create=create)
-
-    def locate(self) -> "tuple[VaultPaths, Config]":
-        """Return where the vault is or would be, and its settings; creates nothing."""
-        from modelvault.app.config import read_config
-        from modelvault.app.vault import default_root
-        from modelvault.store.paths import VaultPaths
-
-        paths = VaultPaths((self.vault or default_root(os.environ)).absolute())
-        return paths, read_config(paths.config, os.environ)
-
-    def progress(self, *, expected: int = 0) -> "ProgressDisplay":
-        """Return the display of long work that suits the options and the terminal.
-
-        Args:
-            expected: Bytes of everything that is to come, where that is known.
-        """
-        from modelvault.cli.progress import choose_display
-
-        return choose_display(json=self.json, quiet=self.quiet, expected=expected)
+    @classmethod
+    def of(cls, context: "Context") -> Self:
+        """Return the session on a command's context."""
+        return context.ensure_object(cls)
 
     def result(self, document: Mapping[str, Any] | list[Any], lines: Iterable[str]) -> None:
         """Print the result: the document as JSON, or the lines for people."""
@@ -143,49 +73,3 @@ class Session:
             print(f"  - {issue}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
-
-
-CURRENT = Session()
-"""The session of this process; the command line fills it while it parses."""
-
-
-def command(app: typer.Typer, name: str, **settings: Any) -> Callable[[Callable[..., None]], None]:
-    """Register a function as a command that takes the common options too.
-
-    The function's first parameter is the ``Session``; the common options are added to the
-    others, so that they may stand before or after the command's name.
-    """
-
-    def register(function: Callable[..., None]) -> None:
-        own = list(inspect.signature(function).parameters.values())[1:]
-        common = [
-            inspect.Parameter(
-                option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation
-            )
-            for option, (annotation, default) in COMMON.items()
-        ]
-
-        @functools.wraps(function)
-        def run(**values: Any) -> None:
-            choose({option: values.pop(option) for option in COMMON})
-            try:
-                function(CURRENT, **values)
-            except KeyboardInterrupt as stop:
-                raise Interrupted(
-                    "stopped", hint="run the same command again to go on from here"
-                ) from stop
-
-        own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-        run.__signature__ = inspect.Signature([*own, *common])  # type: ignore[attr-defined]
-        run.__annotations__ = {item.name: item.annotation for item in (*own, *common)}
-        app.command(name, **settings)(run)
-
-    return register
-
-
-def choose(options: Mapping[str, Any]) -> None:
-    """Take over the common options that were given; a later one wins."""
-    CURRENT.vault = options["vault"] or CURRENT.vault
-    CURRENT.json = options["json"] or CURRENT.json
-    CURRENT.quiet = options["quiet"] or CURRENT.quiet
-    CURRENT.verbose = options["verbose"] or CURRENT.verbose

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from modelvault.cli.conversion import TARGETS
 
 from modelvault.app.conversion.options import Target
+from modelvault.cli.commands.convert import TARGETS
 from modelvault.cli.completion import complete_from
 from tests.support.command import Site
 from tests.support.tinymodel import make_tiny_llama

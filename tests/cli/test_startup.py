@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from modelvault.cli.table import every_command
+
 HEAVY = {
     "alembic",
     "blosc2",
@@ -25,12 +27,35 @@ HEAVY = {
     "zstandard",
 }
 
+SIGNING = {
+    "bundle show",
+    "bundle verify",
+    "export",
+    "import",
+    "key export",
+    "key generate",
+    "key list",
+    "trust add",
+    "trust list",
+    "trust remove",
+}
+"""Commands about signatures, which cryptography makes and checks."""
+
 PROGRAM = """
 import json, sys
 from modelvault.cli.main import run
 status = run(sys.argv[1:])
 print()
 print(json.dumps([status, sorted(sys.modules)]))
+"""
+
+LOADER = """
+import json, sys
+from modelvault.cli.group import load_command
+from modelvault.cli.table import every_command
+for name in sys.argv[1:]:
+    load_command(every_command()[name])
+print(json.dumps(sorted(sys.modules)))
 """
 
 
@@ -51,6 +76,22 @@ def modules_of(vault: Path, *arguments: str) -> set[str]:
 def test_help_imports_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     """``--help`` pays for typer and rich's text, nothing else."""
     assert modules_of(tmp_path, *arguments) & HEAVY == set()
+
+
+def test_help_imports_no_command(tmp_path: Path) -> None:
+    """The table of commands is enough to list them: no verb and no room below is imported."""
+    rooms = ("modelvault.cli.commands.", "modelvault.app", "modelvault.store", "modelvault.core")
+    assert not [name for name in modules_of(tmp_path, "--help") if name.startswith(rooms)]
+
+
+def test_commands_are_light_to_load() -> None:
+    """Help and completion of a command import its verb, and no heavy library but, for keys, one."""
+    unsigned = sorted(every_command().keys() - SIGNING)
+    for names, allowed in ((unsigned, set()), (sorted(SIGNING), {"cryptography"})):
+        done = subprocess.run(
+            [sys.executable, "-c", LOADER, *names], capture_output=True, text=True, check=True
+        )
+        assert set(json.loads(done.stdout)) & HEAVY <= allowed
 
 
 def test_list_imports_no_database_toolkit(tmp_path: Path) -> None:

@@ -5,24 +5,26 @@ from typing import Annotated
 
 import typer
 
+from modelvault.app.conversion import convert as verb
+from modelvault.app.conversion.options import SINGLE, ConvertOptions, Target
+from modelvault.app.conversion.plan import plan_conversion
+from modelvault.app.vault import Vault
 from modelvault.cli.completion import ReferenceArgument, complete_from
-from modelvault.cli.session import Session, command
+from modelvault.cli.lines.conversion import plan_document, plan_lines
+from modelvault.cli.lines.quality import result_document, result_lines
+from modelvault.cli.progress import show_progress
+from modelvault.cli.session import Session
 from modelvault.core.names import Reference
 
 _TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "Q4_K_S", "IQ4_XS", "Q3_K_M", "Q2_K", "BF16", "F16")
-TARGETS = ("awq", "w4a16", "fp8", "int8", *(f"gguf:{name}" for name in _TYPES))
+TARGETS = (*SINGLE, *(f"gguf:{name}" for name in _TYPES))
 """What ``--to`` completes to: the usual targets, not all of them."""
 
 _AWQ = "AWQ and W4A16"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(app, "convert", rich_help_panel="Connected host")(_convert)
-
-
-def _convert(
-    session: Session,
+def convert(
+    context: typer.Context,
     *,
     reference: ReferenceArgument,
     to: Annotated[
@@ -84,12 +86,7 @@ def _convert(
     ] = False,
 ) -> None:
     """Convert an artefact to what a runtime wants; the source stays."""
-    from modelvault.app.conversion.convert import convert
-    from modelvault.app.conversion.options import ConvertOptions, Target
-    from modelvault.app.conversion.plan import plan_conversion
-    from modelvault.cli.lines.conversion import plan_document, plan_lines
-    from modelvault.cli.lines.quality import result_document, result_lines
-
+    session = Session.of(context)
     targets = [Target.parse(item) for item in to]
     given = {
         "pre_tokenizer": pre_tokenizer or None,
@@ -109,12 +106,14 @@ def _convert(
         max_kl=max_kl,
     )
     if dry_run:
-        with session.open_vault() as vault:
+        with Vault.open(session.vault) as vault:
             plan = plan_conversion(vault, Reference.parse(reference), targets, options)
         for warning in plan.warnings:
             session.warn(warning)
         session.result(plan_document(plan), plan_lines(plan))
         return
-    with session.open_vault() as vault, session.progress() as progress:
-        done = convert(vault, Reference.parse(reference), targets, options, progress, voice=session)
+    with Vault.open(session.vault) as vault, show_progress(session) as progress:
+        done = verb.convert(
+            vault, Reference.parse(reference), targets, options, progress, voice=session
+        )
     session.result(result_document(done), result_lines(done))

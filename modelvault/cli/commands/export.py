@@ -1,34 +1,27 @@
-"""``modelvault export``, ``import`` and ``bundle``."""
+"""``modelvault export``."""
 
 import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from modelvault.app import export as verb
+from modelvault.app.export import ExportOptions, choose_artifacts
+from modelvault.app.keys import OwnKey
+from modelvault.app.vault import Vault
+from modelvault.bundle.format.layouts import parse_volume_size
+from modelvault.bundle.write.bundle import Compression
 from modelvault.cli.completion import ReferencesArgument
 from modelvault.cli.lines import text
-from modelvault.cli.session import Session, command
+from modelvault.cli.progress import show_progress
+from modelvault.cli.session import Session
 from modelvault.core.names import Reference
 from modelvault.errors import BadOption
 
-if TYPE_CHECKING:
-    from modelvault.app.bundles import Checked
-    from modelvault.app.keys import OwnKey
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    command(app, "export", rich_help_panel="Connected host")(_export)
-    command(app, "import", rich_help_panel="Closed network")(_import)
-    bundle = typer.Typer(help="Look at a bundle; needs no vault.", no_args_is_help=True)
-    command(bundle, "verify")(_verify)
-    command(bundle, "show")(_show)
-    app.add_typer(bundle, name="bundle", rich_help_panel="Closed network")
-
-
-def _export(
-    session: Session,
+def export(
+    context: typer.Context,
     *,
     bundle: Annotated[Path, typer.Option("--bundle", help="Folder on the medium.")],
     references: ReferencesArgument = None,
@@ -49,10 +42,7 @@ def _export(
     ] = False,
 ) -> None:
     """Write a signed bundle of the artefacts named, or of everything, onto a medium."""
-    from modelvault.app.export import ExportOptions, choose_artifacts, export
-    from modelvault.bundle.format.layouts import parse_volume_size
-    from modelvault.bundle.write.bundle import Compression
-
+    session = Session.of(context)
     if compress not in ("auto", "none"):
         raise BadOption(f"--compress {compress}: choose auto or none")
     options = ExportOptions(
@@ -61,7 +51,7 @@ def _export(
         expires=expires.replace(tzinfo=dt.UTC) if expires else None,
         replace=replace,
     )
-    with session.open_vault() as vault:
+    with Vault.open(session.vault) as vault:
         artifacts = choose_artifacts(vault, [Reference.parse(item) for item in references or ()])
         sizes = {item.digest: vault.manifest(item).size for item in artifacts}
         lines = [f"  {item.reference}  {text.size(sizes[item.digest])}" for item in artifacts]
@@ -71,8 +61,8 @@ def _export(
             return
         for line in (heading, *lines):
             session.note(line)
-        with session.progress() as progress:
-            done = export(vault, artifacts, bundle, options, progress)
+        with show_progress(session) as progress:
+            done = verb.export(vault, artifacts, bundle, options, progress)
     if done.key.created:
         for line in _new_key_lines(done.key):
             session.note(line)
@@ -105,7 +95,7 @@ def _export(
     )
 
 
-def _new_key_lines(key: "OwnKey") -> list[str]:
+def _new_key_lines(key: OwnKey) -> list[str]:
     return [
         "a signing key was made for this vault:",
         f"  fingerprint  {key.fingerprint}",
@@ -113,105 +103,4 @@ def _new_key_lines(key: "OwnKey") -> list[str]:
         "tell it to the importing site over another channel than the medium; there, once:",
         f"  modelvault trust add DIR --fingerprint {key.fingerprint}",
         "keep a copy of keys/signing.pem in a safe place: without it you sign as somebody new",
-    ]
-
-
-def _import(
-    session: Session,
-    folder: Annotated[
-        Path | None,
-        typer.Argument(metavar="DIR", help="The bundle; default: the one on mounted media."),
-    ] = None,
-) -> None:
-    """Verify a bundle and take everything in it into the vault; resumes where it stopped."""
-    from modelvault.app.import_ import choose_bundle, import_bundle
-
-    chosen = choose_bundle(folder)
-    if folder is None:
-        session.note(f"found a bundle: {chosen}")
-    with session.open_vault(create=True) as vault, session.progress() as progress:
-        done = import_bundle(vault, chosen, progress)
-    for warning in done.warnings:
-        session.warn(warning)
-    known = len(done.artifacts) - len(done.new)
-    session.result(
-        {
-            "folder": str(done.folder),
-            "artifacts": [str(item.reference) for item in done.artifacts],
-            "new": [str(item.reference) for item in done.new],
-            "new_bytes": done.new_bytes,
-            "skipped_bytes": done.skipped_bytes,
-            "signers": list(done.signers),
-            "warnings": list(done.warnings),
-        },
-        [
-            *(f"imported {item.reference}" for item in done.new),
-            (
-                f"{text.count(len(done.new), 'new artefact')}, {known} already here; "
-                f"{text.size(done.new_bytes)} read and verified, "
-                f"{text.size(done.skipped_bytes)} already held"
-            ),
-            f"signed by {', '.join(done.signers)}",
-        ],
-    )
-
-
-def _verify(
-    session: Session,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle.")],
-    key: Annotated[
-        Path | None, typer.Option("--key", help="The publisher's public key, PEM.")
-    ] = None,
-) -> None:
-    """Check every byte of a bundle against its signature; needs no vault."""
-    from modelvault.app.bundles import verify_bundle
-
-    with session.progress() as progress:
-        checked = verify_bundle(folder, key, progress)
-    if not checked.trusted:
-        session.warn(
-            "the signature was checked with the key on the medium itself: that shows damage, "
-            "not who signed; compare the fingerprint, or give --key"
-        )
-    session.result(_document(checked), ["intact: every piece, file and record", *_lines(checked)])
-
-
-def _show(
-    session: Session,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The bundle.")],
-) -> None:
-    """Show what a bundle says it holds, without reading the volumes through."""
-    from modelvault.app.bundles import show_bundle
-
-    shown = show_bundle(folder)
-    session.result(_document(shown), _lines(shown))
-
-
-def _document(checked: "Checked") -> dict[str, Any]:
-    return {
-        "folder": str(checked.folder),
-        "index": str(checked.index_digest),
-        "signers": list(checked.signers),
-        "trusted": checked.trusted,
-        "serial": checked.serial,
-        "created": checked.created,
-        "expires": checked.expires,
-        "size": checked.size,
-        "stored_size": checked.stored_size,
-        "volumes": list(checked.volumes),
-        "artifacts": [str(artifact.reference) for artifact in checked.artifacts],
-    }
-
-
-def _lines(checked: "Checked") -> list[str]:
-    return [
-        f"  index    {checked.index_digest}",
-        f"  signed   {', '.join(checked.signers)}",
-        f"  created  {checked.created}, serial {checked.serial}"
-        + (f", expires {checked.expires}" if checked.expires else ""),
-        (
-            f"  size     {text.size(checked.size)} as {text.size(checked.stored_size)} in "
-            f"{text.count(len(checked.volumes), 'volume')}"
-        ),
-        *(f"  holds    {artifact.reference}" for artifact in checked.artifacts),
     ]

@@ -1,25 +1,22 @@
-"""``modelvault gguf split|merge``."""
+"""``modelvault gguf``."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from modelvault.cli.session import Session, command
+from modelvault.app.split import find_shards, merge_files, split_file
+from modelvault.app.split_reference import merge_reference, split_reference
+from modelvault.app.vault import Vault
+from modelvault.bundle.format.layouts import parse_volume_size
+from modelvault.cli.progress import show_progress
+from modelvault.cli.session import Session
 from modelvault.core.names import Reference
 from modelvault.errors import BadOption
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(help="Split and merge GGUF files.", no_args_is_help=True)
-    command(group, "split")(_split)
-    command(group, "merge")(_merge)
-    app.add_typer(group, name="gguf", rich_help_panel="The vault")
-
-
-def _split(
-    session: Session,
+def split(
+    context: typer.Context,
     *,
     model: Annotated[
         str, typer.Argument(metavar="FILE|REF", help="A GGUF file, or a model of the vault.")
@@ -36,19 +33,16 @@ def _split(
     file: Annotated[str, typer.Option("--file", help="The file, where a model has several.")] = "",
 ) -> None:
     """Cut a GGUF into shards, which llama.cpp loads by the first: files, or a new variant."""
-    from modelvault.app.split import split_file
-    from modelvault.app.split_reference import split_reference
-    from modelvault.bundle.format.layouts import parse_volume_size
-
+    session = Session.of(context)
     limit = parse_volume_size(max_size)
     if _is_file(model):
         path = Path(model)
-        with session.progress() as progress:
+        with show_progress(session) as progress:
             files = split_file(path, out or path.absolute().parent, limit=limit, progress=progress)
         session.result({"files": [str(path) for path in files]}, map(str, files))
         return
     reference = Reference.parse(model)
-    with session.open_vault() as vault, session.progress() as progress:
+    with Vault.open(session.vault) as vault, show_progress(session) as progress:
         made = split_reference(vault, reference, file=file, limit=limit, out=out, progress=progress)
     if isinstance(made, list):
         session.result({"files": [str(path) for path in made]}, map(str, made))
@@ -59,8 +53,8 @@ def _split(
         )
 
 
-def _merge(
-    session: Session,
+def merge(
+    context: typer.Context,
     *,
     model: Annotated[
         str, typer.Argument(metavar="FILE|REF", help="A shard, or a model of the vault.")
@@ -74,19 +68,17 @@ def _merge(
     ] = "",
 ) -> None:
     """Put shards into one GGUF: a file, or a new variant."""
-    from modelvault.app.split import find_shards, merge_files
-    from modelvault.app.split_reference import merge_reference
-
+    session = Session.of(context)
     if _is_file(model):
         if out is None:
             raise BadOption("where is the merged file to go?", hint="give --out FILE")
         shards = find_shards(Path(model))
-        with session.progress() as progress:
+        with show_progress(session) as progress:
             merge_files(shards, out.absolute(), progress=progress)
         session.result({"file": str(out)}, [str(out)])
         return
     reference = Reference.parse(model)
-    with session.open_vault() as vault, session.progress() as progress:
+    with Vault.open(session.vault) as vault, show_progress(session) as progress:
         made = merge_reference(
             vault, reference, file=file, out=out and out.absolute(), progress=progress
         )

@@ -3,25 +3,19 @@
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from modelvault.app.inspect import Inspected, inspect_path, inspect_reference
+from modelvault.app.vault import Vault
 from modelvault.cli.lines import text
-from modelvault.cli.session import Session, command
+from modelvault.cli.session import Session
 from modelvault.core.names import Reference
 
-if TYPE_CHECKING:
-    from modelvault.app.inspect import Inspected
 
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(app, "inspect", rich_help_panel="The vault")(_inspect)
-
-
-def _inspect(
-    session: Session,
+def inspect(
+    context: typer.Context,
     *,
     model: Annotated[
         str,
@@ -34,19 +28,18 @@ def _inspect(
     ] = False,
 ) -> None:
     """Show what a GGUF or safetensors file holds; reads headers only, needs no vault."""
-    from modelvault.app.inspect import inspect_path, inspect_reference
-
+    session = Session.of(context)
     path = Path(model)
     if path.exists() or model.lower().endswith((".gguf", ".safetensors")):
         found = inspect_path(path)
     else:
         reference = Reference.parse(model)
-        with session.open_vault() as vault:
+        with Vault.open(session.vault) as vault:
             found = inspect_reference(vault, reference)
     session.result(_document(found), _lines(found, tensors=tensors))
 
 
-def _document(found: "Inspected") -> dict[str, Any]:
+def _document(found: Inspected) -> dict[str, Any]:
     return {
         "format": found.format,
         "files": list(found.files),
@@ -84,7 +77,7 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _lines(found: "Inspected", *, tensors: bool) -> Iterator[str]:
+def _lines(found: Inspected, *, tensors: bool) -> Iterator[str]:
     yield f"{found.format}, {text.count(len(found.files), 'file')}, {text.size(found.size)}"
     yield (
         f"{text.count(len(found.tensors), 'tensor')}, {found.parameters:,} parameters, "

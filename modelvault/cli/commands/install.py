@@ -1,31 +1,24 @@
-"""``modelvault install``, ``uninstall`` and ``status``."""
+"""``modelvault install``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from modelvault.app import install as verb
+from modelvault.app.install import plan_install
+from modelvault.app.vault import Vault
 from modelvault.cli.completion import ReferenceArgument
 from modelvault.cli.lines import text
-from modelvault.cli.session import Session, command
+from modelvault.cli.progress import show_progress
+from modelvault.cli.session import Session
 from modelvault.core.names import Reference
-
-if TYPE_CHECKING:
-    from modelvault.targets.receipt import Receipt
-    from modelvault.targets.runtime import InstallPlan
-
-_PANEL = "Closed network"
+from modelvault.targets.receipt import Receipt
+from modelvault.targets.runtime import InstallPlan
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    command(app, "install", rich_help_panel=_PANEL)(_install)
-    command(app, "uninstall", rich_help_panel=_PANEL)(_uninstall)
-    command(app, "status", rich_help_panel=_PANEL)(_status)
-
-
-def _install(
-    session: Session,
+def install(
+    context: typer.Context,
     *,
     reference: ReferenceArgument,
     to: Annotated[str, typer.Option("--to", help="ollama, vllm or llamacpp.")],
@@ -43,15 +36,14 @@ def _install(
     ] = False,
 ) -> None:
     """Put an artefact where a runtime finds it, without a second copy where possible."""
-    from modelvault.app.install import install, plan_install
-
-    with session.open_vault() as vault:
+    session = Session.of(context)
+    with Vault.open(session.vault) as vault:
         plan = plan_install(vault, Reference.parse(reference), to, folder, name, replace=replace)
         if dry_run:
             session.result(_plan_document(plan), _plan_lines(plan, reference))
             return
-        with session.progress() as progress:
-            done = install(vault, plan, progress)
+        with show_progress(session) as progress:
+            done = verb.install(vault, plan, progress)
     receipt = done.receipt
     session.result(
         {
@@ -77,7 +69,7 @@ def _install(
     )
 
 
-def _plan_document(plan: "InstallPlan") -> dict[str, Any]:
+def _plan_document(plan: InstallPlan) -> dict[str, Any]:
     return {
         "target": plan.target,
         "name": plan.name,
@@ -87,7 +79,7 @@ def _plan_document(plan: "InstallPlan") -> dict[str, Any]:
     }
 
 
-def _plan_lines(plan: "InstallPlan", reference: str) -> list[str]:
+def _plan_lines(plan: InstallPlan, reference: str) -> list[str]:
     return [
         f"would install {reference} as {plan.target} '{plan.name}' in {plan.location}:",
         *(f"  {text.size(file.size):>8}  {file.path}" for file in plan.files),
@@ -95,74 +87,6 @@ def _plan_lines(plan: "InstallPlan", reference: str) -> list[str]:
     ]
 
 
-def _placements(receipt: "Receipt") -> str:
+def _placements(receipt: Receipt) -> str:
     ways = {file.placement: receipt.count(file.placement) for file in receipt.files}
     return ", ".join(f"{number} by {way.value}" for way, number in ways.items())
-
-
-def _uninstall(
-    session: Session,
-    name: Annotated[str, typer.Argument(help="Name in the runtime, or a reference.")],
-    target: Annotated[
-        str | None, typer.Option("--from", help="The runtime, where the name is in several.")
-    ] = None,
-    folder: Annotated[
-        Path | None, typer.Option("--dir", help="The runtime's folder, where it is in several.")
-    ] = None,
-) -> None:
-    """Take back exactly what an install did, as its receipt says."""
-    from modelvault.app.install import uninstall
-
-    with session.open_vault() as vault:
-        receipt, removal = uninstall(vault, name, target, folder)
-    kept = [f"  kept {path}: another model there needs it" for path in removal.kept]
-    session.result(
-        {
-            "target": receipt.target,
-            "name": receipt.name,
-            "location": receipt.location,
-            "removed": list(removal.removed),
-            "kept": list(removal.kept),
-        },
-        [
-            (
-                f"uninstalled {receipt.target} '{receipt.name}' from {receipt.location}: "
-                f"{text.count(len(removal.removed), 'file')} removed"
-            ),
-            *kept,
-        ],
-    )
-
-
-def _status(session: Session) -> None:
-    """Show what is installed where."""
-    from modelvault.app.install import status
-
-    with session.open_vault() as vault:
-        rows = status(vault)
-    table = [("TARGET", "NAME", "REFERENCE", "LOCATION", "SINCE", "STATE")]
-    table += [
-        (
-            row.target,
-            row.name,
-            row.reference,
-            row.location,
-            row.since[:10],
-            row.state,
-        )
-        for row in rows
-    ]
-    session.result(
-        [
-            {
-                "target": row.target,
-                "name": row.name,
-                "reference": row.reference,
-                "location": row.location,
-                "since": row.since,
-                "state": row.state,
-            }
-            for row in rows
-        ],
-        text.columns(table) if rows else ["nothing is installed"],
-    )

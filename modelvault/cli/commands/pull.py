@@ -1,24 +1,27 @@
 """``modelvault pull``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from modelvault.cli.commands.pull_many import pull_from_file, pull_update
-from modelvault.cli.commands.pull_one import pull_one
-from modelvault.cli.session import Session, command
-from modelvault.errors import BadOption
+from modelvault.app import pull as verb
+from modelvault.app.pull import Pulled, PullPlan
+from modelvault.app.sources import SourceOptions, choose_source
+from modelvault.app.vault import Vault, locate
+from modelvault.cli.commands.pull_list import pull_from_file
+from modelvault.cli.commands.pull_update import pull_update
+from modelvault.cli.lines import text
+from modelvault.cli.lines.pull import left_out_lines, license_text, plan_document, plan_lines
+from modelvault.cli.progress import show_progress
+from modelvault.cli.session import Session
+from modelvault.errors import BadOption, FetchError
+from modelvault.sources.source import Sample, Source
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(app, "pull", rich_help_panel="Connected host")(_pull)
-
-
-def _pull(
-    session: Session,
+def pull(
+    context: typer.Context,
     *,
     model: Annotated[
         str | None,
@@ -77,9 +80,8 @@ def _pull(
     ] = False,
 ) -> None:
     """Bring models into the vault, from the Hub or from a folder; resumes where it stopped."""
-    from modelvault.app.sources import SourceOptions
-
-    _, config = session.locate()
+    session = Session.of(context)
+    _, config = locate(session.vault)
     options = SourceOptions(
         name=name,
         dataset=dataset,
@@ -110,7 +112,7 @@ def _pull(
     elif model is None:
         raise BadOption("nothing to pull is named", hint="name ORG/NAME, or a FOLDER with --as")
     else:
-        pull_one(
+        _pull_one(
             session,
             model,
             options,
@@ -129,3 +131,67 @@ def _refuse(mode: str, options: Mapping[str, object]) -> None:
     given = [option for option, value in options.items() if value]
     if given:
         raise BadOption(f"{mode} does not go with {', '.join(given)}")
+
+
+def _pull_one(
+    session: Session,
+    model: str,
+    options: SourceOptions,
+    *,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    dry_run: bool,
+) -> None:
+    """Pull what a user named, or only say what that would do."""
+    paths, _ = locate(session.vault)
+    source = choose_source(model, options)
+    plan = verb.plan_pull(source, paths, include=include, exclude=exclude)
+    for warning in plan.warnings:
+        session.warn(warning)
+    if dry_run:
+        sample = _measure(session, source, plan)
+        session.result(plan_document(plan, sample), plan_lines(plan, sample))
+        return
+    for line in left_out_lines(plan):
+        session.note(line)
+    with (
+        Vault.open(session.vault, create=True) as vault,
+        show_progress(session, expected=plan.size) as progress,
+    ):
+        done = verb.pull(vault, source, plan, progress)
+    _report(session, done)
+
+
+def _measure(session: Session, source: Source, plan: PullPlan) -> Sample | None:
+    """Return how fast the missing files would come, as far as that can be found out."""
+    try:
+        return verb.measure(source, plan)
+    except FetchError as error:
+        session.warn(f"the rate could not be measured: {error.message}")
+        return None
+
+
+def _report(session: Session, done: Pulled) -> None:
+    plan, artifact = done.plan, done.artifact
+    for note in done.notes:
+        session.warn(note)
+    document = plan_document(plan) | {
+        "artifact": str(artifact.digest),
+        "manifest": str(artifact.manifest),
+        "new": done.new,
+        "replaced": [str(old.digest) for old in done.replaced],
+    }
+    state = "pulled and verified" if done.new else "already here, verified"
+    session.result(
+        document,
+        [
+            (
+                f"{artifact.label} {state}: {text.count(len(plan.selection.chosen), 'file')}, "
+                f"{text.size(plan.size)}"
+            ),
+            f"  revision  {artifact.revision}",
+            f"  licence   {license_text(plan)}",
+            f"  artefact  {artifact.digest}",
+            *(f"  in place of {old.digest}, with fewer files" for old in done.replaced),
+        ],
+    )

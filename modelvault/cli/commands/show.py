@@ -1,42 +1,32 @@
 """``modelvault show``."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
+from modelvault.app import housekeeping as verb
+from modelvault.app.conversion.measured import is_summed_up, read_measured
+from modelvault.app.housekeeping import Shown
+from modelvault.app.vault import Vault
 from modelvault.cli.completion import ReferenceArgument
 from modelvault.cli.lines import text
-from modelvault.cli.lines.quality import (
-    figures_line,
-    layer_lines,
-    measured_of,
-    quality_document,
-)
-from modelvault.cli.session import Session, command
+from modelvault.cli.lines.quality import figures_line, layer_lines, measured_of, quality_document
+from modelvault.cli.session import Session
+from modelvault.core import canonical
+from modelvault.core.artifact import Artifact, ConversionOrigin, FolderOrigin, HubOrigin
 from modelvault.core.names import Reference
-
-if TYPE_CHECKING:
-    from modelvault.app.housekeeping import Shown
-    from modelvault.core.artifact import Artifact
+from modelvault.core.repository import repository_of
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    command(app, "show", rich_help_panel="The vault")(_show)
-
-
-def _show(session: Session, reference: ReferenceArgument) -> None:
+def show(context: typer.Context, reference: ReferenceArgument) -> None:
     """Show one artefact: files, licence, lineage."""
-    from modelvault.app.housekeeping import show
-
-    with session.open_vault() as vault:
-        shown = show(vault, Reference.parse(reference))
+    session = Session.of(context)
+    with Vault.open(session.vault) as vault:
+        shown = verb.show(vault, Reference.parse(reference))
     session.result(_show_document(shown), _show_lines(shown))
 
 
-def _show_document(shown: "Shown") -> dict[str, Any]:
-    from modelvault.core import canonical
-
+def _show_document(shown: Shown) -> dict[str, Any]:
     artifact = shown.cataloged.artifact
     record = canonical.parse(artifact.encode(), limit=1 << 24)
     return {
@@ -55,7 +45,7 @@ def _show_document(shown: "Shown") -> dict[str, Any]:
     }
 
 
-def _show_lines(shown: "Shown") -> list[str]:
+def _show_lines(shown: Shown) -> list[str]:
     artifact = shown.cataloged.artifact
     license_ = artifact.license
     facts = [
@@ -86,11 +76,7 @@ def _show_lines(shown: "Shown") -> list[str]:
     ]
 
 
-def _origin_facts(artifact: "Artifact") -> list[tuple[str, str]]:
-    from modelvault.app.conversion.measured import is_summed_up, read_measured
-    from modelvault.core.artifact import ConversionOrigin, FolderOrigin, HubOrigin
-    from modelvault.core.repository import repository_of
-
+def _origin_facts(artifact: Artifact) -> list[tuple[str, str]]:
     match artifact.origin:
         case HubOrigin() as hub:
             flags = [word for word, on in (("gated", hub.gated), ("private", hub.private)) if on]

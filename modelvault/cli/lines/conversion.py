@@ -1,15 +1,13 @@
 """The plan of a conversion, for people and for programs."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from modelvault.app.conversion.plan import ConversionPlan, TargetPlan
 from modelvault.cli.lines import text
 
-if TYPE_CHECKING:
-    from modelvault.app.conversion.plan import ConversionPlan, TargetPlan
 
-
-def plan_document(plan: "ConversionPlan") -> dict[str, Any]:
+def plan_document(plan: ConversionPlan) -> dict[str, Any]:
     """Return the plan for programs; sizes and offsets in bytes."""
     return {
         "targets": [
@@ -40,7 +38,7 @@ def plan_document(plan: "ConversionPlan") -> dict[str, Any]:
     }
 
 
-def plan_lines(plan: "ConversionPlan") -> Iterator[str]:
+def plan_lines(plan: ConversionPlan) -> Iterator[str]:
     """Yield the plan for people: each target's tensors and its sum, then the disk."""
     for target in plan.targets:
         if target.tensors:
@@ -51,7 +49,7 @@ def plan_lines(plan: "ConversionPlan") -> Iterator[str]:
     yield f"disk: {text.size(plan.size)} to write, {text.size(plan.free)} free{room}"
 
 
-def _table(target: "TargetPlan") -> list[str]:
+def _table(target: TargetPlan) -> list[str]:
     several = len({tensor.file for tensor in target.tensors}) > 1
     rows = [("tensor", "type", "shape", "offset", "bytes", *(("file",) if several else ()))]
     rows += [
@@ -68,7 +66,7 @@ def _table(target: "TargetPlan") -> list[str]:
     return text.columns(rows, right=frozenset({3, 4}))
 
 
-def _summary(target: "TargetPlan") -> str:
+def _summary(target: TargetPlan) -> str:
     planned = target.planned
     return (
         f"{planned.target}: {text.size(planned.size)} ({planned.size:,} bytes), "

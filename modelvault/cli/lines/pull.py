@@ -1,15 +1,14 @@
 """How the plan of a pull reads: lines for people, a document for programs."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from modelvault.app.pull import PullPlan
 from modelvault.cli.lines import text
-
-if TYPE_CHECKING:
-    from modelvault.app.pull import PullPlan
-    from modelvault.sources.source import Sample
+from modelvault.core.artifact import HubOrigin
+from modelvault.sources.source import Sample
 
 
-def plan_lines(plan: "PullPlan", sample: "Sample | None") -> list[str]:
+def plan_lines(plan: PullPlan, sample: Sample | None) -> list[str]:
     """Return what would be pulled, why, and what it would take.
 
     Args:
@@ -43,9 +42,7 @@ def plan_lines(plan: "PullPlan", sample: "Sample | None") -> list[str]:
     ]
 
 
-def _access_lines(plan: "PullPlan") -> list[str]:
-    from modelvault.core.artifact import HubOrigin
-
+def _access_lines(plan: PullPlan) -> list[str]:
     origin = plan.offer.origin
     if not isinstance(origin, HubOrigin):
         return []
@@ -57,7 +54,7 @@ def _access_lines(plan: "PullPlan") -> list[str]:
     ]
 
 
-def _quantization_lines(plan: "PullPlan") -> list[str]:
+def _quantization_lines(plan: PullPlan) -> list[str]:
     groups = plan.quantizations
     if not groups:
         return []
@@ -72,17 +69,17 @@ def _quantization_lines(plan: "PullPlan") -> list[str]:
     ]
 
 
-def _time_line(plan: "PullPlan", sample: "Sample") -> str:
+def _time_line(plan: PullPlan, sample: Sample) -> str:
     seconds = seconds_left(plan, sample)
     return f"about {text.duration(seconds)} at {text.size(sample.rate)}/s, measured just now"
 
 
-def seconds_left(plan: "PullPlan", sample: "Sample") -> float:
+def seconds_left(plan: PullPlan, sample: Sample) -> float:
     """Return how long the missing bytes take at the measured rate, in seconds."""
     return plan.to_fetch / sample.rate
 
 
-def license_text(plan: "PullPlan") -> str:
+def license_text(plan: PullPlan) -> str:
     """Return the licence as one line."""
     license_ = plan.offer.license
     if license_ is None:
@@ -90,7 +87,7 @@ def license_text(plan: "PullPlan") -> str:
     return " ".join(part for part in (license_.name or license_.id, license_.link) if part)
 
 
-def left_out_lines(plan: "PullPlan") -> list[str]:
+def left_out_lines(plan: PullPlan) -> list[str]:
     """Return what is not pulled, with the reason for each file."""
     left_out = plan.selection.left_out
     if not left_out:
@@ -100,10 +97,8 @@ def left_out_lines(plan: "PullPlan") -> list[str]:
     return lines + [f"  {text.size(item.size)} {item.path}: {item.reason}" for item in left_out]
 
 
-def plan_document(plan: "PullPlan", sample: "Sample | None" = None) -> dict[str, Any]:
+def plan_document(plan: PullPlan, sample: Sample | None = None) -> dict[str, Any]:
     """Return the plan for programs; sizes in bytes, times in seconds."""
-    from modelvault.core.artifact import HubOrigin
-
     offer = plan.offer
     origin = offer.origin
     hub = origin if isinstance(origin, HubOrigin) else None

@@ -1,17 +1,15 @@
 """What a conversion made and what was measured of it, for people and for programs."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from modelvault.app.conversion.convert import Converted
+from modelvault.app.conversion.measured import PLAIN, RESULT, SOURCE, Measured, read_measured
 from modelvault.cli.lines import text
-
-if TYPE_CHECKING:
-    from modelvault.app.conversion.convert import Converted
-    from modelvault.app.conversion.measured import Measured
-    from modelvault.core.artifact import Artifact
+from modelvault.core.artifact import Artifact, ConversionOrigin
 
 
-def result_document(done: "Converted") -> dict[str, Any]:
+def result_document(done: Converted) -> dict[str, Any]:
     """Return the outcome for programs."""
     return {
         "artifacts": [
@@ -28,7 +26,7 @@ def result_document(done: "Converted") -> dict[str, Any]:
     }
 
 
-def result_lines(done: "Converted") -> Iterator[str]:
+def result_lines(done: Converted) -> Iterator[str]:
     """Yield the outcome for people."""
     for item in done.artifacts:
         yield f"{item.label} converted: artefact {item.digest}"
@@ -39,16 +37,13 @@ def result_lines(done: "Converted") -> Iterator[str]:
         yield f"{item.label} is already here"
 
 
-def measured_of(artifact: "Artifact") -> "Measured | None":
+def measured_of(artifact: Artifact) -> Measured | None:
     """Return what was measured when an artefact was made; None for one that was not converted."""
-    from modelvault.app.conversion.measured import read_measured
-    from modelvault.core.artifact import ConversionOrigin
-
     origin = artifact.origin
     return read_measured(origin.parameters) if isinstance(origin, ConversionOrigin) else None
 
 
-def quality_document(measured: "Measured") -> dict[str, Any]:
+def quality_document(measured: Measured) -> dict[str, Any]:
     """Return what was measured, for programs; divergences in nats a token."""
     return {
         "perplexity": {_key(name): value for name, value in measured.perplexity.items()},
@@ -60,7 +55,7 @@ def quality_document(measured: "Measured") -> dict[str, Any]:
     }
 
 
-def figures_line(measured: "Measured") -> str:
+def figures_line(measured: Measured) -> str:
     """Return the figures of the whole model as one line; empty where there are none."""
     words = []
     if measured.perplexity:
@@ -70,7 +65,7 @@ def figures_line(measured: "Measured") -> str:
     return "; ".join(words)
 
 
-def layer_lines(measured: "Measured") -> list[str]:
+def layer_lines(measured: Measured) -> list[str]:
     """Return each layer's errors as a table; empty where there are none."""
     if not measured.layers:
         return []
@@ -87,7 +82,7 @@ def layer_lines(measured: "Measured") -> list[str]:
     return text.columns(rows, right=frozenset({0, 1, 2, 3}))
 
 
-def _quality(artifact: "Artifact") -> dict[str, Any] | None:
+def _quality(artifact: Artifact) -> dict[str, Any] | None:
     measured = measured_of(artifact)
     if measured is None or not (measured.perplexity or measured.divergences):
         return None
@@ -95,13 +90,9 @@ def _quality(artifact: "Artifact") -> dict[str, Any] | None:
 
 
 def _figures(values: "dict[str, float] | Any") -> str:
-    from modelvault.app.conversion.measured import PLAIN, RESULT, SOURCE
-
     order = (SOURCE, PLAIN, RESULT)
     return ", ".join(f"{name} {values[name]:.4g}" for name in order if name in values)
 
 
 def _key(name: str) -> str:
-    from modelvault.app.conversion.measured import PLAIN
-
     return "rtn" if name == PLAIN else name

@@ -1,17 +1,15 @@
 """How a comparison with the Hub reads: lines for people, a document for programs."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from modelvault.app.upstream import Difference, Upstream
 from modelvault.cli.lines import text
-
-if TYPE_CHECKING:
-    from modelvault.app.upstream import Difference, Upstream
 
 _SHOWN = 10
 
 
-def upstream_lines(compared: "Sequence[Upstream]") -> list[str]:
+def upstream_lines(compared: Sequence[Upstream]) -> list[str]:
     """Return a line for each artefact, and below it what an update would change."""
     lines: list[str] = []
     for item in compared:
@@ -27,7 +25,7 @@ def upstream_lines(compared: "Sequence[Upstream]") -> list[str]:
     return lines
 
 
-def _difference_lines(difference: "Difference") -> list[str]:
+def _difference_lines(difference: Difference) -> list[str]:
     listed = [
         f"  {word} {path}"
         for word, paths in (
@@ -44,7 +42,7 @@ def _difference_lines(difference: "Difference") -> list[str]:
     return [*listed[:_SHOWN], *rest]
 
 
-def upstream_document(item: "Upstream") -> dict[str, Any]:
+def upstream_document(item: Upstream) -> dict[str, Any]:
     """Return one comparison for programs."""
     found = item.difference
     return {

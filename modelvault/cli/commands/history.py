@@ -1,0 +1,41 @@
+"""``modelvault history``."""
+
+from typing import Any
+
+import typer
+
+from modelvault.app import housekeeping as verb
+from modelvault.app.vault import Vault
+from modelvault.catalog.values import RecordedEvent
+from modelvault.cli.completion import OptionalReferenceArgument
+from modelvault.cli.session import Session
+from modelvault.core.names import Reference
+
+
+def history(context: typer.Context, reference: OptionalReferenceArgument = None) -> None:
+    """Show the event log, oldest first; its hash chain is checked first."""
+    session = Session.of(context)
+    with Vault.open(session.vault) as vault:
+        events = list(verb.history(vault, Reference.parse(reference) if reference else None))
+    session.result(
+        [_event_document(event) for event in events],
+        (
+            f"{event.time:%Y-%m-%d %H:%M:%S}Z  {event.actor}@{event.host}  {event.verb}  "
+            f"{event.subject}  "
+            + " ".join(f"{key}={value}" for key, value in event.details.items())
+            for event in events
+        ),
+    )
+
+
+def _event_document(event: RecordedEvent) -> dict[str, Any]:
+    return {
+        "sequence": event.sequence,
+        "time": event.time.isoformat(),
+        "actor": event.actor,
+        "host": event.host,
+        "verb": event.verb,
+        "subject": event.subject,
+        "details": dict(event.details),
+        "hash": str(event.hash),
+    }

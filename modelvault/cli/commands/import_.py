@@ -1,0 +1,51 @@
+"""``modelvault import``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelvault.app.import_ import choose_bundle, import_bundle
+from modelvault.app.vault import Vault
+from modelvault.cli.lines import text
+from modelvault.cli.progress import show_progress
+from modelvault.cli.session import Session
+
+
+def import_(
+    context: typer.Context,
+    folder: Annotated[
+        Path | None,
+        typer.Argument(metavar="DIR", help="The bundle; default: the one on mounted media."),
+    ] = None,
+) -> None:
+    """Verify a bundle and take everything in it into the vault; resumes where it stopped."""
+    session = Session.of(context)
+    chosen = choose_bundle(folder)
+    if folder is None:
+        session.note(f"found a bundle: {chosen}")
+    with Vault.open(session.vault, create=True) as vault, show_progress(session) as progress:
+        done = import_bundle(vault, chosen, progress)
+    for warning in done.warnings:
+        session.warn(warning)
+    known = len(done.artifacts) - len(done.new)
+    session.result(
+        {
+            "folder": str(done.folder),
+            "artifacts": [str(item.reference) for item in done.artifacts],
+            "new": [str(item.reference) for item in done.new],
+            "new_bytes": done.new_bytes,
+            "skipped_bytes": done.skipped_bytes,
+            "signers": list(done.signers),
+            "warnings": list(done.warnings),
+        },
+        [
+            *(f"imported {item.reference}" for item in done.new),
+            (
+                f"{text.count(len(done.new), 'new artefact')}, {known} already here; "
+                f"{text.size(done.new_bytes)} read and verified, "
+                f"{text.size(done.skipped_bytes)} already held"
+            ),
+            f"signed by {', '.join(done.signers)}",
+        ],
+    )

@@ -1,0 +1,41 @@
+"""``modelvault status``."""
+
+import typer
+
+from modelvault.app import install as verb
+from modelvault.app.vault import Vault
+from modelvault.cli.lines import text
+from modelvault.cli.session import Session
+
+
+def status(context: typer.Context) -> None:
+    """Show what is installed where."""
+    session = Session.of(context)
+    with Vault.open(session.vault) as vault:
+        rows = verb.status(vault)
+    table = [("TARGET", "NAME", "REFERENCE", "LOCATION", "SINCE", "STATE")]
+    table += [
+        (
+            row.target,
+            row.name,
+            row.reference,
+            row.location,
+            row.since[:10],
+            row.state,
+        )
+        for row in rows
+    ]
+    session.result(
+        [
+            {
+                "target": row.target,
+                "name": row.name,
+                "reference": row.reference,
+                "location": row.location,
+                "since": row.since,
+                "state": row.state,
+            }
+            for row in rows
+        ],
+        text.columns(table) if rows else ["nothing is installed"],
+    )

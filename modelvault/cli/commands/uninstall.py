@@ -1,0 +1,44 @@
+"""``modelvault uninstall``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelvault.app import install as verb
+from modelvault.app.vault import Vault
+from modelvault.cli.lines import text
+from modelvault.cli.session import Session
+
+
+def uninstall(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name in the runtime, or a reference.")],
+    target: Annotated[
+        str | None, typer.Option("--from", help="The runtime, where the name is in several.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--dir", help="The runtime's folder, where it is in several.")
+    ] = None,
+) -> None:
+    """Take back exactly what an install did, as its receipt says."""
+    session = Session.of(context)
+    with Vault.open(session.vault) as vault:
+        receipt, removal = verb.uninstall(vault, name, target, folder)
+    kept = [f"  kept {path}: another model there needs it" for path in removal.kept]
+    session.result(
+        {
+            "target": receipt.target,
+            "name": receipt.name,
+            "location": receipt.location,
+            "removed": list(removal.removed),
+            "kept": list(removal.kept),
+        },
+        [
+            (
+                f"uninstalled {receipt.target} '{receipt.name}' from {receipt.location}: "
+                f"{text.count(len(removal.removed), 'file')} removed"
+            ),
+            *kept,
+        ],
+    )

@@ -1,0 +1,57 @@
+"""``modelvault verify``."""
+
+from typing import Annotated
+
+import typer
+
+from modelvault.app import verify as verb
+from modelvault.app.sources import SourceOptions
+from modelvault.app.upstream import State, Upstream, compare_upstream
+from modelvault.app.vault import Vault
+from modelvault.cli.completion import ReferencesArgument
+from modelvault.cli.lines import text
+from modelvault.cli.lines.upstream import upstream_document, upstream_lines
+from modelvault.cli.progress import show_progress
+from modelvault.cli.session import Session
+from modelvault.core.names import Reference
+
+
+def verify(
+    context: typer.Context,
+    references: ReferencesArgument = None,
+    *,
+    upstream: Annotated[
+        bool,
+        typer.Option("--upstream", help="Also compare with what the Hub offers now."),
+    ] = False,
+) -> None:
+    """Re-hash everything the vault holds, or the artefacts named, and the event log."""
+    session = Session.of(context)
+    parsed = [Reference.parse(item) for item in references or ()]
+    with Vault.open(session.vault) as vault:
+        with show_progress(session) as progress:
+            found = verb.verify(vault, parsed, progress)
+        compared = _compare(session, vault, parsed) if upstream else []
+    log = "" if found.events is None else f"; {text.count(found.events, 'event')} in the log"
+    document = {
+        "artifacts": [str(artifact.reference) for artifact in found.artifacts],
+        "blobs": found.blobs,
+        "size": found.size,
+        "events": found.events,
+    }
+    if upstream:
+        document["upstream"] = [upstream_document(item) for item in compared]
+    intact = (
+        f"intact: {text.count(len(found.artifacts), 'artefact')}, "
+        f"{text.count(found.blobs, 'blob')}, {text.size(found.size)} re-hashed{log}"
+    )
+    session.result(document, [intact, *upstream_lines(compared)])
+
+
+def _compare(session: Session, vault: Vault, references: list[Reference]) -> list[Upstream]:
+    options = SourceOptions(ca_bundle=vault.config.ca_bundle)
+    compared = list(compare_upstream(vault, references, options))
+    for item in compared:
+        if item.state is State.UNKNOWN:
+            session.warn(f"{item.artifact.reference}: the Hub could not be asked: {item.reason}")
+    return compared

@@ -1,0 +1,53 @@
+"""How a command ends: its errors reported, each with its exit status."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from modelvault.cli.session import Session
+from modelvault.errors import Interrupted, ModelVaultError
+
+
+def carry_out(session: Session, work: Callable[[], Any]) -> int:
+    """Do a command's work and return its exit status.
+
+    Errors of ModelVault are reported with their hint and give their own exit status.
+    Anything else is a defect: reported in one line, with the traceback under ``--verbose``.
+
+    Args:
+        session: Where errors are reported.
+        work: The command's function with its arguments.
+    """
+    try:
+        work()
+    except (typer.Exit, typer.Abort, typer.TyperException):
+        raise  # the parser's own
+    except ModelVaultError as error:
+        return report(session, error)
+    except KeyboardInterrupt:
+        hint = "run the same command again to go on from here"
+        return report(session, Interrupted("stopped", hint=hint))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet the final flush
+        return 0
+    except Exception as error:
+        if session.verbose:
+            traceback.print_exc()
+        return report(
+            session,
+            ModelVaultError(
+                f"internal error: {type(error).__name__}: {error}",
+                hint="this is a defect: run again with --verbose and report what it prints",
+            ),
+        )
+    return 0
+
+
+def report(session: Session, error: ModelVaultError) -> int:
+    """Tell of an error; return its exit status."""
+    session.error(error)
+    return error.exit_code
