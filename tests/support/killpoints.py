@@ -1,7 +1,8 @@
 """Kill a process at each durable step of an action, one run a step.
 
 A durable step is a call that orders bytes on disk: fsync, fdatasync, rename, replace,
-link, unlink, or a database commit. The action runs in a forked child that dies of SIGKILL
+symlink,
+link, unlink, rmdir, or a database commit. The action runs in a forked child that dies of SIGKILL
 right before its n-th step; n grows until the action gets through. Dying before step n is
 also dying after step n - 1, so every state between two steps is met.
 """
@@ -13,7 +14,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_STEPS = ("fsync", "fdatasync", "rename", "replace", "link", "unlink", "rmdir")
+# Here, not in the child: imported once, not once for every step.
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+_STEPS = ("fsync", "fdatasync", "rename", "replace", "link", "symlink", "unlink", "rmdir")
 _MOST_STEPS = 500
 
 
@@ -57,9 +62,6 @@ def _run_child(action: Callable[[], object], number: int) -> int:
 
 
 def _arm(number: int) -> None:
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
     left = number
 
     def step(*_: object) -> None:
