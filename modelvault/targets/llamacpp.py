@@ -10,24 +10,16 @@ import shlex
 from datetime import datetime
 from pathlib import Path
 
-from modelvault import fsio
 from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import Manifest
-from modelvault.core.ports import Progress, Silence
-from modelvault.errors import BadOption, TargetConflict
+from modelvault.core.ports import Progress
+from modelvault.errors import BadOption
 from modelvault.store.blobs import Store
 from modelvault.targets.gguf_artifact import find_gguf, read_gguf
-from modelvault.targets.placing import (
-    Owner,
-    Placer,
-    clear_leftovers,
-    locked,
-    target_errors,
-    unpublished_name,
-)
 from modelvault.targets.receipt import Receipt
-from modelvault.targets.removing import remove_installed
+from modelvault.targets.removing import undo_install
 from modelvault.targets.runtime import InstallPlan, PlannedFile, Removal
+from modelvault.targets.swap import check_entry, install_entry
 
 TARGET = "llamacpp"
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_])?")
@@ -59,72 +51,28 @@ class LlamaCppRuntime:
                 hint="use letters, digits, '_', '-' and '.', with --as NAME",
             )
         location = Path(os.path.realpath(folder))
-        path = location / f"{model}.gguf"
+        file = PlannedFile.blob(f"{model}.gguf", entry)
         plan = InstallPlan(
             target=TARGET,
             location=location,
             name=model,
             artifact=artifact.digest,
-            files=(PlannedFile.blob(path.name, entry),),
-            notes=(shlex.join(["llama-server", "-m", str(path), "--offline"]),),
+            files=(file,),
+            notes=(shlex.join(["llama-server", "-m", str(location / file.path), "--offline"]),),
             replace=replace,
             when=when,
             store=store,
         )
-        with target_errors(location):
-            if os.path.lexists(path) and path.lstat().st_size != entry.size:
-                _refuse_conflict(plan, path)
+        check_entry(plan, file.path)
         return plan
 
     def apply(self, plan: InstallPlan, *, progress: Progress | None = None) -> Receipt:
         """Carry a plan out; see ``Runtime.apply``."""
-        root, (file,) = plan.location, plan.files
-        placer = Placer(store=plan.store, owner=Owner.of(root), progress=progress or Silence())
-        with target_errors(root), plan.store.writing():
-            folders = placer.make_folders(root, "")
-            with locked(root):
-                clear_leftovers(root)
-                target = fsio.safe_join(root, file.path)
-                found = placer.find(file, target)
-                if found is None:
-                    _refuse_conflict(plan, target)
-                    placer.require_space(plan.files, root)
-                    staged = root / unpublished_name(plan.artifact)
-                    found = placer.place(file, staged)
-                    with fsio.storage_errors(target):
-                        os.replace(staged, target)
-                    fsio.sync_folder(root)
-        return Receipt(
-            target=TARGET,
-            location=str(root),
-            name=plan.name,
-            artifact=plan.artifact,
-            files=(found,),
-            folders=tuple(folders),
-            installed=plan.when,
-            notes=plan.notes,
-        )
+        return install_entry(plan, plan.files[0].path, progress=progress)
 
     def undo(self, receipt: Receipt) -> Removal:
         """Take back what an install did; see ``Runtime.undo``."""
-        root = Path(receipt.location)
-        if not os.path.isdir(root):
-            return Removal(removed=(), kept=())
-        with target_errors(root), locked(root):
-            return remove_installed(receipt, needed=lambda _: False)
-
-
-def _refuse_conflict(plan: InstallPlan, path: Path) -> None:
-    """Refuse to overwrite a file that is not the model, unless that is asked for.
-
-    Raises:
-        TargetConflict: As said.
-    """
-    if os.path.lexists(path) and (not plan.replace or not fsio.is_regular(path)):
-        raise TargetConflict(
-            f"{path}: another file stands here",
-            hint="choose another name with --as, or remove the file",
-        )
+        return undo_install(receipt)
 
 
 def _derive_name(artifact: Artifact) -> str:

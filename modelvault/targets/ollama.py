@@ -26,20 +26,14 @@ from modelvault import fsio
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
-from modelvault.core.ports import Progress, Silence
+from modelvault.core.ports import Progress
 from modelvault.errors import MalformedRecord, TargetChanged, TargetConflict
 from modelvault.store.blobs import Store
 from modelvault.targets import ollama_model
+from modelvault.targets.files import FileInstaller, open_target
+from modelvault.targets.folder import STAGED_PREFIX, clear_leftovers, held, target_errors
 from modelvault.targets.gguf_artifact import find_gguf, find_licenses, read_gguf
 from modelvault.targets.ollama_model import OllamaName
-from modelvault.targets.placing import (
-    Owner,
-    Placer,
-    clear_leftovers,
-    locked,
-    target_errors,
-    unpublished_name,
-)
 from modelvault.targets.receipt import InstalledFile, Receipt
 from modelvault.targets.removing import remove_installed
 from modelvault.targets.runtime import InstallPlan, PlannedFile, Removal
@@ -123,37 +117,24 @@ class OllamaRuntime:
             TargetChanged: The server removes the blobs as fast as they are brought.
         """
         root = plan.location
-        owner = Owner.of(root)
-        placer = Placer(store=plan.store, owner=owner, progress=progress or Silence())
-        with target_errors(root), plan.store.writing():
-            folders = placer.make_folders(root, "blobs") + placer.make_folders(root, "manifests")
-            with locked(root):
-                _refuse_conflict(plan)
-                clear_leftovers(root / "blobs")
-                clear_leftovers(root / "manifests")
-                replaced = _named_blobs(root, plan.files[-1].path) if plan.replace else set()
-                found = self._install(plan, placer, folders)
-                _drop_unused(root, replaced)
-        visible = plan.files[-1].path.rpartition("/")[0]
-        return Receipt(
-            target=TARGET,
-            location=str(root),
-            name=plan.name,
-            artifact=plan.artifact,
-            files=found,
-            # The model's own folder is listed even when an earlier run made it, so that a
-            # repeated install can be undone as completely as a single one.
-            folders=tuple(dict.fromkeys([*folders, visible])),
-            installed=plan.when,
-            notes=plan.notes,
-        )
+        visible = plan.files[-1].path
+        with open_target(plan, progress) as installer:
+            installer.make_folders("blobs")
+            installer.make_folders("manifests")
+            _refuse_conflict(plan)
+            clear_leftovers(root / "blobs")
+            clear_leftovers(root / "manifests")
+            replaced = _named_blobs(root, visible) if plan.replace else set()
+            found = self._install(plan, installer)
+            _drop_unused(root, replaced)
+        # The model's own folder is listed even when an earlier run made it, so that a
+        # repeated install can be undone as completely as a single one.
+        return plan.receipt(found, [*installer.made, visible.rpartition("/")[0]])
 
-    def _install(
-        self, plan: InstallPlan, placer: Placer, folders: list[str]
-    ) -> tuple[InstalledFile, ...]:
+    def _install(self, plan: InstallPlan, installer: FileInstaller) -> tuple[InstalledFile, ...]:
         standing: dict[str, InstalledFile] = {}
         for file in plan.files:
-            if found := placer.find(file, fsio.safe_join(plan.location, file.path)):
+            if found := installer.find(file):
                 standing[file.path] = found
         *blobs, visible = plan.files
         for _ in range(ROUNDS):
@@ -162,13 +143,13 @@ class OllamaRuntime:
             if not missing and shown:
                 return tuple(standing[file.path] for file in plan.files)
             try:
-                standing |= _publish_blobs(plan, placer, missing)
+                standing |= _publish_blobs(plan, installer, missing)
                 _touch(plan, blobs)
                 if not shown:
-                    folders += placer.make_folders(plan.location, visible.path.rpartition("/")[0])
-                    standing[visible.path] = _publish_manifest(plan, placer, visible)
+                    installer.make_folders(visible.path.rpartition("/")[0])
+                    standing[visible.path] = _publish_manifest(plan, installer, visible)
             except FileNotFoundError:
-                continue  # a server removed an empty folder or a blob under our hands
+                continue  # the server removed an empty folder or a blob meanwhile
         raise TargetChanged(
             f"{plan.location}: something removes the blobs of {plan.name} again and again",
             hint="stop the Ollama server, or set OLLAMA_NOPRUNE=1 for it, then run this again",
@@ -184,7 +165,7 @@ class OllamaRuntime:
         if not os.path.isdir(root):
             return Removal(removed=(), kept=())
         own = {file.path for file in receipt.files if file.path.startswith("manifests/")}
-        with target_errors(root), locked(root):
+        with held(root):
             references = _references(root, besides=own)
 
             def needed(path: str) -> bool:
@@ -232,24 +213,24 @@ def _names(folder: Path) -> list[str]:
 
 def _stands(plan: InstallPlan, file: PlannedFile, standing: dict[str, InstalledFile]) -> bool:
     path = plan.location / file.path
-    return file.path in standing and path.is_file() and path.stat().st_size == file.size
+    return file.path in standing and fsio.is_regular(path) and path.lstat().st_size == file.size
 
 
 def _publish_blobs(
-    plan: InstallPlan, placer: Placer, missing: list[PlannedFile]
+    plan: InstallPlan, installer: FileInstaller, missing: list[PlannedFile]
 ) -> dict[str, InstalledFile]:
     if not missing:
         return {}
-    placer.require_space(missing, plan.location)
+    installer.require_space(missing, plan.location)
     blobs = plan.location / "blobs"
-    stage = blobs / unpublished_name(plan.artifact)
+    stage = blobs / f"{STAGED_PREFIX}{plan.artifact.short}"
     with fsio.storage_errors(stage):
         stage.mkdir(exist_ok=True)
-    placed = {}
+    installed = {}
     for file in missing:
         staged = stage / Path(file.path).name
         staged.unlink(missing_ok=True)  # from a round that was cut short
-        placed[file.path] = placer.place(file, staged)
+        installed[file.path] = installer.install(file, staged)
         _touch_file(staged)
     fsio.sync_folder(stage)
     for file in missing:
@@ -257,16 +238,18 @@ def _publish_blobs(
             os.replace(stage / Path(file.path).name, plan.location / file.path)
     fsio.sync_folder(blobs)
     shutil.rmtree(stage)
-    return placed
+    return installed
 
 
-def _publish_manifest(plan: InstallPlan, placer: Placer, file: PlannedFile) -> InstalledFile:
+def _publish_manifest(
+    plan: InstallPlan, installer: FileInstaller, file: PlannedFile
+) -> InstalledFile:
     # At depth 1: a stray file at depth 4 would be taken for a damaged manifest.
-    staged = plan.location / "manifests" / unpublished_name(plan.artifact)
+    staged = plan.location / "manifests" / f"{STAGED_PREFIX}{plan.artifact.short}"
     staged.unlink(missing_ok=True)
-    placed = placer.place(file, staged)
+    installed = installer.install(file, staged)
     fsio.publish(staged, fsio.safe_join(plan.location, file.path), mode=0o644)
-    return placed
+    return installed
 
 
 def _touch(plan: InstallPlan, blobs: list[PlannedFile]) -> None:
@@ -277,7 +260,7 @@ def _touch(plan: InstallPlan, blobs: list[PlannedFile]) -> None:
 def _touch_file(path: Path) -> None:
     """Make a blob look new to the server, which spares new ones when it prunes."""
     try:
-        os.utime(path)
+        os.utime(path, follow_symlinks=False)
     except PermissionError:
         return  # another user's file: if it is pruned after all, the next round mends it
 

@@ -19,7 +19,7 @@ from modelvault.errors import (
 from modelvault.store.blobs import Store
 from modelvault.targets.llamacpp import LlamaCppRuntime
 from modelvault.targets.ollama import OllamaRuntime
-from modelvault.targets.receipt import Placed, Receipt
+from modelvault.targets.receipt import Placement, Receipt
 from modelvault.targets.registry import NAMES, runtime
 from modelvault.targets.runtime import InstallPlan, Runtime
 from modelvault.targets.vllm import VllmRuntime
@@ -125,7 +125,7 @@ def test_second_install_changes_nothing(case: Case) -> None:
     second = case.runtime.apply(case.plan(case.first))
     assert case.look() == before
     assert [file.path for file in second.files] == [file.path for file in first.files]
-    assert second.count(Placed.COPY) == 0
+    assert second.count(Placement.COPY) == 0
 
 
 def test_undo_restores_what_was_there(case: Case) -> None:
@@ -172,7 +172,7 @@ def test_replacing_is_possible_when_asked_for(case: Case) -> None:
     case.runtime.apply(case.plan(case.first))
     receipt = case.runtime.apply(case.plan(case.second, replace=True))
     assert receipt.artifact == case.second[0].digest
-    assert case.runtime.apply(case.plan(case.second)).count(Placed.COPY) == 0
+    assert case.runtime.apply(case.plan(case.second)).count(Placement.COPY) == 0
 
 
 def test_changed_file_is_not_removed(case: Case) -> None:

@@ -9,7 +9,7 @@ from modelvault.core.manifest import Manifest
 from modelvault.core.ports import Progress
 from modelvault.errors import BadOption, TargetChanged, TargetConflict, UnsuitableArtifact
 from modelvault.store.blobs import Store
-from modelvault.targets.receipt import InstalledFile, Placed, Receipt
+from modelvault.targets.receipt import InstalledFile, Placement, Receipt
 from modelvault.targets.runtime import InstallPlan, PlannedFile, Removal
 
 
@@ -64,7 +64,7 @@ class FakeRuntime:
                     path=file.path,
                     digest=file.digest,
                     size=file.size,
-                    placement=Placed.PRESENT if present else Placed.COPY,
+                    placement=Placement.PRESENT if present else Placement.COPY,
                     inode=0,
                 )
             )

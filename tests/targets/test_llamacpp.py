@@ -9,7 +9,7 @@ import pytest
 from modelvault.errors import BadOption, TargetConflict
 from modelvault.store.blobs import Store
 from modelvault.targets.llamacpp import LlamaCppRuntime
-from modelvault.targets.receipt import Placed, Receipt
+from modelvault.targets.receipt import Placement, Receipt
 from tests.support.installable import WHEN, make_gguf, tree
 from tests.support.killpoints import kill_points
 
@@ -32,7 +32,7 @@ def test_gguf_stands_at_the_top_level(store: Store, models: Path) -> None:
     """The router mode reads single files at the top of its folder."""
     receipt = _install(store, models)
     assert list(tree(models)) == ["Tiny-1B-Q4_K_M.gguf"]
-    assert receipt.files[0].placement is Placed.HARDLINK
+    assert receipt.files[0].placement is Placement.HARDLINK
     assert receipt.notes == (f"llama-server -m {models / 'Tiny-1B-Q4_K_M.gguf'} --offline",)
     assert _install(store, models, name="other.gguf").files[0].path == "other.gguf"
 

@@ -27,9 +27,9 @@ from modelvault.errors import (
     VaultBusy,
 )
 from modelvault.store.blobs import Store
-from modelvault.targets import placing
+from modelvault.targets.folder import locked
 from modelvault.targets.ollama import OllamaRuntime
-from modelvault.targets.receipt import Placed, Receipt
+from modelvault.targets.receipt import Placement, Receipt
 from tests.support import tinygguf
 from tests.support.installable import WHEN, make_artifact, make_gguf, tree
 from tests.support.killpoints import kill_points
@@ -96,23 +96,23 @@ def test_blobs_are_the_vaults_own_files(store: Store, models: Path) -> None:
     receipt = _install(store, models)
     for file in receipt.files:
         path = models / file.path
-        if file.placement is Placed.HARDLINK:
+        if file.placement is Placement.HARDLINK:
             assert path.samefile(store.path(file.digest))
             assert stat.S_IMODE(path.stat().st_mode) == 0o444
         else:
             assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    assert (receipt.count(Placed.HARDLINK), receipt.count(Placed.COPY)) == (2, 2)
+    assert (receipt.count(Placement.HARDLINK), receipt.count(Placement.COPY)) == (2, 2)
 
 
 def test_other_file_system_gets_checked_copies(store: Store, elsewhere: Path) -> None:
     """Across file systems bytes are copied and hashed, with the modes Ollama expects."""
     receipt = _install(store, elsewhere)
     _check_model(elsewhere, f"{HOME}/tiny-1b/q4_k_m")
-    assert receipt.count(Placed.COPY) == len(receipt.files) == 4
+    assert receipt.count(Placement.COPY) == len(receipt.files) == 4
     for file in receipt.files:
         assert stat.S_IMODE((elsewhere / file.path).stat().st_mode) == 0o644
     again = _install(store, elsewhere)
-    assert again.count(Placed.PRESENT) == 4
+    assert again.count(Placement.PRESENT) == 4
     OllamaRuntime({}).undo(again)
     assert not list(elsewhere.rglob("sha256-*"))
 
@@ -161,7 +161,7 @@ def test_damaged_blob_in_ollama_is_mended(store: Store, elsewhere: Path) -> None
     victim = elsewhere / receipt.files[0].path
     victim.write_bytes(b"?" * receipt.files[0].size)
     again = _install(store, elsewhere)
-    assert again.files[0].placement is Placed.COPY
+    assert again.files[0].placement is Placement.COPY
     _check_model(elsewhere, f"{HOME}/tiny-1b/q4_k_m")
 
 
@@ -197,7 +197,7 @@ def test_new_files_belong_to_the_folders_owner(store: Store, models: Path) -> No
         assert (models / folder).stat().st_uid == 12345
     for file in receipt.files:
         state = (models / file.path).stat()
-        linked = file.placement is Placed.HARDLINK
+        linked = file.placement is Placement.HARDLINK
         assert (state.st_uid, state.st_gid) == ((0, 0) if linked else (12345, 23456))
 
 
@@ -486,9 +486,9 @@ def test_second_install_at_the_same_time_waits_its_turn(
     store: Store, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two processes do not stage in one folder at once."""
-    monkeypatch.setattr(placing.time, "sleep", lambda _: None)
-    monkeypatch.setattr(placing.time, "monotonic", iter(range(0, 1000, 10)).__next__)
-    with placing.locked(models), pytest.raises(VaultBusy):
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "monotonic", iter(range(0, 1000, 10)).__next__)
+    with locked(models), pytest.raises(VaultBusy):
         _install(store, models)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from modelvault.errors import BadOption, NoSpace, TargetConflict, UnsuitableArtifact
 from modelvault.store.blobs import Store
-from modelvault.targets.receipt import Placed, Receipt
+from modelvault.targets.receipt import Placement, Receipt
 from modelvault.targets.vllm import VllmRuntime
 from tests.support.installable import SAFETENSORS_FILES, WHEN, make_artifact, make_gguf, tree
 from tests.support.killpoints import kill_points
@@ -49,7 +49,7 @@ def test_folder_holds_the_model_and_nothing_else(store: Store, models: Path) -> 
     """Every needed file, none of ours, hardlinked from the vault."""
     receipt = _install(store, models)
     assert _content(models / MODEL) == SAFETENSORS_FILES
-    assert receipt.count(Placed.HARDLINK) == len(SAFETENSORS_FILES)
+    assert receipt.count(Placement.HARDLINK) == len(SAFETENSORS_FILES)
     assert set(tree(models)) == {
         "acme",
         MODEL,
@@ -210,9 +210,9 @@ def test_same_sizes_are_not_taken_for_the_same_model(store: Store, elsewhere: Pa
 
 def test_other_file_system_gets_copies(store: Store, elsewhere: Path) -> None:
     """Across file systems bytes are copied, and a second install recognises them."""
-    assert _install(store, elsewhere).count(Placed.COPY) == len(SAFETENSORS_FILES)
+    assert _install(store, elsewhere).count(Placement.COPY) == len(SAFETENSORS_FILES)
     again = _install(store, elsewhere)
-    assert again.count(Placed.PRESENT) == len(SAFETENSORS_FILES)
+    assert again.count(Placement.PRESENT) == len(SAFETENSORS_FILES)
     VllmRuntime().undo(again)
     assert _content(elsewhere) == {}
     assert not (elsewhere / MODEL).exists()

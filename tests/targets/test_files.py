@@ -1,4 +1,4 @@
-"""Placing and removing files: the rare answers of file systems and of people."""
+"""Installing and removing files: the rare answers of file systems and of people."""
 
 import errno
 import fcntl
@@ -11,10 +11,10 @@ from modelvault.core.digest import Digest
 from modelvault.core.ports import Silence
 from modelvault.errors import StorageError, TargetChanged, TargetConflict
 from modelvault.store.blobs import Store
-from modelvault.targets import placing
+from modelvault.targets import files, folder
 from modelvault.targets.llamacpp import LlamaCppRuntime
 from modelvault.targets.ollama import OllamaRuntime
-from modelvault.targets.receipt import InstalledFile, Placed
+from modelvault.targets.receipt import InstalledFile, Placement
 from modelvault.targets.runtime import PlannedFile, Removal, Runtime
 from modelvault.targets.vllm import VllmRuntime
 from tests.support.installable import WHEN, make_gguf
@@ -34,7 +34,7 @@ def test_network_disk_without_folder_locks_is_used_unlocked(
     """A models folder on NFS is common; it works, without protection from a second install."""
     _fail(monkeypatch, number)
     done = []
-    with placing.locked(tmp_path):
+    with folder.locked(tmp_path):
         done.append(True)
     assert done
 
@@ -44,7 +44,7 @@ def test_disk_that_fails_while_locking_is_reported(
 ) -> None:
     """Other errors of the lock are no reason to go on."""
     _fail(monkeypatch, errno.EIO)
-    with pytest.raises(StorageError), placing.locked(tmp_path):
+    with pytest.raises(StorageError), folder.locked(tmp_path):
         pass
 
 
@@ -72,18 +72,18 @@ def test_folder_where_the_model_should_go_is_a_conflict(store: Store, tmp_path: 
 def test_what_stands_there_is_told_from_what_was_installed(store: Store, tmp_path: Path) -> None:
     """Gone, untouched, of another size, another content, or no file at all."""
     path = tmp_path / "file"
-    placer = placing.Placer(store=store, owner=None, progress=Silence())
-    file = placer.place(PlannedFile.of("file", b"content"), path)
-    assert placing.is_untouched(file, path) is True
+    installer = files.FileInstaller(store=store, root=tmp_path, owner=None, progress=Silence())
+    file = installer.install(PlannedFile.of("file", b"content"), path)
+    assert files.is_untouched(file, path) is True
     for other in (b"contenT", b"longer content"):
         path.write_bytes(other)
-        assert placing.is_untouched(file, path) is False
-        assert placer.find(PlannedFile.of("file", b"content"), path) is None
+        assert files.is_untouched(file, path) is False
+        assert installer.find(PlannedFile.of("file", b"content")) is None
     path.unlink()
-    assert placing.is_untouched(file, path) is None
-    assert placing.is_untouched(file, path / "below") is None
+    assert files.is_untouched(file, path) is None
+    assert files.is_untouched(file, path / "below") is None
     path.mkdir()
-    assert placing.is_untouched(file, path) is False
+    assert files.is_untouched(file, path) is False
 
 
 def test_hardlink_that_was_replaced_by_equal_bytes_is_still_ours(tmp_path: Path) -> None:
@@ -94,10 +94,10 @@ def test_hardlink_that_was_replaced_by_equal_bytes_is_still_ours(tmp_path: Path)
         path="file",
         digest=Digest.of(b"content"),
         size=7,
-        placement=Placed.HARDLINK,
+        placement=Placement.HARDLINK,
         inode=path.stat().st_ino + 1,
     )
-    assert placing.is_untouched(file, path) is True
+    assert files.is_untouched(file, path) is True
 
 
 def test_owner_of_a_missing_folder_is_that_of_the_nearest_one(
@@ -106,15 +106,15 @@ def test_owner_of_a_missing_folder_is_that_of_the_nearest_one(
     """Only root can give files away; it follows the folder that is there."""
     found = tmp_path.stat()
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    owner = placing.Owner.of(tmp_path / "a" / "b")
-    assert owner == placing.Owner(uid=found.st_uid, gid=found.st_gid)
+    owner = folder.Owner.of(tmp_path / "a" / "b")
+    assert owner == folder.Owner(uid=found.st_uid, gid=found.st_gid)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    assert placing.Owner.of(tmp_path) is None
+    assert folder.Owner.of(tmp_path) is None
 
 
 def test_file_that_vanishes_under_our_hands_is_no_traceback(tmp_path: Path) -> None:
     """What another process takes away in the middle is named, with what to do."""
-    with pytest.raises(TargetChanged, match="gone"), placing.target_errors(tmp_path):
+    with pytest.raises(TargetChanged, match="gone"), folder.target_errors(tmp_path):
         (tmp_path / "gone").read_bytes()
 
 
@@ -123,9 +123,9 @@ def test_undo_without_the_models_folder_has_nothing_to_do(
     store: Store, tmp_path: Path, runtime: Runtime
 ) -> None:
     """A folder that was removed by hand is no error."""
-    folder = tmp_path / "models"
-    plan = LlamaCppRuntime().plan(*make_gguf(store), store, folder=folder, name=None, when=WHEN)
+    models = tmp_path / "models"
+    plan = LlamaCppRuntime().plan(*make_gguf(store), store, folder=models, name=None, when=WHEN)
     receipt = LlamaCppRuntime().apply(plan)
-    (folder / receipt.files[0].path).unlink()
-    folder.rmdir()
+    (models / receipt.files[0].path).unlink()
+    models.rmdir()
     assert runtime.undo(receipt) == Removal(removed=(), kept=())

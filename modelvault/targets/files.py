@@ -1,0 +1,275 @@
+"""Bringing files into a target, and finding out whether they stand there.
+
+Invariants:
+    * A file gets its final name only when its bytes are complete, checked and flushed.
+    * The store's files are shared, never opened for writing: a hardlink keeps the vault's
+      owner and its read-only mode. Only what is really new here (copies, reflinks, written
+      files, folders, links) gets the target's owner, and of these only files and folders
+      get a mode: one that is set on a link would be that of the file behind it, which may
+      be the vault's own.
+    * Nothing here follows a link: not to write, to check, to give away or to remove.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelvault import fsio
+from modelvault.core.digest import Digest
+from modelvault.core.ports import Progress, Silence
+from modelvault.errors import DigestMismatch, SizeMismatch, TargetConflict
+from modelvault.store.blobs import Store, hash_file
+from modelvault.targets.folder import Owner, held, target_errors
+from modelvault.targets.receipt import InstalledFile, Placement
+from modelvault.targets.runtime import FileKind, InstallPlan, PlannedFile
+
+FILE_MODE = 0o644
+FOLDER_MODE = 0o755
+_INODE_MASK = 2**63 - 1
+
+
+@contextlib.contextmanager
+def open_target(plan: InstallPlan, progress: Progress | None) -> Iterator["FileInstaller"]:
+    """Yield what brings a plan's files into its location, which no other install enters.
+
+    The location is made where it is missing; gc is kept away from the store.
+
+    Args:
+        plan: What will be installed.
+        progress: Told about copied and hashed bytes.
+
+    Raises:
+        TargetChanged: Another process changes the target at the same time.
+        StorageError: The target's disk is full or refuses.
+        VaultBusy: Another install into this folder, or gc, is at work.
+    """
+    installer = FileInstaller(
+        store=plan.store,
+        root=plan.location,
+        owner=Owner.of(plan.location),
+        progress=progress or Silence(),
+    )
+    with target_errors(plan.location), plan.store.writing():
+        installer.make_folders("")
+        with held(plan.location):
+            yield installer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileInstaller:
+    """Brings planned files into one target; ``open_target`` makes it."""
+
+    store: Store
+    """Where the blobs are."""
+    root: Path
+    """The target's folder, which the files' paths are relative to."""
+    owner: Owner | None
+    """Who new files and folders are given to; None to leave them to this process."""
+    progress: Progress
+    """Told about copied and hashed bytes, under the files' names."""
+    made: list[str] = field(default_factory=list)
+    """Folders that ``make_folders`` made, outermost first, for the receipt."""
+
+    def install(self, file: PlannedFile, path: Path) -> InstalledFile:
+        """Bring a file to ``path``, where nothing stands yet.
+
+        The bytes are on disk on return; the folder's entry is not: sync the folder.
+
+        Args:
+            file: What to bring.
+            path: Where: its final path, or the one it has until it is published.
+
+        Raises:
+            SizeMismatch: The store's blob has another length.
+            DigestMismatch: The copied bytes are not what they should be.
+            FileExistsError: Something stands at ``path``.
+            StorageError: The file system refuses.
+        """
+        if file.link is not None:
+            with fsio.storage_errors(path):
+                os.symlink(file.link, path)
+            placement = Placement.LINK
+        elif file.kind is FileKind.BYTES:
+            _write(file.content or b"", path)
+            placement = Placement.COPY
+        else:
+            placement = self._install_blob(file, path)
+        if placement in {Placement.COPY, Placement.REFLINK}:
+            _set_mode(path, FILE_MODE)
+        if placement is not Placement.HARDLINK and self.owner is not None:
+            self.owner.take(path)
+        return _installed(file, path, placement)
+
+    def _install_blob(self, file: PlannedFile, path: Path) -> Placement:
+        source = self.store.path(file.digest)
+        if (found := source.stat().st_size) != file.size:
+            raise SizeMismatch(
+                f"blob {file.digest} has {found} bytes instead of {file.size}",
+                hint="run 'modelvault verify', then pull or import the model again",
+            )
+        placement = Placement(fsio.link_or_copy(source, path, progress=self.progress).value)
+        if placement is Placement.COPY:
+            computed = self._hash(file, path)
+            if computed != file.digest:
+                path.unlink()
+                raise DigestMismatch(
+                    f"{path}: the copy hashes to {computed} instead of {file.digest}",
+                    hint="run 'modelvault verify' to see whether the vault's disk is at fault",
+                )
+        return placement
+
+    def require_space(self, files: Iterable[PlannedFile], folder: Path) -> None:
+        """Check that files which have to be copied fit on the disk of ``folder``.
+
+        Raises:
+            NoSpace: They do not.
+        """
+        if folder.stat().st_dev != self.store.paths.blobs.stat().st_dev:
+            fsio.require_space(folder, sum(file.size for file in files))
+
+    def find(self, file: PlannedFile) -> InstalledFile | None:
+        """Return the file as it stands at its final path, or None if it does not.
+
+        A file that shares the store's inode is known without reading it, a link by its
+        text; every other one is hashed.
+
+        Raises:
+            BadPath: A part of the path is a symbolic link, or unsafe.
+        """
+        path = locate(self.root, file.path, link=file.link is not None)
+        if file.link is not None:
+            stands = _read_link(path) == file.link
+            return _installed(file, path, Placement.PRESENT) if stands else None
+        if not fsio.is_regular(path):
+            return None
+        found = path.lstat()
+        if found.st_size != file.size:
+            return None
+        if file.kind is FileKind.BLOB and self._is_linked(file.digest, found):
+            return _installed(file, path, Placement.HARDLINK)
+        if self._hash(file, path) != file.digest:
+            return None
+        return _installed(file, path, Placement.PRESENT)
+
+    def _is_linked(self, digest: Digest, found: os.stat_result) -> bool:
+        source = self.store.paths.blob(digest)
+        return source.is_file() and os.path.samestat(source.stat(), found)
+
+    def _hash(self, file: PlannedFile, path: Path) -> Digest:
+        self.progress.begin(path.name, total=file.size)
+        digest, _ = hash_file(path, progress=self.progress)
+        self.progress.end(path.name, note="checked")
+        return digest
+
+    def make_folders(self, relative: str) -> None:
+        """Create a folder below the root and those above it; new ones go into ``made``.
+
+        Args:
+            relative: Path of the innermost folder; empty for the root itself.
+
+        Raises:
+            BadPath: A part of the path is a symbolic link or unsafe.
+            TargetConflict: A part of the path is a file.
+        """
+        parts = relative.split("/") if relative else []
+        for depth in range(len(parts) + 1):
+            below = "/".join(parts[:depth])
+            path = fsio.safe_join(self.root, below) if below else self.root
+            if path.exists() and not path.is_dir():
+                raise TargetConflict(f"{path}: a file stands where a folder is needed")
+            if not path.is_dir():
+                self.make_folder(path)
+                self.made.append(below or ".")
+
+    def make_folder(self, path: Path) -> None:
+        """Create one folder with the target's owner and mode; ``made`` does not list it."""
+        fsio.make_folder(path)
+        _set_mode(path, FOLDER_MODE)
+        if self.owner is not None:
+            self.owner.take(path)
+
+
+def locate(root: Path, relative: str, *, link: bool) -> Path:
+    """Return where an installed file or link stands.
+
+    Args:
+        root: The target's folder.
+        relative: The file's path.
+        link: Whether a link is meant: then the last part may be one.
+
+    Raises:
+        BadPath: The path is unsafe, or leads through a symbolic link.
+    """
+    folder, _, name = relative.rpartition("/")
+    if not link or not folder:
+        return root / name if link else fsio.safe_join(root, relative)
+    return fsio.safe_join(root, folder) / name
+
+
+def is_untouched(file: InstalledFile, path: Path, *, read: bool = False) -> bool | None:
+    """Return whether an installed file is as it was; None when it is gone.
+
+    A link is told by its text, a hardlink by inode and size: its bytes are the vault's
+    own. Anything else is hashed.
+
+    Args:
+        file: What was installed.
+        path: Where it should stand.
+        read: Hash hardlinks, too.
+    """
+    try:
+        found = path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if file.link is not None:
+        return _read_link(path) == file.link
+    if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
+        return False
+    if not read and is_same_inode(file, found):
+        return True
+    return hash_file(path)[0] == file.digest
+
+
+def is_same_inode(file: InstalledFile, found: os.stat_result) -> bool:
+    """Return whether a file is the very hardlink that was installed."""
+    return file.placement is Placement.HARDLINK and found.st_ino & _INODE_MASK == file.inode
+
+
+def _read_link(path: Path) -> str | None:
+    """Return the text of a symbolic link; None where no link stands."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+def _write(content: bytes, path: Path) -> None:
+    with fsio.storage_errors(path), open(path, "xb") as writer:
+        writer.write(content)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    """Set the mode of a new file or folder, where the file system has modes; never of a link."""
+    with fsio.storage_errors(path):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fsio.set_mode(descriptor, mode)
+        finally:
+            os.close(descriptor)
+
+
+def _installed(file: PlannedFile, path: Path, placement: Placement) -> InstalledFile:
+    if file.link is not None:
+        return InstalledFile.of_link(file.path, file.link, placement)
+    return InstalledFile(
+        path=file.path,
+        digest=file.digest,
+        size=file.size,
+        placement=placement,
+        inode=path.lstat().st_ino & _INODE_MASK,
+    )
