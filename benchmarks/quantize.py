@@ -24,9 +24,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.llamacpp import RECORDED, RECORDED_AS, Tools, Used, find_tools, measure
+from modelvault.core.ggml import GgmlType
 from modelvault.core.protocol import Produced, parse_event
 from modelvault_converters.gguf import kernel, quantize
-from modelvault_converters.gguf.types import GgmlType
 from tests.gguf.running import make_request
 from tests.support.tinymodel import make_tiny_llama
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from modelvault import fsio
 from modelvault.core import ggml, gguf, safetensors_header
-from modelvault.core.ggml_types import type_name
 from modelvault.errors import (
     BadOption,
     MalformedWeights,
@@ -30,7 +29,7 @@ _SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.gguf|\.safetensors)", re.IGNOREC
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WeightFile:
+class InspectedFile:
     """A file to look into."""
 
     name: str
@@ -124,12 +123,15 @@ def inspect_path(path: Path) -> Inspected:
     with fsio.storage_errors(path):
         if path.is_dir():
             siblings = sorted(item for item in path.iterdir() if _is_weights(item.name))
-            found = _choose([WeightFile(name=item.name, path=item) for item in siblings], str(path))
+            found = _choose(
+                [InspectedFile(name=item.name, path=item) for item in siblings], str(path)
+            )
         elif not path.is_file():
             raise BadOption(f"{path}: there is no such file", hint="name a file, folder or model")
         else:
             found = [
-                WeightFile(name=name, path=path.with_name(name)) for name in shard_names(path.name)
+                InspectedFile(name=name, path=path.with_name(name))
+                for name in shard_names(path.name)
             ]
     missing = [file.name for file in found if not file.path.is_file()]
     if missing:
@@ -152,7 +154,7 @@ def inspect_reference(vault: "Vault", reference: "Reference") -> Inspected:
     """
     artifact = vault.catalog.find(reference).artifact
     files = [
-        WeightFile(name=entry.path, path=vault.store.path(entry.digest))
+        InspectedFile(name=entry.path, path=vault.store.path(entry.digest))
         for entry in vault.manifest(artifact).files
         if _is_weights(entry.path)
     ]
@@ -174,7 +176,7 @@ def shard_names(name: str) -> list[str]:
     ]
 
 
-def inspect_files(files: Sequence[WeightFile]) -> Inspected:
+def inspect_files(files: Sequence[InspectedFile]) -> Inspected:
     """Return what the files of one model hold together.
 
     Args:
@@ -205,7 +207,7 @@ def inspect_files(files: Sequence[WeightFile]) -> Inspected:
     )
 
 
-def _choose(files: list[WeightFile], where: str) -> list[WeightFile]:
+def _choose(files: list[InspectedFile], where: str) -> list[InspectedFile]:
     """Return the files of the one model among ``files``.
 
     Raises:
@@ -225,7 +227,7 @@ def _choose(files: list[WeightFile], where: str) -> list[WeightFile]:
     return files
 
 
-def _inspect_file(file: WeightFile) -> Inspected:
+def _inspect_file(file: InspectedFile) -> Inspected:
     with fsio.storage_errors(file.path), open(file.path, "rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(0)
@@ -244,7 +246,7 @@ def _inspect_file(file: WeightFile) -> Inspected:
             raise MalformedWeights(f"{file.name}: {error.message}", hint=error.hint) from error
 
 
-def _read_gguf(file: WeightFile, stream: BinaryIO, size: int) -> Inspected:
+def _read_gguf(file: InspectedFile, stream: BinaryIO, size: int) -> Inspected:
     header = gguf.read_header(stream, size)
     return Inspected(
         format="gguf",
@@ -257,19 +259,19 @@ def _read_gguf(file: WeightFile, stream: BinaryIO, size: int) -> Inspected:
 
 
 def _gguf_tensor(header: gguf.Header, info: gguf.TensorInfo, file: str) -> Tensor:
-    block = ggml.BLOCKS.get(info.type)
+    type_ = ggml.find_type(info.type)
     return Tensor(
         name=info.name,
-        type=type_name(info.type),
+        type=ggml.type_name(info.type),
         shape=info.shape[::-1],
         offset=header.data_start + info.offset,
-        size=None if block is None else info.count // block[0] * block[1],
+        size=type_.row_bytes(info.count) if type_ else None,
         count=info.count,
         file=file,
     )
 
 
-def _read_safetensors(file: WeightFile, stream: BinaryIO, size: int) -> Inspected:
+def _read_safetensors(file: InspectedFile, stream: BinaryIO, size: int) -> Inspected:
     header = safetensors_header.read_header(stream, size)
     return Inspected(
         format="safetensors",
@@ -293,7 +295,7 @@ def _safetensors_tensor(entry: safetensors_header.TensorEntry, file: str) -> Ten
     )
 
 
-def _is_copy(file: WeightFile) -> bool:
+def _is_copy(file: InspectedFile) -> bool:
     return file.name.rpartition("/")[2].startswith("consolidated")
 
 

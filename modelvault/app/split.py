@@ -12,7 +12,7 @@ from typing import BinaryIO
 from modelvault import fsio
 from modelvault.app.inspect import shard_names
 from modelvault.core import gguf, gguf_shards
-from modelvault.core.gguf_shards import Layout
+from modelvault.core.gguf_shards import FilePlan
 from modelvault.core.ports import Progress
 from modelvault.errors import (
     BadOption,
@@ -44,18 +44,18 @@ def split_file(
     with ExitStack() as stack:
         source = _open(path, stack)
         header = _read_header(path, source)
-        layouts = gguf_shards.split(header, _pairs(header, source), limit)
+        plans = gguf_shards.split(header, _pairs(header, source), limit)
         stem = name.removesuffix(".gguf")
         targets = [
-            folder / gguf_shards.shard_name(stem, number, len(layouts))
-            for number in range(len(layouts))
+            folder / gguf_shards.shard_name(stem, number, len(plans))
+            for number in range(len(plans))
         ]
         fsio.make_folder(folder)
         _refuse_existing(targets)
-        fsio.require_space(folder, sum(layout.size for layout in layouts))
-        progress.begin(name, total=sum(layout.size for layout in layouts))
-        for layout, target in zip(layouts, targets):
-            _write(layout, [source], target, name, progress)
+        fsio.require_space(folder, sum(plan.size for plan in plans))
+        progress.begin(name, total=sum(plan.size for plan in plans))
+        for plan, target in zip(plans, targets):
+            _write(plan, [source], target, name, progress)
         progress.end(name, note=f"{len(targets)} shards")
     return targets
 
@@ -77,10 +77,10 @@ def merge_files(shards: Sequence[Path], target: Path, *, progress: Progress) -> 
     with ExitStack() as stack:
         sources = [_open(path, stack) for path in shards]
         headers = [_read_header(path, source) for path, source in zip(shards, sources)]
-        layout = gguf_shards.merge(headers, _pairs(headers[0], sources[0]))
-        fsio.require_space(target.parent, layout.size)
-        progress.begin(target.name, total=layout.size)
-        _write(layout, sources, target, target.name, progress)
+        plan = gguf_shards.merge(headers, _pairs(headers[0], sources[0]))
+        fsio.require_space(target.parent, plan.size)
+        progress.begin(target.name, total=plan.size)
+        _write(plan, sources, target, target.name, progress)
         progress.end(target.name, note="merged")
 
 
@@ -134,20 +134,20 @@ def _refuse_existing(targets: Sequence[Path]) -> None:
 
 
 def _write(
-    layout: Layout, sources: Sequence[BinaryIO], target: Path, task: str, progress: Progress
+    plan: FilePlan, sources: Sequence[BinaryIO], target: Path, task: str, progress: Progress
 ) -> None:
     """Write one file durably, tensor by tensor."""
     with fsio.durable_file(target) as file:
-        file.write(layout.head)
-        progress.advance(task, len(layout.head))
-        for piece in layout.pieces:
-            file.write(bytes(piece.target - file.tell()))  # padding, less than an alignment
-            descriptor, done = sources[piece.source].fileno(), 0
-            while done < piece.size:
-                data = os.pread(descriptor, min(_STEP, piece.size - done), piece.start + done)
+        file.write(plan.head)
+        progress.advance(task, len(plan.head))
+        for copy in plan.copies:
+            file.write(bytes(copy.target - file.tell()))  # padding, less than an alignment
+            descriptor, done = sources[copy.source].fileno(), 0
+            while done < copy.size:
+                data = os.pread(descriptor, min(_STEP, copy.size - done), copy.start + done)
                 if not data:
                     raise MalformedWeights(f"{target.name}: its source became shorter")
                 file.write(data)
                 done += len(data)
                 progress.advance(task, len(data))
-        file.write(bytes(layout.size - file.tell()))
+        file.write(bytes(plan.size - file.tell()))

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from modelvault.core.ggml import BLOCKS, FILE_TYPES
+from modelvault.core.ggml import FILE_TYPES, find_type
 from modelvault.errors import MalformedWeights
 
 HEADER_LIMIT = 256 * 1024 * 1024
@@ -69,7 +69,7 @@ class TensorInfo:
     shape: tuple[int, ...]
     """Fastest dimension first, as the file has it."""
     type: int
-    """ggml's number of the type; see ``BLOCKS``."""
+    """ggml's number of the type; see ``ggml.find_type``."""
     offset: int
     """Bytes from the start of the data section."""
 
@@ -312,12 +312,14 @@ def _alignment(metadata: Mapping[str, Scalar]) -> int:
 def _check_extents(infos: tuple[TensorInfo, ...], alignment: int, available: int) -> None:
     end = 0
     for info in sorted(infos, key=lambda item: item.offset):
-        block, width = BLOCKS.get(info.type, (1, 0))  # unknown types: the start is checked
+        type_ = find_type(info.type)
+        block = type_.weights if type_ else 1
         if info.offset % alignment or (info.shape and info.shape[0] % block):
             raise _malformed(f"tensor {info.name!r} is not aligned")
         if info.offset < end:
             raise _malformed(f"tensor {info.name!r} overlaps another")
-        end = info.offset + info.count // block * width
+        # Of an unknown type, where it starts is all that can be checked.
+        end = info.offset + (type_.row_bytes(info.count) if type_ else 0)
         if end > available:
             raise _malformed(f"tensor {info.name!r} reaches beyond the end of the file")
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from modelvault.core.ggml import BLOCKS
+from modelvault.core.ggml import find_type
 from modelvault.core.gguf import DEFAULT_ALIGNMENT, Header, TensorInfo
 from modelvault.errors import BadOption, MalformedWeights
 
@@ -24,7 +24,7 @@ _FIXED = 4 + 4 + 8 + 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Piece:
+class TensorCopy:
     """The data of one tensor: where it stands, and where it goes."""
 
     source: int
@@ -37,11 +37,11 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """One new file: everything before the data, and the tensors' places."""
+class FilePlan:
+    """One new file: everything before the data, and the data that is copied into it."""
 
     head: bytes
-    pieces: tuple[Piece, ...]
+    copies: tuple[TensorCopy, ...]
     size: int
     """Bytes of the whole file."""
 
@@ -51,7 +51,7 @@ def shard_name(stem: str, number: int, count: int) -> str:
     return f"{stem}-{number + 1:05}-of-{count:05}.gguf"
 
 
-def split(header: Header, pairs: Mapping[str, bytes], limit: int) -> tuple[Layout, ...]:
+def split(header: Header, pairs: Mapping[str, bytes], limit: int) -> tuple[FilePlan, ...]:
     """Return the shards of a file, none longer than ``limit`` bytes.
 
     Args:
@@ -84,18 +84,18 @@ def split(header: Header, pairs: Mapping[str, bytes], limit: int) -> tuple[Layou
         head, data = head + more, data + size
     if len(groups) > MOST_SHARDS:
         raise BadOption(f"more than {MOST_SHARDS} shards", hint="give a larger --max-size")
-    layouts = []
+    plans = []
     for number, group in enumerate(groups):
         marks = split_pairs(number, len(groups), len(header.tensors))
         # Every shard needs the alignment that its offsets obey.
         rest = [pairs["general.alignment"]] if "general.alignment" in pairs else []
         carried = (kept if number == 0 else rest) + marks
         members = [(0, header.data_start, info) for info in group]
-        layouts.append(lay_out(carried, members, alignment))
-    return tuple(layouts)
+        plans.append(plan_file(carried, members, alignment))
+    return tuple(plans)
 
 
-def merge(headers: Sequence[Header], pairs: Mapping[str, bytes]) -> Layout:
+def merge(headers: Sequence[Header], pairs: Mapping[str, bytes]) -> FilePlan:
     """Return the one file that shards make.
 
     Args:
@@ -123,12 +123,12 @@ def merge(headers: Sequence[Header], pairs: Mapping[str, bytes]) -> Layout:
         for number, header in enumerate(headers)
         for info in header.tensors
     ]
-    return lay_out(kept, members, _alignment(headers[0]))
+    return plan_file(kept, members, _alignment(headers[0]))
 
 
-def lay_out(
+def plan_file(
     pairs: Sequence[bytes], members: Sequence[tuple[int, int, TensorInfo]], alignment: int
-) -> Layout:
+) -> FilePlan:
     """Return the file that holds these pairs and tensors.
 
     Args:
@@ -147,11 +147,11 @@ def lay_out(
     head = struct.pack("<4sIQQ", b"GGUF", 3, len(members), len(pairs)) + b"".join(pairs)
     head += bytes(directory)
     head += bytes(_aligned(len(head), alignment) - len(head))
-    pieces = tuple(
-        Piece(source=source, start=start, size=size, target=len(head) + at)
+    copies = tuple(
+        TensorCopy(source=source, start=start, size=size, target=len(head) + at)
         for source, start, size, at in moved
     )
-    return Layout(head=head, pieces=pieces, size=len(head) + offset)
+    return FilePlan(head=head, copies=copies, size=len(head) + offset)
 
 
 def split_pairs(number: int, count: int, tensors: int) -> list[bytes]:
@@ -169,13 +169,13 @@ def tensor_size(info: TensorInfo) -> int:
     Raises:
         MalformedWeights: Its type is not known.
     """
-    if info.type not in BLOCKS:
+    type_ = find_type(info.type)
+    if type_ is None:
         raise MalformedWeights(
             f"tensor {info.name[:100]!r} is of type {info.type}, which this release does not know",
             hint="update ModelVault",
         )
-    weights, size = BLOCKS[info.type]
-    return info.count // weights * size
+    return type_.row_bytes(info.count)
 
 
 def _alignment(header: Header) -> int:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelvault.core.ggml import BLOCKS, FILE_TYPES
+from modelvault.core.ggml import FILE_TYPES, GgmlType
 from modelvault.core.gguf import read_header
 from modelvault.errors import MalformedWeights
 from tests.support import tinygguf as t
@@ -72,10 +72,10 @@ def test_writer_of_the_gguf_library_is_read(tmp_path: Path) -> None:
 
 
 def test_tables_equal_those_of_the_gguf_library() -> None:
-    """Block sizes and names of mixes are the reference's."""
+    """Numbers, names and block sizes of types, and names of mixes, are the reference's."""
     gguf = pytest.importorskip("gguf")
-    ours = {kind: BLOCKS[kind] for kind in BLOCKS}
-    assert ours == {int(kind): size for kind, size in gguf.GGML_QUANT_SIZES.items()}
+    ours = {item.name: (item.number, (item.weights, item.block_bytes)) for item in GgmlType}
+    assert ours == {kind.name: (int(kind), size) for kind, size in gguf.GGML_QUANT_SIZES.items()}
     named = {int(item): item.name for item in gguf.LlamaFileType if item.name != "GUESSED"}
     assert {kind: name.split("_", 1)[1] for kind, name in named.items()} == dict(FILE_TYPES)
 

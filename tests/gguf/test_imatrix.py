@@ -10,10 +10,10 @@ import gguf
 import numpy as np
 import pytest
 
+from modelvault.core.ggml import GgmlType
 from modelvault.core.protocol import Produced
 from modelvault.errors import BadOption, MalformedWeights, UnsupportedTarget
 from modelvault_converters.gguf.quantize import quantizer
-from modelvault_converters.gguf.types import GgmlType
 from tests.gguf.running import convert, make_request, plan, run, warnings
 from tests.support import tinygguf
 from tests.support.imatrix import Entries, Floats, measured, write_imatrix, write_older_imatrix

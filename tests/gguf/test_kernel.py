@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelvault.core.ggml import GgmlType
 from modelvault.errors import ConverterMissing, MalformedWeights, UnsupportedTarget
 from modelvault_converters.gguf import kernel, quantize
 from modelvault_converters.gguf.kernel import BLOCKS, LEVELS, Kernel
 from modelvault_converters.gguf.rows import to_floats
 from modelvault_converters.gguf.tensors import Floats
-from modelvault_converters.gguf.types import GgmlType
 from tests.support.needs import require
 from tests.support.weights import DISTRIBUTIONS, IMPORTANCES
 

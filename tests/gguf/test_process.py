@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from modelvault.core.ggml import GgmlType
 from modelvault.core.protocol import (
     Advanced,
     Event,
@@ -30,7 +31,6 @@ from modelvault_converters.gguf.convert import convert
 from modelvault_converters.gguf.families import find_family
 from modelvault_converters.gguf.quantize import quantizer_versions
 from modelvault_converters.gguf.tokenizer.pretokenizer import flatten
-from modelvault_converters.gguf.types import GgmlType
 from tests.gguf.running import edit_json, make_request, plan, run
 from tests.support.tinymodel import Kind
 

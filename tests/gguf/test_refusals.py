@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from modelvault.core.ggml import GgmlType
 from modelvault.errors import (
     BadOption,
     MalformedRecord,
@@ -18,7 +19,6 @@ from modelvault.errors import (
     UnsupportedSource,
     UnsupportedTarget,
 )
-from modelvault_converters.gguf.types import GgmlType
 from tests.gguf.running import convert, edit_json, plan, sizes, warnings
 from tests.gguf.test_hostile import edit_header
 from tests.support.tinymodel import make_tiny_llama
@@ -417,7 +417,7 @@ def _widen(path: Path, dtype: str) -> None:
 
 def test_every_type_has_the_block_it_claims() -> None:
     """Bits a weight, from the table, are those the format documents."""
-    bits = {item.name: 8 * item.value.size / item.weights for item in GgmlType}
+    bits = {item.name: 8 * item.block_bytes / item.weights for item in GgmlType}
     assert bits["Q4_K"] == 4.5
     assert bits["Q6_K"] == 6.5625
     assert bits["Q8_0"] == 8.5

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from modelvault.core.ggml import GgmlType
 from modelvault.errors import ConverterMissing
 from modelvault_converters.gguf import quantize
 from modelvault_converters.gguf.families import find_family
 from modelvault_converters.gguf.metadata import size_label, title
 from modelvault_converters.gguf.mix import choose_types
 from modelvault_converters.gguf.tensors import Blueprint, Floats
-from modelvault_converters.gguf.types import TARGETS, GgmlType
+from modelvault_converters.gguf.types import TARGETS
 
 
 def blueprint(layers: int, *, heads: int = 32, kv_heads: int = 8, tied: bool = False) -> Blueprint:
@@ -96,7 +97,7 @@ def test_tables_agree_with_the_reference_package() -> None:
     for item in GgmlType:
         reference = GGMLQuantizationType[item.name]
         assert item.number == reference
-        assert GGML_QUANT_SIZES[reference] == (item.weights, item.value.size)
+        assert GGML_QUANT_SIZES[reference] == (item.weights, item.block_bytes)
     names = {"F32": "ALL_F32", "Q6_K": "MOSTLY_Q6_K"}
     for name, target in TARGETS.items():
         assert target.file_type == LlamaFileType[names.get(name, f"MOSTLY_{name}")]

@@ -11,9 +11,9 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelvault.core.ggml import GgmlType
 from modelvault.errors import UnsupportedSource
 from modelvault_converters.gguf.tensors import Entry, Tensor
-from modelvault_converters.gguf.types import GgmlType
 
 _MAGIC = b"GGUF"
 _VERSION = 3

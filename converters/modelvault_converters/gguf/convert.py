@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from importlib.metadata import version
 from pathlib import Path
 
+from modelvault.core.ggml import GgmlType
 from modelvault.core.protocol import (
     Advanced,
     Event,
@@ -28,7 +29,6 @@ from modelvault_converters.gguf.check.quality import (
 from modelvault_converters.gguf.plan import Plan, PlannedTarget, make_plan
 from modelvault_converters.gguf.quantize import prepare, quantizer_versions
 from modelvault_converters.gguf.stream import write_targets
-from modelvault_converters.gguf.types import GgmlType
 
 
 def convert(request: Request, stack: ExitStack) -> Generator[Event, None, None]:

@@ -10,8 +10,9 @@ Source:
 
 from dataclasses import dataclass
 
+from modelvault.core.ggml import GgmlType
 from modelvault_converters.gguf.tensors import Blueprint, Tensor
-from modelvault_converters.gguf.types import CONVERTED, GgmlType, Target
+from modelvault_converters.gguf.types import CONVERTED, Target
 
 _FALLBACK = {
     GgmlType.Q2_K: GgmlType.Q4_0,

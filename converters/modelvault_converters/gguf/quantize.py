@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelvault.core.ggml import GgmlType
 from modelvault.errors import ConverterMissing, MalformedWeights, UnsupportedTarget
 from modelvault_converters.gguf import kernel
 from modelvault_converters.gguf.tensors import Floats
-from modelvault_converters.gguf.types import GgmlType
+from modelvault_converters.gguf.types import WRITTEN
 
 PACKAGE = "xllamacpp"
 _HINT = "pip install 'modelvault[gguf]'"
@@ -72,8 +73,8 @@ class Quantizer:
         self._validate.restype = ctypes.c_bool
         self._validate.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t]
         sizes.restype, weights.restype = ctypes.c_size_t, ctypes.c_int64
-        for type_ in GgmlType:
-            if (sizes(type_.number), weights(type_.number)) != (type_.value.size, type_.weights):
+        for type_ in WRITTEN:
+            if (sizes(type_.number), weights(type_.number)) != (type_.block_bytes, type_.weights):
                 raise ConverterMissing(
                     f"{PACKAGE} {version(PACKAGE)} lays {type_.name} out differently", hint=_HINT
                 )
@@ -148,7 +149,7 @@ def encode(
     if own is None:
         return quantizer().encode(rows, type_, name, importance)
     result = own.quantize(rows, "F32", type_.number, importance)
-    blocks = result.reshape(-1, type_.value.size)
+    blocks = result.reshape(-1, type_.block_bytes)
     for place in _SCALES[type_]:
         if ((blocks[:, place + 1] & 0x7C) == 0x7C).any():  # an exponent of ones: no number
             raise _too_large(type_, name)

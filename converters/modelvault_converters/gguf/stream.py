@@ -16,6 +16,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from modelvault.core.ggml import GgmlType
 from modelvault.errors import NoSpace
 from modelvault_converters.durable import flush_folder
 from modelvault_converters.gguf.container import Placed
@@ -23,7 +24,6 @@ from modelvault_converters.gguf.plan import Plan, PlannedTarget
 from modelvault_converters.gguf.quantize import encode, prepare
 from modelvault_converters.gguf.rows import Stored, to_floats
 from modelvault_converters.gguf.tensors import Floats, Part, Tensor
-from modelvault_converters.gguf.types import GgmlType
 from modelvault_converters.positioned import write_all
 
 SLICE = 2 * 1024 * 1024

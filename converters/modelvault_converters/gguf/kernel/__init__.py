@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelvault.core.ggml import GgmlType
 from modelvault.errors import ConverterMissing
 
 NAME = "modelvault-kernel"
@@ -38,10 +39,16 @@ LIBRARY = Path(__file__).parent / "_kernel.abi3.so"
 
 _CHOICE = "MODELVAULT_KERNEL"
 
+TYPES = (
+    *(GgmlType.Q8_0, GgmlType.Q2_K, GgmlType.Q3_K),
+    *(GgmlType.Q4_K, GgmlType.Q5_K, GgmlType.Q6_K),
+)
+"""What it quantises to."""
+
 BLOCKS: Mapping[int, tuple[int, int]] = {
-    8: (32, 34), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210)
-}  # fmt: skip
-"""Weights and bytes a block, by the number ggml gives a type: Q8_0, Q2_K … Q6_K."""
+    type_.number: (type_.weights, type_.block_bytes) for type_ in TYPES
+}
+"""Weights and bytes a block, by the number of the type in a file."""
 
 _FORMATS = {"F32": 0, "BF16": 1, "F16": 2}
 _WIDTHS = {"F32": 4, "BF16": 2, "F16": 2}
