@@ -20,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from modelvault.bundle.format.layouts import parse_volume_size
+from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.bundle.read.bundle import open_bundle
 from modelvault.bundle.read.receive import import_blobs
 from modelvault.bundle.write.bundle import Compression, WriteOptions, write_bundle

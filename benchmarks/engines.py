@@ -20,7 +20,7 @@ import urllib.request
 from pathlib import Path
 
 from benchmarks.pull import FILE, MODEL, SLOW, compare, serving, write_model
-from modelvault.bundle.format.layouts import parse_volume_size
+from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.core.digest import Digest
 from modelvault.sources.download import Downloader
 from modelvault.sources.engines.choice import EngineOptions, open_engine

@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelvault.bundle.format.layouts import parse_volume_size
+from modelvault.bundle.format.layouts.volumes import parse_volume_size
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "bench/model"

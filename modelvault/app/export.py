@@ -109,7 +109,7 @@ def export(
         direction=Direction.EXPORTED,
         serial=serial,
         publisher=key.fingerprint,
-        layout="volumes",
+        layout=written.layout,
         location=str(folder),
         artifacts=tuple(artifact.digest for artifact in artifacts),
     )

@@ -130,7 +130,7 @@ def _bundle(bundle: VerifiedBundle, folder: Path) -> Bundle:
         direction=Direction.IMPORTED,
         serial=bundle.index.serial,
         publisher=bundle.verdict.trusted[0],
-        layout="volumes",
+        layout=bundle.index.layout.name,
         location=str(folder),
         artifacts=tuple(entry.record for entry in bundle.index.artifacts),
     )

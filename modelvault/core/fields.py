@@ -10,13 +10,19 @@ Example:
     >>> record.finish()
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from modelvault.core.canonical import Json
-from modelvault.errors import MalformedRecord
+from modelvault.errors import MalformedRecord, UnsupportedVersion
 
 LARGEST_INTEGER = 2**63 - 1
 """Sizes and offsets fit a signed 64-bit integer, as file systems and databases do."""
+
+UPDATE = "a newer release wrote this and reads it: update ModelVault on this side"
+"""The hint of every ``UnsupportedVersion``: what is newer is not damaged."""
+
+_VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 
 
 class Fields:
@@ -43,6 +49,28 @@ class Fields:
             raise MalformedRecord(f"{self._where}: field '{name}' is missing")
         self._read.add(name)
         return self._value[name]
+
+    def version(self, kind: str, *, newest: int = 1) -> int:
+        """Return the number in ``_type``, which is spelled ``KIND/vNUMBER``.
+
+        Args:
+            kind: Such as ``modelvault/artifact``.
+            newest: The highest version that the caller reads.
+
+        Raises:
+            MalformedRecord: Something else than this kind, or no version.
+            UnsupportedVersion: A version above ``newest``.
+        """
+        found, _, version = self.text("_type").rpartition("/")
+        match = _VERSION.fullmatch(version)
+        if found != kind or match is None:
+            raise MalformedRecord(f"{self._where}: not of type {kind}/v{newest}")
+        number = int(match[1])
+        if number > newest:
+            raise UnsupportedVersion(
+                f"{self._where}: of version {number}; this release reads {newest}", hint=UPDATE
+            )
+        return number
 
     def has(self, name: str) -> bool:
         """Return whether the field is there."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from modelvault.bundle.format import codec, layouts
+from modelvault.bundle.format import codec, names
 from modelvault.bundle.format.index import INDEX_LIMIT, LARGEST_COMPRESSED, LARGEST_PIECE, Piece
 from modelvault.bundle.read import bundle as reading
 from modelvault.bundle.read.bundle import UnverifiedBundle, VerifiedBundle, open_bundle
@@ -76,16 +76,16 @@ def blob_of(index: dict[str, Any], digest: Digest) -> dict[str, Any]:
 @pytest.mark.parametrize("place", [0, 100, -1])
 def test_flipped_byte_of_index_is_refused(site: Site, place: int) -> None:
     """Any change of the signed bytes shows before they are parsed."""
-    path = site.bundle / layouts.INDEX
+    path = site.bundle / names.INDEX
     flip(path, place % path.stat().st_size)
     refused(site, BadSignature)
 
 
 def test_stripped_signature_is_refused(site: Site) -> None:
     """No signature, and an empty one, are no signature."""
-    (site.bundle / layouts.SIGNATURE).write_bytes(b"")
+    (site.bundle / names.SIGNATURE).write_bytes(b"")
     refused(site, BadSignature)
-    (site.bundle / layouts.SIGNATURE).unlink()
+    (site.bundle / names.SIGNATURE).unlink()
     refused(site, BadSignature)
 
 
@@ -94,22 +94,22 @@ def test_signature_of_another_bundle_is_refused(site: Site, tmp_path: Path) -> N
     (tmp_path / "other").mkdir()
     other = make_site(tmp_path / "other", {"config.json": b"{}"})
     other.export()
-    envelope = (other.bundle / layouts.SIGNATURE).read_bytes()
-    (site.bundle / layouts.SIGNATURE).write_bytes(envelope)
+    envelope = (other.bundle / names.SIGNATURE).read_bytes()
+    (site.bundle / names.SIGNATURE).write_bytes(envelope)
     refused(site, BadSignature)
 
 
 def test_signature_under_another_name_is_refused(site: Site) -> None:
     """An envelope about the same bytes in another role is not one about the index."""
-    data = (site.bundle / layouts.INDEX).read_bytes()
-    (site.bundle / layouts.SIGNATURE).write_bytes(PUBLISHER.sign("inventory.json", data))
+    data = (site.bundle / names.INDEX).read_bytes()
+    (site.bundle / names.SIGNATURE).write_bytes(PUBLISHER.sign("inventory.json", data))
     refused(site, BadSignature)
 
 
 def test_key_swapped_with_signature_is_not_trusted(site: Site) -> None:
     """An attacker who signs anew and brings the key along is a stranger."""
-    site.sign((site.bundle / layouts.INDEX).read_bytes(), signer=STRANGER)
-    (site.bundle / layouts.PUBLISHER).write_bytes(STRANGER.public_key)
+    site.sign((site.bundle / names.INDEX).read_bytes(), signer=STRANGER)
+    (site.bundle / names.PUBLISHER).write_bytes(STRANGER.public_key)
     refused(site, UnknownSigner)
 
 
@@ -150,7 +150,7 @@ def test_nothing_is_parsed_before_the_signature_holds(
         raise AssertionError("parsed before verified")
 
     monkeypatch.setattr(reading, "parse_index", parse)
-    flip(site.bundle / layouts.INDEX, 5)
+    flip(site.bundle / names.INDEX, 5)
     with pytest.raises(BadSignature):
         site.verified()
 
@@ -266,12 +266,12 @@ def test_index_of_another_honest_bundle_is_refused(site: Site, tmp_path: Path) -
     (tmp_path / "other").mkdir()
     other = make_site(tmp_path / "other", {"config.json": b"{}", "w.bin": noise(100_000, 7)})
     other.export()
-    for name in (layouts.INDEX, layouts.SIGNATURE):
+    for name in (names.INDEX, names.SIGNATURE):
         (other.bundle / name).replace(site.bundle / name)
     refused(site, BundleDamaged)
 
 
-@pytest.mark.parametrize("name", [layouts.INDEX, layouts.SIGNATURE, layouts.PUBLISHER])
+@pytest.mark.parametrize("name", [names.INDEX, names.SIGNATURE, names.PUBLISHER])
 def test_symbolic_links_are_not_followed(site: Site, name: str) -> None:
     """A link on the medium must not read files of the host."""
     path = site.bundle / name
@@ -289,7 +289,7 @@ def test_linked_bundle_folder_is_not_followed(site: Site) -> None:
 
 def test_unfinished_bundle_is_not_a_bundle(site: Site) -> None:
     """What an interrupted export leaves has another name."""
-    site.bundle.rename(site.medium / layouts.PARTIAL_FOLDER)
+    site.bundle.rename(site.medium / names.STAGING_FOLDER)
     refused(site, BundleNotFound)
 
 
@@ -298,17 +298,17 @@ def test_unfinished_bundle_is_not_a_bundle(site: Site) -> None:
 
 def test_huge_index_is_not_read(site: Site) -> None:
     """More bytes than any index has are refused without being read."""
-    with open(site.bundle / layouts.INDEX, "r+b") as file:
+    with open(site.bundle / names.INDEX, "r+b") as file:
         file.truncate(2**40)
     refused(site, MalformedRecord, str(INDEX_LIMIT))
 
 
 def test_huge_signature_and_key_are_not_read(site: Site) -> None:
     """The small files have small limits."""
-    with open(site.bundle / layouts.PUBLISHER, "r+b") as file:
+    with open(site.bundle / names.PUBLISHER, "r+b") as file:
         file.truncate(2**40)
     refused(site, BundleDamaged, "too large")
-    with open(site.bundle / layouts.SIGNATURE, "r+b") as file:
+    with open(site.bundle / names.SIGNATURE, "r+b") as file:
         file.truncate(2**40)
     refused(site, BadSignature)
 
@@ -447,7 +447,7 @@ def test_signed_text_that_is_not_canonical_is_refused(
     site: Site, spoil: Callable[[bytes], bytes]
 ) -> None:
     """One bundle, one byte string."""
-    site.sign(spoil((site.bundle / layouts.INDEX).read_bytes()))
+    site.sign(spoil((site.bundle / names.INDEX).read_bytes()))
     refused(site, MalformedRecord)
 
 

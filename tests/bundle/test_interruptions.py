@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from modelvault import fsio
-from modelvault.bundle.format import layouts
+from modelvault.bundle.format import names
 from modelvault.bundle.format.index import Piece
 from modelvault.bundle.read.bundle import VerifiedBundle, open_bundle
 from modelvault.bundle.read.check import check_bundle
 from modelvault.bundle.read.receive import import_blobs
 from modelvault.bundle.write.bundle import write_bundle
-from modelvault.bundle.write.publication import Place
+from modelvault.bundle.write.publication import Publication
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Silence
 from modelvault.errors import (
@@ -73,7 +73,7 @@ def test_export_killed_anywhere_leaves_no_bundle_or_a_whole_one(small_site: Site
             shutil.rmtree(small_site.bundle)
     assert kills > 8
     small_site.export(volume_size=SMALL_VOLUME)
-    assert [path.name for path in small_site.medium.iterdir()] == [layouts.FOLDER]
+    assert [path.name for path in small_site.medium.iterdir()] == [names.FOLDER]
     check_bundle(small_site.verified())
 
 
@@ -84,8 +84,8 @@ def test_replacement_killed_anywhere_keeps_one_bundle(tmp_path: Path) -> None:
     new = dataclasses.replace(old, artifacts=(other,))
     old.export()
     for _ in kill_points(lambda: new.export(replace=True)):
-        Place(old.medium).recover()
-        assert [path.name for path in old.medium.iterdir()] == [layouts.FOLDER]
+        Publication(old.medium).recover()
+        assert [path.name for path in old.medium.iterdir()] == [names.FOLDER]
         cargo = check_bundle(new.verified()).cargo
         if cargo.artifacts[0][0] == other:
             old.export(replace=True)
@@ -296,7 +296,7 @@ def test_flush_that_fails_stops_the_import(site: Site, monkeypatch: pytest.Monke
 
 def test_two_exports_to_one_medium_exclude_each_other(site: Site) -> None:
     """The second finds the first at work, and leaves no lock file behind."""
-    with Place(site.medium).lock(), pytest.raises(VaultBusy):
+    with Publication(site.medium).lock(), pytest.raises(VaultBusy):
         site.export()
     site.export()
 

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelvault.bundle.format.layouts import parse_volume_size, usual_volume_size, volume_name
+from modelvault.bundle.format.layouts.volumes import (
+    parse_volume_size,
+    usual_volume_size,
+    volume_name,
+)
 from modelvault.bundle.medium.mounts import Mount, file_system_of, parse_mounts, read_mounts
 from modelvault.bundle.read.find import find_bundles, is_medium
 from modelvault.errors import BadOption

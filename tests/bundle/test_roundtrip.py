@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelvault.bundle.format import layouts
+from modelvault.bundle.format import names
 from modelvault.bundle.format.index import PLANES
 from modelvault.bundle.format.parsing import parse_index
 from modelvault.bundle.read.bundle import open_bundle
@@ -106,7 +106,7 @@ def test_weights_are_compressed_where_it_pays(tmp_path: Path) -> None:
     }
     site = make_site(tmp_path, files)
     written = site.export(compression=Compression.AUTO, volume_size=1_000_000)
-    index = parse_index((site.bundle / layouts.INDEX).read_bytes())
+    index = parse_index((site.bundle / names.INDEX).read_bytes())
     packed = {blob.digest for blob in index.blobs for piece in blob.pieces if piece.codec == PLANES}
     assert Digest.of(bf16) in packed
     assert Digest.of(files["f32.safetensors"]) in packed
@@ -171,12 +171,12 @@ def test_other_content_is_refused_or_replaced(tmp_path: Path) -> None:
     site.export()
     other = add_model(site.store, "org/other", {"config.json": b"{}"})
     changed = dataclasses.replace(site, artifacts=(other,))
-    before = (site.bundle / layouts.INDEX).read_bytes()
+    before = (site.bundle / names.INDEX).read_bytes()
     with pytest.raises(BadOption):
         changed.export()
-    assert (site.bundle / layouts.INDEX).read_bytes() == before
+    assert (site.bundle / names.INDEX).read_bytes() == before
     changed.export(replace=True)
-    assert [path.name for path in site.medium.iterdir()] == [layouts.FOLDER]
+    assert [path.name for path in site.medium.iterdir()] == [names.FOLDER]
     assert check_bundle(changed.verified()).cargo.artifacts[0][0] == other
 
 
@@ -192,7 +192,7 @@ def test_bundle_of_another_key_or_damaged_is_not_the_same(site: Site) -> None:
 
 def test_foreign_things_in_the_way_are_left_alone(site: Site) -> None:
     """What ModelVault did not write is never cleared away."""
-    partial = site.medium / layouts.PARTIAL_FOLDER
+    partial = site.medium / names.STAGING_FOLDER
     partial.mkdir()
     (partial / "thesis.odt").write_bytes(b"mine")
     with pytest.raises(BadOption, match=r"thesis\.odt"):
@@ -263,7 +263,7 @@ def test_folder_without_bundle_is_not_found(site: Site) -> None:
     """An empty folder, and one with an unfinished bundle, say what they are."""
     with pytest.raises(BundleNotFound, match="no bundle"):
         open_bundle(site.medium)
-    (site.medium / layouts.PARTIAL_FOLDER).mkdir()
+    (site.medium / names.STAGING_FOLDER).mkdir()
     with pytest.raises(BundleNotFound, match="unfinished"):
         open_bundle(site.medium)
 

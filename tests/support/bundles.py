@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelvault.bundle.format import layouts
+from modelvault.bundle.format import names
 from modelvault.bundle.read.bundle import VerifiedBundle, open_bundle
 from modelvault.bundle.write.bundle import Compression, WriteOptions, WrittenBundle, write_bundle
 from modelvault.core import canonical
@@ -66,7 +66,7 @@ class Site:
     @property
     def bundle(self) -> Path:
         """The bundle's own folder."""
-        return self.medium / layouts.FOLDER
+        return self.medium / names.FOLDER
 
     def export(self, **changes: Any) -> WrittenBundle:
         """Write the bundle, with options changed."""
@@ -81,14 +81,14 @@ class Site:
 
     def index(self) -> dict[str, Any]:
         """Return the standing index as plain JSON values, to be changed."""
-        value = canonical.parse((self.bundle / layouts.INDEX).read_bytes(), limit=2**30)
+        value = canonical.parse((self.bundle / names.INDEX).read_bytes(), limit=2**30)
         assert isinstance(value, dict)
         return value
 
     def sign(self, data: bytes, *, signer: FakeSigner = PUBLISHER) -> None:
         """Put an index into the bundle, signed: a publisher gone bad, or mistaken."""
-        (self.bundle / layouts.INDEX).write_bytes(data)
-        (self.bundle / layouts.SIGNATURE).write_bytes(signer.sign(layouts.INDEX, data))
+        (self.bundle / names.INDEX).write_bytes(data)
+        (self.bundle / names.SIGNATURE).write_bytes(signer.sign(names.INDEX, data))
 
 
 MODEL = {

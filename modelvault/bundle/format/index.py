@@ -8,7 +8,7 @@ on all of them. Parsing says nothing about trust: ``read.UnverifiedBundle.verify
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from modelvault.bundle.format import layouts
+from modelvault.bundle.format.layouts.layout import Layout
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
 
@@ -108,6 +108,7 @@ class Assumed:
 class Index:
     """What a bundle holds and where; see ``docs/formats/bundle.md`` for each field."""
 
+    layout: Layout
     generator: str
     serial: int
     created: str
@@ -138,7 +139,7 @@ class Index:
         return canonical.encode(
             {
                 "_type": INDEX_TYPE,
-                "layout": layouts.VOLUMES,
+                "layout": self.layout.name,
                 "generator": self.generator,
                 "serial": self.serial,
                 "created": self.created,

@@ -6,11 +6,9 @@ Nothing here is about trust; the bytes have been verified before, or must not be
 import re
 from datetime import datetime
 
-from modelvault.bundle.format import layouts
 from modelvault.bundle.format.index import (
     CODECS,
     INDEX_LIMIT,
-    INDEX_TYPE,
     LARGEST_COMPRESSED,
     LARGEST_PIECE,
     LARGEST_SERIAL,
@@ -25,13 +23,14 @@ from modelvault.bundle.format.index import (
     Index,
     Piece,
 )
+from modelvault.bundle.format.layouts.known import find_layout
+from modelvault.bundle.format.layouts.layout import Layout
 from modelvault.bundle.format.rules import check_structure
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
 from modelvault.core.fields import LARGEST_INTEGER, Fields
-from modelvault.errors import BadDigest, MalformedRecord, UnsupportedVersion
+from modelvault.errors import BadDigest, MalformedRecord
 
-_TYPE = re.compile(r"modelvault/bundle/v([1-9][0-9]{0,8})")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
@@ -43,9 +42,11 @@ def parse_index(data: bytes) -> Index:
         MalformedRecord: Not an index, not canonical, or against a structural rule.
     """
     fields = Fields(canonical.parse(data, limit=INDEX_LIMIT), where="index")
-    _check_version(fields)
+    fields.version("modelvault/bundle")
+    layout = find_layout(fields.text("layout", longest=64))
     try:
         index = Index(
+            layout=layout,
             generator=fields.text("generator", longest=128),
             serial=fields.integer("serial", least=1, most=LARGEST_SERIAL),
             created=check_time(fields.text("created"), "created"),
@@ -58,7 +59,7 @@ def parse_index(data: bytes) -> Index:
             ),
             blobs=tuple(_parse_blob(item) for item in fields.items("blobs", most=MOST_BLOBS)),
             carriers=tuple(
-                _parse_carrier(position, item)
+                _parse_carrier(layout, position, item)
                 for position, item in enumerate(fields.items("carriers", most=MOST_CARRIERS))
             ),
         )
@@ -82,21 +83,6 @@ def check_time(text: str, name: str) -> str:
     except ValueError as error:
         raise MalformedRecord(f"index: '{name}' is {text!r}: {error}") from error
     return text
-
-
-def _check_version(fields: Fields) -> None:
-    kind = fields.text("_type")
-    match = _TYPE.fullmatch(kind)
-    if match is None:
-        raise MalformedRecord("index: not of type modelvault/bundle/v1")
-    hint = "update ModelVault on this side, or export again with this side's release"
-    if kind != INDEX_TYPE:
-        raise UnsupportedVersion(
-            f"the bundle is of format {match[1]}; this release reads 1", hint=hint
-        )
-    layout = fields.text("layout", longest=64)
-    if layout != layouts.VOLUMES:
-        raise UnsupportedVersion(f"the bundle has a layout unknown here: {layout!r}", hint=hint)
 
 
 def _parse_expiry(fields: Fields) -> str | None:
@@ -125,14 +111,11 @@ def _parse_assumed(item: canonical.Json) -> Assumed:
     return blob
 
 
-def _parse_carrier(position: int, item: canonical.Json) -> Carrier:
+def _parse_carrier(layout: Layout, position: int, item: canonical.Json) -> Carrier:
     fields = Fields(item, where=f"index.carriers[{position}]")
     name = fields.text("name", longest=255)
-    if name != layouts.volume_name(position):
-        raise MalformedRecord(
-            f"index: carrier {position} is called {name!r} instead of"
-            f" '{layouts.volume_name(position)}'"
-        )
+    if name != (right := layout.carrier_name(position)):
+        raise MalformedRecord(f"index: carrier {position} is called {name!r} instead of '{right}'")
     carrier = Carrier(
         name=name,
         size=fields.integer("size", least=1),

@@ -13,10 +13,12 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelvault.bundle.format import codec, layouts
+from modelvault.bundle.format import codec, names
 from modelvault.bundle.format.index import INDEX_LIMIT, BlobPieces, Index, Piece
 from modelvault.bundle.format.parsing import parse_index
-from modelvault.bundle.medium.carriers import CarrierReader, find_faults, medium_errors, read_capped
+from modelvault.bundle.medium.faults import find_faults
+from modelvault.bundle.medium.files import medium_errors, read_capped
+from modelvault.bundle.read.carriers import CarrierReader
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Verdict, Verifier
 from modelvault.errors import (
@@ -55,7 +57,7 @@ class UnverifiedBundle:
             UnsupportedVersion: Written by a newer release.
             MalformedRecord: Signed, but not an index that obeys the rules.
         """
-        verdict = verifier.verify(layouts.INDEX, self.index_bytes, self.signature)
+        verdict = verifier.verify(names.INDEX, self.index_bytes, self.signature)
         return VerifiedBundle(
             _SEAL,
             folder=self.folder,
@@ -76,7 +78,7 @@ class VerifiedBundle:
         """For ``UnverifiedBundle.verify`` alone.
 
         Raises:
-            TypeError: Somebody else tried.
+            TypeError: Another caller tried.
         """
         if seal is not _SEAL:
             raise TypeError("only UnverifiedBundle.verify makes a VerifiedBundle")
@@ -90,16 +92,16 @@ class VerifiedBundle:
 
         Raises:
             BundleDamaged: ``issues`` names each carrier that is missing, truncated,
-                oversized, swapped or altered, and volumes of other bundles.
+                oversized, swapped or altered, and carriers of other bundles.
             StorageError: The medium refuses.
         """
         with medium_errors(self.folder):
             faults = find_faults(self.folder, self.index)
         if faults:
             raise BundleDamaged(
-                f"{self.folder}: {len(faults)} of {len(self.index.carriers)} volumes are not"
+                f"{self.folder}: {len(faults)} of {len(self.index.carriers)} carriers are not"
                 " as they were signed",
-                hint="copy the volumes named here again from where the bundle was exported",
+                hint="copy the files named here again from where the bundle was exported",
                 issues=faults,
             )
 
@@ -122,9 +124,9 @@ class VerifiedBundle:
         """Return the raw bytes of a piece whose stored bytes have been read.
 
         Raises:
-            BundleDamaged: The bytes are not what was signed; names the volume and range.
+            BundleDamaged: The bytes are not what was signed; names the carrier and range.
         """
-        where = self.place_of(piece)
+        where = self.range_of(piece)
         if hashlib.sha256(stored).hexdigest() != piece.digest.hex:
             raise BundleDamaged(f"{where}: altered")
         try:
@@ -132,8 +134,8 @@ class VerifiedBundle:
         except BundleDamaged as error:
             raise BundleDamaged(f"{where}: {error.message}") from error
 
-    def place_of(self, piece: Piece) -> str:
-        """Return where a piece stands, for people."""
+    def range_of(self, piece: Piece) -> str:
+        """Return which bytes of which carrier hold a piece, for people."""
         name = self.index.carriers[piece.carrier].name
         return f"{name}: bytes {piece.offset} to {piece.offset + piece.stored}"
 
@@ -168,26 +170,26 @@ def open_bundle(folder: Path) -> UnverifiedBundle:
 
 
 def _open(folder: Path) -> UnverifiedBundle:
-    bundle = folder / layouts.FOLDER
+    bundle = folder / names.FOLDER
     if bundle.is_symlink():
         raise BundleDamaged(f"'{bundle}' is a symbolic link: refused")
     if not bundle.is_dir():
         bundle = folder
     try:
-        index = read_capped(bundle / layouts.INDEX, INDEX_LIMIT)
+        index = read_capped(bundle / names.INDEX, INDEX_LIMIT)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise _not_found(folder) from error
     if len(index) > INDEX_LIMIT:
-        raise MalformedRecord(f"{bundle / layouts.INDEX}: larger than {INDEX_LIMIT} bytes")
-    signature = _read_optional(bundle / layouts.SIGNATURE, SIGNATURE_LIMIT)
+        raise MalformedRecord(f"{bundle / names.INDEX}: larger than {INDEX_LIMIT} bytes")
+    signature = _read_optional(bundle / names.SIGNATURE, SIGNATURE_LIMIT)
     if not 0 < len(signature) <= SIGNATURE_LIMIT:
         raise BadSignature(
-            f"{bundle}: no usable {layouts.SIGNATURE}",
+            f"{bundle}: no usable {names.SIGNATURE}",
             hint="do not import it; ask the publisher for the signed bundle",
         )
-    publisher = _read_optional(bundle / layouts.PUBLISHER, PUBLISHER_LIMIT)
+    publisher = _read_optional(bundle / names.PUBLISHER, PUBLISHER_LIMIT)
     if len(publisher) > PUBLISHER_LIMIT:
-        raise BundleDamaged(f"{bundle / layouts.PUBLISHER}: too large for a public key")
+        raise BundleDamaged(f"{bundle / names.PUBLISHER}: too large for a public key")
     return UnverifiedBundle(
         folder=bundle, index_bytes=index, signature=signature, publisher=publisher
     )
@@ -201,11 +203,11 @@ def _read_optional(path: Path, limit: int) -> bytes:
 
 
 def _not_found(folder: Path) -> BundleNotFound:
-    if (folder / layouts.PARTIAL_FOLDER).is_dir():
+    if (folder / names.STAGING_FOLDER).is_dir():
         return BundleNotFound(
             f"{folder}: holds an unfinished bundle",
             hint="run the export again; the bundle appears when it is complete",
         )
     return BundleNotFound(
-        f"{folder}: no bundle here", hint=f"name the folder that holds '{layouts.FOLDER}'"
+        f"{folder}: no bundle here", hint=f"name the folder that holds '{names.FOLDER}'"
     )

@@ -60,7 +60,7 @@ def read_cargo(bundle: VerifiedBundle) -> Cargo:
     if damage:
         raise BundleDamaged(
             f"{bundle.folder}: records or manifests are damaged",
-            hint="copy the volumes named here again from where the bundle was exported",
+            hint="copy the files named here again from where the bundle was exported",
             issues=damage,
         )
     labels = _label(artifacts)

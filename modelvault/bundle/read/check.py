@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from modelvault.bundle.format import codec
 from modelvault.bundle.format.index import BlobPieces, Piece
-from modelvault.bundle.medium.carriers import CarrierReader
 from modelvault.bundle.pipeline import read_ahead
 from modelvault.bundle.read.bundle import VerifiedBundle
 from modelvault.bundle.read.cargo import Cargo, read_cargo
+from modelvault.bundle.read.carriers import CarrierReader
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Silence
 from modelvault.errors import BundleDamaged, MediumVanished, StorageError
@@ -42,7 +42,7 @@ def check_bundle(bundle: VerifiedBundle, progress: Progress | None = None) -> Ch
         progress: Told about stored bytes under the task ``verify``.
 
     Raises:
-        BundleDamaged: ``issues`` names every carrier, and every piece with its volume, blob
+        BundleDamaged: ``issues`` names every carrier, and every piece with its carrier, blob
             and file.
         MalformedRecord: All bytes are as signed, but records contradict each other.
         StorageError: The medium refuses.
@@ -61,14 +61,14 @@ def check_bundle(bundle: VerifiedBundle, progress: Progress | None = None) -> Ch
     except BundleDamaged as error:
         issues += error.issues  # the pieces below name the same bytes, without their meaning
     except MediumVanished as error:
-        issues.append(error.message)  # a volume that is missing, as found above
+        issues.append(error.message)  # a carrier that is missing, as found above
     progress.begin(TASK, total=bundle.index.stored_size)
     issues += _check_pieces(bundle, labels, progress)
     progress.end(TASK)
     if issues or cargo is None:
         raise BundleDamaged(
             f"{bundle.folder}: {len(issues)} faults",
-            hint="copy the volumes named here again from where the bundle was exported",
+            hint="copy the files named here again from where the bundle was exported",
             issues=issues,
         )
     return CheckedBundle(
@@ -122,7 +122,7 @@ class _Pieces:
         """Return the raw bytes, or what is wrong with them."""
         piece = job[1]
         if len(stored) != piece.stored:
-            return f"{self._bundle.place_of(piece)}: cannot be read"
+            return f"{self._bundle.range_of(piece)}: cannot be read"
         try:
             return self._bundle.open_piece(piece, stored)
         except BundleDamaged as error:

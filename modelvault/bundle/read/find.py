@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelvault.bundle.format import layouts
+from modelvault.bundle.format import names
 from modelvault.bundle.medium.mounts import Mount, read_mounts
 from modelvault.fsio import is_regular
 
@@ -50,7 +50,7 @@ def _folders(point: Path) -> list[Path]:
             below = [
                 Path(entry.path)
                 for entry, _ in zip(entries, range(_MOST_ENTRIES))
-                if entry.is_dir(follow_symlinks=False) and entry.name != layouts.FOLDER
+                if entry.is_dir(follow_symlinks=False) and entry.name != names.FOLDER
             ]
     except OSError:
         return []
@@ -59,7 +59,7 @@ def _folders(point: Path) -> list[Path]:
 
 def _holds_bundle(folder: Path) -> bool:
     try:
-        bundle = folder / layouts.FOLDER
-        return not bundle.is_symlink() and is_regular(bundle / layouts.INDEX)
+        bundle = folder / names.FOLDER
+        return not bundle.is_symlink() and is_regular(bundle / names.INDEX)
     except OSError:
         return False

@@ -18,7 +18,7 @@ from typing import Self
 from modelvault import fsio
 from modelvault.bundle.format import codec
 from modelvault.bundle.format.index import BlobPieces, Piece
-from modelvault.bundle.medium.carriers import medium_errors
+from modelvault.bundle.medium.files import medium_errors
 from modelvault.bundle.pipeline import read_ahead
 from modelvault.bundle.read.bundle import VerifiedBundle
 from modelvault.bundle.read.cargo import Cargo, read_cargo
@@ -290,6 +290,6 @@ class _Receiver:
     def _damaged(self, blob: BlobPieces, what: str) -> BundleDamaged:
         return BundleDamaged(
             f"{self._labels[blob.digest]}: blob {blob.digest}: {what}",
-            hint="'modelvault bundle verify' names all damage; copy those volumes again",
+            hint="'modelvault bundle verify' names all damage; copy those files again",
             issues=[f"{self._labels[blob.digest]}: {what}"],
         )

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import modelvault
 from modelvault import fsio
-from modelvault.bundle.format import codec, layouts
+from modelvault.bundle.format import codec, names
 from modelvault.bundle.format.index import INDEX_LIMIT, Carrier, Index
+from modelvault.bundle.format.layouts.volumes import VOLUMES, usual_volume_size
 from modelvault.bundle.format.parsing import parse_index
-from modelvault.bundle.medium.carriers import medium_errors
+from modelvault.bundle.medium.files import medium_errors
 from modelvault.bundle.medium.mounts import file_system_of, read_mounts
 from modelvault.bundle.write.packing import PIECE, TASK, write_volumes
-from modelvault.bundle.write.publication import Place
+from modelvault.bundle.write.publication import Publication
 from modelvault.bundle.write.selection import Content, Selection, select
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
@@ -63,6 +64,8 @@ class WrittenBundle:
 
     folder: Path
     """The bundle's own folder."""
+    layout: str
+    """As the index spells it."""
     index_digest: Digest
     fingerprint: str
     """Of the publisher's key."""
@@ -73,7 +76,7 @@ class WrittenBundle:
     size: int
     """Raw bytes of all blobs."""
     stored_size: int
-    """Bytes of all volumes."""
+    """Bytes of all carriers."""
     assumed_size: int
     """Bytes of the files left out."""
     unchanged: bool
@@ -125,26 +128,27 @@ def _write(
 ) -> WrittenBundle:
     selection = select(artifacts, store, assumed=options.assumed)
     fsio.make_folder(folder)
-    place = Place(folder)
-    with place.lock():
-        place.recover()
-        standing = place.standing_index()
+    publication = Publication(folder)
+    with publication.lock():
+        publication.recover()
+        standing = publication.standing_index()
         if standing is not None and not options.replace:
-            return _unchanged(place, standing, selection, signer)
+            return _unchanged(publication, standing, selection, signer)
         volume_size = _volume_size(folder, options)
         progress.begin(TASK, total=selection.size)
-        with place.writing() as partial:
+        with publication.staging() as staged:
             plan = _plan_codecs(selection, store, options)
             fsio.require_space(folder, _estimate(selection, plan))
             blobs, carriers = write_volumes(
                 selection,
                 {digest: type_size for digest, (type_size, _) in plan.items()},
                 store,
-                partial,
+                staged,
                 volume_size=volume_size,
                 progress=progress,
             )
             index = Index(
+                layout=VOLUMES,
                 generator=f"modelvault {modelvault.__version__}",
                 serial=options.serial,
                 created=options.created,
@@ -155,9 +159,10 @@ def _write(
                 carriers=carriers,
             )
             data = _encode(index)
-            place.seal(partial, data, signature=signer.sign(layouts.INDEX, data), signer=signer)
+            signature = signer.sign(names.INDEX, data)
+            publication.publish(staged, data, signature=signature, signer=signer)
         progress.end(TASK)
-    return _summary(place.bundle, index, data, signer.fingerprint, unchanged=False)
+    return _summary(publication.bundle, index, data, signer.fingerprint, unchanged=False)
 
 
 def _summary(
@@ -165,6 +170,7 @@ def _summary(
 ) -> WrittenBundle:
     return WrittenBundle(
         folder=folder,
+        layout=index.layout.name,
         index_digest=Digest.of(data),
         fingerprint=fingerprint,
         serial=index.serial,
@@ -177,26 +183,28 @@ def _summary(
     )
 
 
-def _unchanged(place: Place, data: bytes, selection: Selection, signer: Signer) -> WrittenBundle:
+def _unchanged(
+    publication: Publication, data: bytes, selection: Selection, signer: Signer
+) -> WrittenBundle:
     """Return the bundle that stands there if it is the one asked for."""
     hint = "choose another folder, or ask for the bundle there to be replaced"
     try:
         index = parse_index(data)
     except (MalformedRecord, UnsupportedVersion) as error:
-        raise BadOption(f"{place.bundle}: holds something unreadable", hint=hint) from error
+        raise BadOption(f"{publication.bundle}: holds something unreadable", hint=hint) from error
     same = (
         set(index.artifacts) == set(selection.entries)
         and index.assumed == selection.assumed
-        and place.published_by(signer)
-        and not place.faults(index)
+        and publication.published_by(signer)
+        and not publication.faults(index)
     )
     if not same:
         raise BadOption(
-            f"{place.bundle}: another bundle stands here (serial {index.serial},"
+            f"{publication.bundle}: another bundle stands here (serial {index.serial},"
             f" {len(index.artifacts)} artefacts)",
             hint=hint,
         )
-    return _summary(place.bundle, index, data, signer.fingerprint, unchanged=True)
+    return _summary(publication.bundle, index, data, signer.fingerprint, unchanged=True)
 
 
 def _volume_size(folder: Path, options: WriteOptions) -> int:
@@ -204,7 +212,7 @@ def _volume_size(folder: Path, options: WriteOptions) -> int:
         if options.volume_size < 1:
             raise BadOption(f"volumes of {options.volume_size} bytes are not possible")
         return options.volume_size
-    return layouts.usual_volume_size(file_system_of(folder, read_mounts()))
+    return usual_volume_size(file_system_of(folder, read_mounts()))
 
 
 def _encode(index: Index) -> bytes:

@@ -79,7 +79,7 @@ def write_volumes(
             second=reader.check,
         )
         for cut, raw, encoded, _ in stack.enter_context(contextlib.closing(steps)):
-            pieces[cut.content.digest] += _place_cut(volumes, cut, raw, encoded)
+            pieces[cut.content.digest] += _append_cut(volumes, cut, raw, encoded)
             progress.advance(TASK, cut.size)
         carriers = volumes.finish()
     blobs = tuple(
@@ -94,7 +94,7 @@ def _piece_size(size: int, volume_size: int, *, compressed: bool) -> int:
     largest = PIECE if size <= _LARGE_BUNDLE else 2 * PIECE
     if compressed:
         # Raw and stored forms are in memory at once; and a compressed piece that does not
-        # fit into a volume wastes the room that is left there.
+        # fit into a volume wastes the space that is left there.
         largest = min(largest // 2, volume_size // 16)
     return max(min(largest, volume_size), 1)
 
@@ -110,13 +110,13 @@ def _encode_cut(raw: memoryview, type_size: int) -> tuple[str, codec.Buffer, Dig
     return kind, stored, Digest(hashlib.sha256(stored).hexdigest())
 
 
-def _place_cut(
+def _append_cut(
     volumes: VolumeWriter, cut: _Cut, raw: memoryview, encoded: tuple[str, codec.Buffer, Digest]
 ) -> list[Piece]:
     """Write one encoded piece; without codec it is split where a volume ends."""
     kind, stored, digest = encoded
     if kind != NONE:
-        if len(stored) > volumes.room:
+        if len(stored) > volumes.remaining:
             volumes.roll()
         carrier, offset = volumes.append(stored)
         piece = Piece(
@@ -132,9 +132,9 @@ def _place_cut(
     pieces: list[Piece] = []
     position = 0
     while position < cut.size:
-        if volumes.room == 0:
+        if volumes.remaining == 0:
             volumes.roll()
-        part = raw[position : position + volumes.room]
+        part = raw[position : position + volumes.remaining]
         carrier, offset = volumes.append(part)
         whole = len(part) == cut.size
         pieces.append(

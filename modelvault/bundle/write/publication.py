@@ -1,4 +1,4 @@
-"""A bundle's place on a medium: its folder, the one it is written in, and the exchange.
+"""How a bundle is published on a medium: staged in one folder, exchanged for the former.
 
 A bundle appears under its name by one rename, complete and flushed; leftovers of a crash
 have other names, and the next export clears them away.
@@ -11,24 +11,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelvault import fsio
-from modelvault.bundle.format import layouts
+from modelvault.bundle.format import names
 from modelvault.bundle.format.index import INDEX_LIMIT, Index
-from modelvault.bundle.medium.carriers import find_faults, read_capped
+from modelvault.bundle.format.layouts.known import is_carrier
+from modelvault.bundle.medium.faults import find_faults
+from modelvault.bundle.medium.files import read_capped
 from modelvault.core.ports import Signer
 from modelvault.errors import BadOption, BundleDamaged, VaultBusy
 
-_OURS = frozenset({layouts.INDEX, layouts.SIGNATURE, layouts.PUBLISHER})
+_OURS = frozenset({names.INDEX, names.SIGNATURE, names.PUBLISHER})
 
 
-class Place:
-    """Where a bundle stands, or will stand, below one folder of a medium."""
+class Publication:
+    """The bundle that stands, or will stand, below one folder of a medium."""
 
     def __init__(self, folder: Path) -> None:
-        """Use an existing folder."""
+        """Look at nothing yet.
+
+        Args:
+            folder: The medium's folder, which exists.
+        """
         self._folder = folder
-        self.bundle = folder / layouts.FOLDER
-        self._partial = folder / layouts.PARTIAL_FOLDER
-        self._former = folder / layouts.FORMER_FOLDER
+        self.bundle = folder / names.FOLDER
+        self._staging = folder / names.STAGING_FOLDER
+        self._former = folder / names.FORMER_FOLDER
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
@@ -60,7 +66,7 @@ class Place:
         if self._former.exists() and not os.path.lexists(self.bundle):
             self._rename(self._former, self.bundle)
         self._clear(self._former)
-        self._clear(self._partial)
+        self._clear(self._staging)
 
     def standing_index(self) -> bytes | None:
         """Return the index of the bundle that stands here, unverified; None for no bundle.
@@ -74,52 +80,50 @@ class Place:
         if self.bundle.is_symlink() or not self.bundle.is_dir():
             raise BadOption(f"{self.bundle}: not a folder", hint=hint)
         try:
-            return read_capped(self.bundle / layouts.INDEX, INDEX_LIMIT)
+            return read_capped(self.bundle / names.INDEX, INDEX_LIMIT)
         except (FileNotFoundError, BundleDamaged) as error:
             raise BadOption(f"{self.bundle}: not a bundle", hint=hint) from error
 
     def published_by(self, signer: Signer) -> bool:
         """Return whether the standing bundle carries this key and has a signature."""
         try:
-            key = read_capped(self.bundle / layouts.PUBLISHER, len(signer.public_key))
-            return key == signer.public_key and bool(
-                read_capped(self.bundle / layouts.SIGNATURE, 1)
-            )
+            key = read_capped(self.bundle / names.PUBLISHER, len(signer.public_key))
+            return key == signer.public_key and bool(read_capped(self.bundle / names.SIGNATURE, 1))
         except (FileNotFoundError, BundleDamaged):
             return False
 
     def faults(self, index: Index) -> tuple[str, ...]:
-        """Return what sizes and beginnings show to be wrong with the standing volumes."""
+        """Return what sizes and beginnings show to be wrong with the standing carriers."""
         return find_faults(self.bundle, index)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Path]:
-        """Yield an empty folder; when the block fails, it is cleared away again."""
-        with fsio.storage_errors(self._partial):
-            self._partial.mkdir()
+    def staging(self) -> Iterator[Path]:
+        """Yield an empty staging folder; when the block fails, it is cleared away again."""
+        with fsio.storage_errors(self._staging):
+            self._staging.mkdir()
         try:
-            yield self._partial
+            yield self._staging
         except BaseException:
             with contextlib.suppress(OSError, BadOption):  # the first error is the one to report
-                self._clear(self._partial)
+                self._clear(self._staging)
             raise
 
-    def seal(self, partial: Path, data: bytes, *, signature: bytes, signer: Signer) -> None:
-        """Complete the folder that was written, signature last, and publish it.
+    def publish(self, staged: Path, data: bytes, *, signature: bytes, signer: Signer) -> None:
+        """Complete the staged folder, signature last, and give it the bundle's name.
 
         Args:
-            partial: What ``writing`` yielded; its volumes are durable.
+            staged: What ``staging`` yielded; its carriers are durable.
             data: The index.
             signature: The envelope over it.
             signer: Whose public key goes beside it.
         """
-        fsio.sync_folder(partial)
-        fsio.write_durably(partial / layouts.PUBLISHER, signer.public_key)
-        fsio.write_durably(partial / layouts.INDEX, data)
-        fsio.write_durably(partial / layouts.SIGNATURE, signature)
+        fsio.sync_folder(staged)
+        fsio.write_durably(staged / names.PUBLISHER, signer.public_key)
+        fsio.write_durably(staged / names.INDEX, data)
+        fsio.write_durably(staged / names.SIGNATURE, signature)
         if os.path.lexists(self.bundle):
             self._rename(self.bundle, self._former)
-        self._rename(partial, self.bundle)
+        self._rename(staged, self.bundle)
         self._clear(self._former)
 
     def _rename(self, source: Path, target: Path) -> None:
@@ -135,12 +139,12 @@ class Place:
         if folder.is_symlink() or not folder.is_dir():
             raise BadOption(f"{folder}: not a folder", hint=hint)
         with fsio.storage_errors(folder):
-            names = os.listdir(folder)
-            foreign = [name for name in names if not _is_ours(name)]
+            found = os.listdir(folder)
+            foreign = [name for name in found if not _is_ours(name)]
             if foreign:
                 raise BadOption(f"{folder}: holds '{min(foreign)}', not ours", hint=hint)
             # The index first: what is half removed must not read as a bundle.
-            for name in sorted(names, key=lambda name: (name != layouts.INDEX, name)):
+            for name in sorted(found, key=lambda name: (name != names.INDEX, name)):
                 (folder / name).unlink()
             folder.rmdir()
         fsio.sync_folder(self._folder)
@@ -149,6 +153,6 @@ class Place:
 def _is_ours(name: str) -> bool:
     return (
         name in _OURS
-        or layouts.VOLUME_NAME.fullmatch(name) is not None
+        or is_carrier(name)
         or name.startswith(".")  # our temporary files, and what file managers leave
     )

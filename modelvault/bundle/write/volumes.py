@@ -1,4 +1,4 @@
-"""Writing carriers: numbered volumes of at most N bytes, each flushed before the next.
+"""Writing volumes: numbered carriers of at most N bytes, each flushed before the next.
 
 Writing back starts with every piece and not with the flush, so that the disk works while
 the processor hashes.
@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import Self
 
 from modelvault import fsio
-from modelvault.bundle.format import layouts
 from modelvault.bundle.format.index import HEAD, MOST_CARRIERS, Carrier
+from modelvault.bundle.format.layouts.volumes import volume_name
 from modelvault.core.digest import Digest
 from modelvault.errors import BadOption
 
@@ -52,12 +52,12 @@ class VolumeWriter:
             self._descriptor = -1
 
     @property
-    def room(self) -> int:
+    def remaining(self) -> int:
         """Bytes that the open volume still takes."""
         return self._volume_size - self._offset
 
     def append(self, stored: Buffer) -> tuple[int, int]:
-        """Write a stored piece of at most ``room`` bytes.
+        """Write a stored piece of at most ``remaining`` bytes.
 
         Returns:
             The carrier's position, and the offset in it.
@@ -69,8 +69,8 @@ class VolumeWriter:
         if self._descriptor < 0:
             self._open()
         offset, view = self._offset, memoryview(stored)
-        if len(view) > self.room:
-            raise ValueError("a piece is larger than the room in its volume")
+        if len(view) > self.remaining:
+            raise ValueError("a piece is larger than what its volume still takes")
         if len(self._head) < HEAD:
             self._head += view[: HEAD - len(self._head)]
         with fsio.storage_errors(self._path()):
@@ -95,7 +95,7 @@ class VolumeWriter:
         self._descriptor = -1
         self._carriers.append(
             Carrier(
-                name=layouts.volume_name(len(self._carriers)),
+                name=volume_name(len(self._carriers)),
                 size=self._offset,
                 head=Digest(hashlib.sha256(self._head).hexdigest()),
             )
@@ -109,7 +109,7 @@ class VolumeWriter:
         return tuple(self._carriers)
 
     def _path(self) -> Path:
-        return self._folder / layouts.volume_name(len(self._carriers))
+        return self._folder / volume_name(len(self._carriers))
 
     def _open(self) -> None:
         if len(self._carriers) >= MOST_CARRIERS:

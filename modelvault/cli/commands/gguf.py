@@ -8,7 +8,7 @@ import typer
 from modelvault.app.split import find_shards, merge_files, split_file
 from modelvault.app.split_reference import merge_reference, split_reference
 from modelvault.app.vault import Vault
-from modelvault.bundle.format.layouts import parse_volume_size
+from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference

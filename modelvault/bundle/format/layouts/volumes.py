@@ -1,4 +1,4 @@
-"""Names of a bundle's files on the medium, and the sizes of its volumes; no I/O.
+"""The layout ``volumes``: numbered carriers of at most N bytes, split inside files.
 
 Example:
     >>> parse_volume_size("25GB")
@@ -7,22 +7,8 @@ Example:
 
 import re
 
+from modelvault.bundle.format.layouts.layout import Layout
 from modelvault.errors import BadOption
-
-FOLDER = "modelvault-bundle"
-PARTIAL_FOLDER = "modelvault-bundle.partial"
-"""Where a bundle is written before it is published; never read as a bundle."""
-FORMER_FOLDER = "modelvault-bundle.old"
-"""Where a bundle stands while another replaces it; never read as a bundle."""
-
-INDEX = "index.json"
-SIGNATURE = "index.sig"
-PUBLISHER = "publisher.pem"
-
-VOLUMES = "volumes"
-"""The layout of numbered volumes, split inside files."""
-
-VOLUME_NAME = re.compile(r"volume-[0-9]{4}\.mvb")
 
 SMALLEST_VOLUME = 1024 * 1024
 FAT_LARGEST_FILE = 2**32 - 1
@@ -34,6 +20,7 @@ _NAMED_SIZES = {
     # A single-layer DVD holds 4 700 372 992 bytes; the rest is for the index and UDF.
     "dvd": 4_650_000_000,
 }
+_NAME = re.compile(r"volume-[0-9]{4}\.mvb")
 _SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?\s*([kmgt]i?b?|b|)", re.IGNORECASE)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
@@ -41,6 +28,13 @@ _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 def volume_name(position: int) -> str:
     """Return the name of the volume at ``position``, counted from 0."""
     return f"volume-{position + 1:04d}.mvb"
+
+
+VOLUMES = Layout(
+    name="volumes",
+    carrier_name=volume_name,
+    is_carrier=lambda name: _NAME.fullmatch(name) is not None,
+)
 
 
 def parse_volume_size(text: str) -> int:

@@ -1,0 +1,83 @@
+"""Reading stored pieces out of carriers, in order; nothing here says that they are right."""
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from modelvault import fsio
+from modelvault.bundle.format.index import Carrier, Index, Piece
+from modelvault.bundle.medium.files import open_regular
+from modelvault.errors import BundleDamaged, MediumVanished
+
+
+class CarrierReader:
+    """Reads pieces out of the carriers of one folder; use it in a ``with`` block.
+
+    One carrier is open at a time: media are read from front to back.
+    """
+
+    def __init__(self, folder: Path, index: Index) -> None:
+        """Read the carriers of ``index`` in ``folder``."""
+        self._folder = folder
+        self._index = index
+        self._position = -1
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        """Return the reader."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the carrier that is open."""
+        self._close()
+
+    def read(self, piece: Piece, buffer: memoryview) -> memoryview:
+        """Return the stored bytes of a piece, not yet compared with its digest.
+
+        Args:
+            piece: What to read.
+            buffer: Room for at least ``piece.stored`` bytes; the result is a part of it.
+
+        Raises:
+            BundleDamaged: The carrier is shorter than the index says, or no regular file.
+            MediumVanished: The carrier is gone.
+            StorageError: The operating system refuses.
+        """
+        carrier = self._index.carriers[piece.carrier]
+        view = buffer[: piece.stored]
+        if piece.carrier != self._position:
+            self._open(piece.carrier, carrier)
+        filled = 0
+        with fsio.storage_errors(self._folder / carrier.name):
+            while filled < piece.stored:
+                count = os.preadv(self._descriptor, [view[filled:]], piece.offset + filled)
+                if count == 0:
+                    raise BundleDamaged(
+                        f"{carrier.name}: ends at byte {piece.offset + filled}"
+                        f" instead of {carrier.size}"
+                    )
+                filled += count
+        return view
+
+    def _open(self, position: int, carrier: Carrier) -> None:
+        self._close()
+        path = self._folder / carrier.name
+        try:
+            self._descriptor = open_regular(path)
+        except FileNotFoundError as error:
+            raise MediumVanished(
+                f"{path}: gone while it was being read", hint="insert the medium, run this again"
+            ) from error
+        self._position = position
+        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._position, self._descriptor = -1, -1
