@@ -23,7 +23,8 @@ from pathlib import Path
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.bundle.read.bundle import open_bundle
 from modelvault.bundle.read.receive import import_blobs
-from modelvault.bundle.write.bundle import Compression, WriteOptions, write_bundle
+from modelvault.bundle.write.bundle import WriteOptions, write_bundle
+from modelvault.bundle.write.compression import Compression
 from modelvault.core.artifact import Artifact, FolderOrigin
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.names import ModelName

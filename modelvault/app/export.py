@@ -8,7 +8,8 @@ from pathlib import Path
 from modelvault.app.keys import OwnKey, own_key
 from modelvault.app.vault import Vault
 from modelvault.bundle.read.bundle import open_bundle
-from modelvault.bundle.write.bundle import Compression, WriteOptions, WrittenBundle, write_bundle
+from modelvault.bundle.write.bundle import WriteOptions, WrittenBundle, write_bundle
+from modelvault.bundle.write.compression import Compression
 from modelvault.catalog.values import Bundle, Direction, Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference

@@ -1,25 +1,42 @@
-"""The codec: lossless, bounded, and used only where it pays."""
+"""The codecs: lossless, bounded, and used only where they pay."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelvault.bundle.format import codec
+from modelvault.bundle.format import planes
+from modelvault.bundle.format.codecs import PLAIN, Encoding, decode, encode
+from modelvault.bundle.format.index import NONE, PLANES, ZSTD
+from modelvault.bundle.write.compression import choose
 from modelvault.errors import BundleDamaged
 from tests.support.bundles import noise
 
 FLOATS = (np.random.default_rng(7).standard_normal(300_000) * 0.02).astype(np.float32)
+FLOAT16 = Encoding(codec=PLANES, type_size=2)
 BF16 = (FLOATS.view(np.uint32) >> 16).astype(np.uint16).tobytes()
 
 
-def test_element_size_is_found_from_bytes() -> None:
+def test_codec_and_element_size_are_found_from_bytes() -> None:
     """Sixteen and 32-bit floats and text are told apart; noise is left alone."""
-    assert codec.choose_type_size(BF16)[0] == 2
-    assert codec.choose_type_size(FLOATS.tobytes())[0] == 4
-    assert codec.choose_type_size(b"one word " * 20_000)[0] == 1
-    assert codec.choose_type_size(noise(300_000)) == (0, 1.0)
-    assert codec.choose_type_size(b"tiny") == (0, 1.0)
+    assert choose([BF16]).encoding == Encoding(codec=PLANES, type_size=2)
+    assert choose([FLOATS.tobytes()]).encoding == Encoding(codec=PLANES, type_size=4)
+    skewed = bytes(np.random.default_rng(1).binomial(255, 0.5, 300_000).astype(np.uint8))
+    assert choose([skewed]).encoding == Encoding(codec=PLANES, type_size=1)
+    assert choose([b"one word " * 20_000]).encoding == Encoding(codec=ZSTD)
+    for left_alone in (noise(300_000), b"tiny", b"text below a block " * 200, b""):
+        choice = choose([left_alone])
+        assert (choice.encoding, choice.share) == (PLAIN, 1.0)
+
+
+def test_text_is_known_by_any_ranges_of_it() -> None:
+    """A range may begin and end within a character; one byte that is no text decides."""
+    text = "가나다라마바사 word ".encode() * 2_000
+    for start in range(4):
+        assert choose([text[:9_001], text[20_000 + start :]]).encoding.codec == ZSTD
+    assert choose([text, b"\xff" + text]).encoding.codec != ZSTD
+    assert choose([text, b"\x80" * 5 + text]).encoding.codec != ZSTD
+    assert choose([text, b"\0" + text]).encoding.codec != ZSTD
 
 
 @settings(max_examples=60, deadline=None)
@@ -31,16 +48,17 @@ def test_element_size_is_found_from_bytes() -> None:
 def test_any_length_comes_back_the_same(size: int, type_size: int, start: int) -> None:
     """Lengths that are no multiple of the element are where the library has been wrong."""
     raw = BF16[start : start + size]
-    kind, stored = codec.encode(raw, type_size)
-    assert bytes(codec.decode(kind, stored, len(raw))) == raw
+    encoding = Encoding(codec=PLANES, type_size=type_size) if type_size else PLAIN
+    kind, stored = encode(raw, encoding)
+    assert bytes(decode(kind, stored, len(raw))) == raw
     assert len(stored) <= len(raw)
 
 
 def test_codec_that_loses_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """A chunk that does not decode to what went in is never stored."""
-    wrong = codec._compress(BF16[2:] + b"xx", 2)
-    monkeypatch.setattr(codec, "_compress", lambda raw, type_size: wrong)
-    assert codec.encode(BF16, 2) == ("none", BF16)
+    wrong = planes.compress(BF16[2:] + b"xx", 2)
+    monkeypatch.setattr(planes, "compress", lambda raw, type_size: wrong)
+    assert encode(BF16, FLOAT16) == (NONE, BF16)
 
 
 @pytest.mark.parametrize(
@@ -71,21 +89,21 @@ def test_codec_that_loses_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_header_that_asks_for_anything_else_is_refused(offset: int, value: int, name: str) -> None:
     """Dictionaries, lazy chunks, special values, plug-ins and lies stay out of the decoder."""
-    kind, stored = codec.encode(BF16, 2)
+    kind, stored = encode(BF16, FLOAT16)
     assert kind == "planes"
     chunk = bytearray(stored)
     chunk[offset] = value if chunk[offset] != value else value + 1
     with pytest.raises(BundleDamaged, match=name):
-        codec.decode(kind, bytes(chunk), len(BF16))
+        decode(kind, bytes(chunk), len(BF16))
 
 
 def test_garbage_behind_a_good_header_is_refused() -> None:
     """The decoder's own errors become ours."""
-    _, stored = codec.encode(BF16, 2)
+    _, stored = encode(BF16, FLOAT16)
     with pytest.raises(BundleDamaged, match="does not decode"):
-        codec.decode("planes", bytes(stored[:32]) + b"\xff" * (len(stored) - 32), len(BF16))
+        decode("planes", bytes(stored[:32]) + b"\xff" * (len(stored) - 32), len(BF16))
     with pytest.raises(BundleDamaged, match="shorter than a header"):
-        codec.decode("planes", stored[:31], len(BF16))
+        decode("planes", stored[:31], len(BF16))
 
 
 @settings(max_examples=60, deadline=None)
@@ -95,12 +113,12 @@ def test_altered_chunks_never_give_more_than_was_declared(
 ) -> None:
     """Whatever happens to the body, the result has the declared size or is an error."""
     raw = BF16[:150_000]
-    _, stored = codec.encode(raw, 2)
+    _, stored = encode(raw, FLOAT16)
     chunk = bytearray(stored)
     for offset, value in changes:
         chunk[offset % (len(chunk) - 32) + 32] = value
     try:
-        length = len(codec.decode("planes", bytes(chunk), len(raw)))
+        length = len(decode("planes", bytes(chunk), len(raw)))
     except BundleDamaged:
         length = len(raw)
     assert length == len(raw)

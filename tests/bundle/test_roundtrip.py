@@ -15,7 +15,8 @@ from modelvault.bundle.format.parsing import parse_index
 from modelvault.bundle.read.bundle import open_bundle
 from modelvault.bundle.read.check import check_bundle
 from modelvault.bundle.read.receive import import_blobs
-from modelvault.bundle.write.bundle import Compression, write_bundle
+from modelvault.bundle.write.bundle import write_bundle
+from modelvault.bundle.write.compression import Compression
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
 from modelvault.errors import (

@@ -9,7 +9,8 @@ from typing import Any
 
 from modelvault.bundle.format import names
 from modelvault.bundle.read.bundle import VerifiedBundle, open_bundle
-from modelvault.bundle.write.bundle import Compression, WriteOptions, WrittenBundle, write_bundle
+from modelvault.bundle.write.bundle import WriteOptions, WrittenBundle, write_bundle
+from modelvault.bundle.write.compression import Compression
 from modelvault.core import canonical
 from modelvault.core.artifact import Artifact, FolderOrigin
 from modelvault.core.digest import Digest

@@ -12,7 +12,9 @@ from modelvault.bundle.format.layouts.layout import Layout
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
 
-INDEX_TYPE = "modelvault/bundle/v1"
+INDEX_KIND = "modelvault/bundle"
+NEWEST = 2
+"""The highest version of the format that this release reads and writes."""
 INDEX_LIMIT = 32 * 1024 * 1024
 """Largest index that is read, in bytes."""
 LARGEST_PIECE = 64 * 1024 * 1024
@@ -31,7 +33,9 @@ LARGEST_SERIAL = 2**53
 
 NONE = "none"
 PLANES = "planes"
-CODECS = (NONE, PLANES)
+ZSTD = "zstd"
+CODECS = {NONE: 1, PLANES: 1, ZSTD: 2}
+"""Codecs, and the version of the format that brought each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +47,7 @@ class Piece:
     size: int
     """Raw length in bytes."""
     codec: str
-    """``none`` or ``planes``."""
+    """``none``, ``planes`` or ``zstd``."""
     carrier: int
     """Position in ``Index.carriers``."""
     offset: int
@@ -119,6 +123,11 @@ class Index:
     carriers: tuple[Carrier, ...]
 
     @property
+    def version(self) -> int:
+        """The lowest version of the format that says it all: older releases read it, too."""
+        return max((CODECS[piece.codec] for _, piece in self.pieces()), default=1)
+
+    @property
     def size(self) -> int:
         """Raw bytes of all blobs."""
         return sum(blob.size for blob in self.blobs)
@@ -138,7 +147,7 @@ class Index:
         """Return the canonical JSON bytes."""
         return canonical.encode(
             {
-                "_type": INDEX_TYPE,
+                "_type": f"{INDEX_KIND}/v{self.version}",
                 "layout": self.layout.name,
                 "generator": self.generator,
                 "serial": self.serial,

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from modelvault.bundle.format.index import (
     CODECS,
+    INDEX_KIND,
     INDEX_LIMIT,
     LARGEST_COMPRESSED,
     LARGEST_PIECE,
@@ -15,6 +16,7 @@ from modelvault.bundle.format.index import (
     MOST_ARTIFACTS,
     MOST_BLOBS,
     MOST_CARRIERS,
+    NEWEST,
     NONE,
     Assumed,
     BlobPieces,
@@ -28,8 +30,8 @@ from modelvault.bundle.format.layouts.layout import Layout
 from modelvault.bundle.format.rules import check_structure
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
-from modelvault.core.fields import LARGEST_INTEGER, Fields
-from modelvault.errors import BadDigest, MalformedRecord
+from modelvault.core.fields import LARGEST_INTEGER, UPDATE, Fields
+from modelvault.errors import BadDigest, MalformedRecord, UnsupportedVersion
 
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
@@ -38,11 +40,11 @@ def parse_index(data: bytes) -> Index:
     """Return the index encoded in ``data``.
 
     Raises:
-        UnsupportedVersion: Written by a newer release, or in a layout unknown here.
+        UnsupportedVersion: Written by a newer release, or in a layout or codec unknown here.
         MalformedRecord: Not an index, not canonical, or against a structural rule.
     """
     fields = Fields(canonical.parse(data, limit=INDEX_LIMIT), where="index")
-    fields.version("modelvault/bundle")
+    version = fields.version(INDEX_KIND, newest=NEWEST)
     layout = find_layout(fields.text("layout", longest=64))
     try:
         index = Index(
@@ -66,6 +68,8 @@ def parse_index(data: bytes) -> Index:
     except BadDigest as error:
         raise MalformedRecord(f"index: {error}") from error
     fields.finish()
+    if index.version != version:
+        raise MalformedRecord(f"index: says version {version}, and is of version {index.version}")
     check_structure(index)
     return index
 
@@ -149,7 +153,7 @@ def _parse_piece(item: canonical.Json) -> Piece:
     )
     fields.finish()
     if piece.codec not in CODECS:
-        raise MalformedRecord(f"index: unknown codec {piece.codec!r}")
+        raise UnsupportedVersion(f"index: codec unknown here: {piece.codec!r}", hint=UPDATE)
     if piece.codec == NONE and piece.stored != piece.size:
         raise MalformedRecord("index: a piece without codec has two sizes")
     if piece.codec != NONE and piece.size > LARGEST_COMPRESSED:

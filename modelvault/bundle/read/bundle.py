@@ -13,7 +13,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelvault.bundle.format import codec, names
+from modelvault.bundle.format import names
+from modelvault.bundle.format.codecs import Buffer, decode
 from modelvault.bundle.format.index import INDEX_LIMIT, BlobPieces, Index, Piece
 from modelvault.bundle.format.parsing import parse_index
 from modelvault.bundle.medium.faults import find_faults
@@ -120,7 +121,7 @@ class VerifiedBundle:
             stored = carriers.read(piece, memoryview(bytearray(piece.stored)))
             return bytes(self.open_piece(piece, stored))
 
-    def open_piece(self, piece: Piece, stored: memoryview) -> codec.Buffer:
+    def open_piece(self, piece: Piece, stored: memoryview) -> Buffer:
         """Return the raw bytes of a piece whose stored bytes have been read.
 
         Raises:
@@ -130,7 +131,7 @@ class VerifiedBundle:
         if hashlib.sha256(stored).hexdigest() != piece.digest.hex:
             raise BundleDamaged(f"{where}: altered")
         try:
-            return codec.decode(piece.codec, stored, piece.size)
+            return decode(piece.codec, stored, piece.size)
         except BundleDamaged as error:
             raise BundleDamaged(f"{where}: {error.message}") from error
 

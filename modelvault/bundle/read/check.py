@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modelvault.bundle.format import codec
+from modelvault.bundle.format.codecs import Buffer
 from modelvault.bundle.format.index import BlobPieces, Piece
 from modelvault.bundle.pipeline import read_ahead
 from modelvault.bundle.read.bundle import VerifiedBundle
@@ -118,7 +118,7 @@ class _Pieces:
         except (BundleDamaged, StorageError):
             return buffer[:0]
 
-    def open(self, job: Job, stored: memoryview) -> codec.Buffer | str:
+    def open(self, job: Job, stored: memoryview) -> Buffer | str:
         """Return the raw bytes, or what is wrong with them."""
         piece = job[1]
         if len(stored) != piece.stored:
@@ -128,7 +128,7 @@ class _Pieces:
         except BundleDamaged as error:
             return error.message
 
-    def take(self, blob: BlobPieces, piece: Piece, raw: codec.Buffer | str) -> None:
+    def take(self, blob: BlobPieces, piece: Piece, raw: Buffer | str) -> None:
         """Note what is wrong with a piece, and at a blob's end with the whole."""
         name = f"blob {blob.digest}, {self._labels.get(blob.digest, 'a record or manifest')}"
         if piece.start == 0:

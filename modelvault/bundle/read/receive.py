@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from modelvault import fsio
-from modelvault.bundle.format import codec
+from modelvault.bundle.format.codecs import Buffer
 from modelvault.bundle.format.index import BlobPieces, Piece
 from modelvault.bundle.medium.files import medium_errors
 from modelvault.bundle.pipeline import read_ahead
@@ -234,14 +234,14 @@ class _Receiver:
                 if not incoming.missing:
                     self._finish(incoming)
 
-    def _open_piece(self, job: Job, stored: memoryview) -> codec.Buffer:
+    def _open_piece(self, job: Job, stored: memoryview) -> Buffer:
         blob, piece = job
         try:
             return self._bundle.open_piece(piece, stored)
         except BundleDamaged as error:
             raise self._damaged(blob, error.message) from error
 
-    def _take(self, blob: BlobPieces, piece: Piece, raw: codec.Buffer) -> None:
+    def _take(self, blob: BlobPieces, piece: Piece, raw: Buffer) -> None:
         self.new_bytes += piece.size
         self._progress.advance(TASK, piece.size)
         if len(blob.pieces) == 1:
@@ -256,7 +256,7 @@ class _Receiver:
         if not incoming.waiting:
             self._finish(incoming)
 
-    def _put(self, blob: BlobPieces, raw: codec.Buffer) -> None:
+    def _put(self, blob: BlobPieces, raw: Buffer) -> None:
         data = bytes(raw)
         if Digest.of(data) != blob.digest:
             raise self._damaged(blob, "the piece verifies, the whole does not")

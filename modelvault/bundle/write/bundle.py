@@ -8,35 +8,25 @@ Invariants (``docs/formats/bundle.md``, "The order of writing"):
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import modelvault
 from modelvault import fsio
-from modelvault.bundle.format import codec, names
+from modelvault.bundle.format import names
 from modelvault.bundle.format.index import INDEX_LIMIT, Carrier, Index
 from modelvault.bundle.format.layouts.volumes import VOLUMES, usual_volume_size
 from modelvault.bundle.format.parsing import parse_index
 from modelvault.bundle.medium.files import medium_errors
 from modelvault.bundle.medium.mounts import file_system_of, read_mounts
+from modelvault.bundle.write.compression import Choice, Compression, choose_codecs, estimate
 from modelvault.bundle.write.packing import PIECE, TASK, write_volumes
 from modelvault.bundle.write.publication import Publication
-from modelvault.bundle.write.selection import Content, Selection, select
+from modelvault.bundle.write.selection import Selection, select
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Signer, Silence
 from modelvault.errors import BadOption, MalformedRecord, UnsupportedVersion
 from modelvault.store.blobs import Store
-
-_SAMPLES = 4
-
-
-class Compression(StrEnum):
-    """Whether pieces are compressed."""
-
-    AUTO = "auto"
-    """Where samples of a file show that it pays."""
-    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,11 +127,11 @@ def _write(
         volume_size = _volume_size(folder, options)
         progress.begin(TASK, total=selection.size)
         with publication.staging() as staged:
-            plan = _plan_codecs(selection, store, options)
-            fsio.require_space(folder, _estimate(selection, plan))
+            choices = choose_codecs(selection, store, options.compression)
+            fsio.require_space(folder, _estimate(selection, choices))
             blobs, carriers = write_volumes(
                 selection,
-                {digest: type_size for digest, (type_size, _) in plan.items()},
+                {digest: choice.encoding for digest, choice in choices.items()},
                 store,
                 staged,
                 volume_size=volume_size,
@@ -228,39 +218,7 @@ def _encode(index: Index) -> bytes:
     return data
 
 
-def _plan_codecs(
-    selection: Selection, store: Store, options: WriteOptions
-) -> dict[Digest, tuple[int, float]]:
-    """Return, for blobs worth it, bytes per element and the share that will remain."""
-    if options.compression is Compression.NONE:
-        return {}
-    choices = {
-        content.digest: codec.choose_type_size(_sample(content, store))
-        for content in selection.contents
-    }
-    return {digest: choice for digest, choice in choices.items() if choice[0]}
-
-
-def _sample(content: Content, store: Store) -> bytes:
-    """Return bytes from several places of a blob: beginnings are rarely typical."""
-    if content.data is not None:
-        return content.data[: codec.SAMPLE]
-    part = codec.SAMPLE // _SAMPLES
-    with store.open_blob(content.digest) as file, fsio.storage_errors(file.name):
-        if content.size <= codec.SAMPLE:
-            return file.read(content.size)
-        step = (content.size - part) // (_SAMPLES - 1) // 8 * 8
-        samples = []
-        for number in range(_SAMPLES):
-            file.seek(number * step)
-            samples.append(file.read(part))
-        return b"".join(samples)
-
-
-def _estimate(selection: Selection, plan: Mapping[Digest, tuple[int, float]]) -> int:
+def _estimate(selection: Selection, choices: Mapping[Digest, Choice]) -> int:
     """Return the bytes a bundle will about take; the index is a few hundred a piece."""
-    stored = sum(
-        int(content.size * plan.get(content.digest, (0, 1.0))[1]) for content in selection.contents
-    )
     pieces = len(selection.contents) + selection.size // PIECE
-    return stored + 512 * pieces + 65536
+    return estimate(selection, choices) + 512 * pieces + 65536

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from modelvault import fsio
-from modelvault.bundle.format import codec
+from modelvault.bundle.format.codecs import PLAIN, Buffer, Encoding, encode
 from modelvault.bundle.format.index import NONE, BlobPieces, Carrier, Piece
 from modelvault.bundle.pipeline import read_ahead
 from modelvault.bundle.write.selection import Content, Selection
@@ -43,7 +43,7 @@ class _Cut:
 
 def write_volumes(
     selection: Selection,
-    type_sizes: Mapping[Digest, int],
+    encodings: Mapping[Digest, Encoding],
     store: Store,
     folder: Path,
     *,
@@ -54,7 +54,7 @@ def write_volumes(
 
     Args:
         selection: What to write, in order.
-        type_sizes: Bytes per element by which to compress a blob; blobs left out are not.
+        encodings: How to store blobs; those left out are stored as they are.
         store: Holds the files.
         folder: Empty; the volumes go here.
         volume_size: Most bytes of a volume.
@@ -66,7 +66,7 @@ def write_volumes(
         BadOption: There would be too many volumes.
         StorageError: The medium refuses.
     """
-    largest = _piece_size(selection.size, volume_size, compressed=bool(type_sizes))
+    largest = _piece_size(selection.size, volume_size, compressed=bool(encodings))
     pieces: dict[Digest, list[Piece]] = {content.digest: [] for content in selection.contents}
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(_ContentReader(store))
@@ -75,7 +75,7 @@ def write_volumes(
             _cuts(selection, largest),
             buffer_size=min(largest, max(content.size for content in selection.contents)),
             read=reader.read,
-            first=lambda cut, raw: _encode_cut(raw, type_sizes.get(cut.content.digest, 0)),
+            first=lambda cut, raw: _encode_cut(raw, encodings.get(cut.content.digest, PLAIN)),
             second=reader.check,
         )
         for cut, raw, encoded, _ in stack.enter_context(contextlib.closing(steps)):
@@ -105,13 +105,13 @@ def _cuts(selection: Selection, largest: int) -> Iterator[_Cut]:
             yield _Cut(content, start, min(largest, content.size - start))
 
 
-def _encode_cut(raw: memoryview, type_size: int) -> tuple[str, codec.Buffer, Digest]:
-    kind, stored = codec.encode(raw, type_size)
+def _encode_cut(raw: memoryview, encoding: Encoding) -> tuple[str, Buffer, Digest]:
+    kind, stored = encode(raw, encoding)
     return kind, stored, Digest(hashlib.sha256(stored).hexdigest())
 
 
 def _append_cut(
-    volumes: VolumeWriter, cut: _Cut, raw: memoryview, encoded: tuple[str, codec.Buffer, Digest]
+    volumes: VolumeWriter, cut: _Cut, raw: memoryview, encoded: tuple[str, Buffer, Digest]
 ) -> list[Piece]:
     """Write one encoded piece; without codec it is split where a volume ends."""
     kind, stored, digest = encoded

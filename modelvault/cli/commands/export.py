@@ -11,7 +11,7 @@ from modelvault.app.export import ExportOptions, choose_artifacts
 from modelvault.app.keys import OwnKey
 from modelvault.app.vault import Vault
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
-from modelvault.bundle.write.bundle import Compression
+from modelvault.bundle.write.compression import Compression
 from modelvault.cli.completion import ReferencesArgument
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
