@@ -22,10 +22,10 @@ from pathlib import Path
 from benchmarks.pull import FILE, MODEL, SLOW, compare, serving, write_model
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.core.digest import Digest
-from modelvault.sources.download import Downloader
-from modelvault.sources.engines.choice import EngineOptions, open_engine
-from modelvault.sources.engines.xet import XetEngine
-from modelvault.sources.remote import RemoteFile
+from modelvault.sources.fetch.choice import EngineOptions, open_engine
+from modelvault.sources.fetch.download import Downloader
+from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.fetch.libraries.xet import XetEngine
 from modelvault.store.blobs import Store
 from tests.support.xet import LocalCas, access_to
 

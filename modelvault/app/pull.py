@@ -16,10 +16,10 @@ from modelvault.core.ports import Progress
 from modelvault.core.repository import is_dataset
 from modelvault.errors import UpstreamChanged
 from modelvault.sources.card import ADAPTER_LIMIT, read_adapter
-from modelvault.sources.held import find_held
 from modelvault.sources.quantizations import Quantization, group_quantizations
 from modelvault.sources.selection import Selection, select
 from modelvault.sources.source import Measurable, Offer, OfferedFile, Sample, Source
+from modelvault.sources.stored import find_held
 from modelvault.store.blobs import Store
 from modelvault.store.paths import VaultPaths
 

@@ -11,7 +11,7 @@ from modelvault.errors import BadOption, NotFound
 from modelvault.sources.source import Source
 
 if TYPE_CHECKING:
-    from modelvault.sources.huggingface import HubSource
+    from modelvault.sources.hub.source import HubSource
 
 _LONGEST_TOKEN = 4096
 _DEFAULT_CONNECTIONS = 8
@@ -52,7 +52,7 @@ def choose_source(text: str, options: SourceOptions) -> Source:
 
 
 def _folder(text: str, options: SourceOptions) -> Source:
-    from modelvault.sources.directory import FolderSource
+    from modelvault.sources.folder.source import FolderSource
 
     if options.name is None:
         raise BadOption(f"{text} is a folder", hint=f"name the model: pull {text} --as ORG/NAME")
@@ -94,8 +94,8 @@ def hub_source(
         BadOption: The endpoint, the rate or the token file cannot be used.
         BadConfiguration: The token cannot be sent.
     """
-    from modelvault.sources.huggingface import HubSource
-    from modelvault.sources.pace import parse_rate
+    from modelvault.sources.hub.source import HubSource
+    from modelvault.sources.net.rate_limit import parse_rate
 
     return HubSource(
         model,

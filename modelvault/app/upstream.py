@@ -27,9 +27,9 @@ from modelvault.errors import (
     NotFound,
     NothingSelected,
 )
-from modelvault.sources.held import LARGEST, git_blob_id
 from modelvault.sources.selection import select
 from modelvault.sources.source import OfferedFile
+from modelvault.sources.stored import LARGEST, git_blob_id
 from modelvault.store.blobs import Store
 
 

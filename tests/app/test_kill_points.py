@@ -23,7 +23,7 @@ from modelvault.bundle.read.bundle import open_bundle
 from modelvault.core.names import ModelName, Reference
 from modelvault.core.ports import Silence
 from modelvault.errors import ArtifactNotFound, InstallNotFound
-from modelvault.sources.directory import FolderSource
+from modelvault.sources.folder.source import FolderSource
 from modelvault.store.paths import VaultPaths
 from modelvault.trust.policy import IntegrityVerifier
 from tests.app.conftest import FILES, assert_sound

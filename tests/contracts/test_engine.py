@@ -12,13 +12,13 @@ import pytest
 
 from modelvault.core.ports import ProgressEvent, Silence
 from modelvault.errors import DigestMismatch
-from modelvault.sources.engines.port import Engine, EngineFailed, Inlet
-from modelvault.sources.engines.transfer import TransferEngine
-from modelvault.sources.engines.xet import XetEngine
-from modelvault.sources.policy import Limits
-from modelvault.sources.remote import RemoteFile
-from modelvault.sources.transport import Transport
-from modelvault.sources.watch import Watch
+from modelvault.sources.fetch.engine import Engine, EngineFailed, Inlet
+from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.fetch.libraries.hf_transfer import TransferEngine
+from modelvault.sources.fetch.libraries.xet import XetEngine
+from modelvault.sources.net.cancel import Watch
+from modelvault.sources.net.client import Transport
+from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 from tests.support.downloads import QUICK, content_of, downloader, publish
 from tests.support.hub.faults import Fault, Kind

@@ -12,8 +12,8 @@ from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, check_path
 from modelvault.core.ports import ProgressEvent, Silence
 from modelvault.errors import BadPath, Corruption, FetchError, NotFound
-from modelvault.sources.directory import FolderSource
-from modelvault.sources.huggingface import HubSource
+from modelvault.sources.folder.source import FolderSource
+from modelvault.sources.hub.source import HubSource
 from modelvault.sources.selection import select
 from modelvault.sources.source import Source
 from modelvault.store.blobs import Store

@@ -18,8 +18,8 @@ from modelvault.errors import (
     PermissionRefused,
     UpstreamChanged,
 )
-from modelvault.sources import copying
-from modelvault.sources.directory import FolderSource
+from modelvault.sources.folder import copying
+from modelvault.sources.folder.source import FolderSource
 from modelvault.sources.source import OfferedFile
 from modelvault.store.blobs import Store
 
@@ -242,7 +242,7 @@ def test_bookkeeping_of_other_tools_is_skipped(folder: Path) -> None:
 
 def test_endless_folder_is_cut_off(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Attack or accident: more files than any manifest may hold."""
-    monkeypatch.setattr("modelvault.sources.directory.MOST_FILES", 2)
+    monkeypatch.setattr("modelvault.sources.folder.source.MOST_FILES", 2)
     with pytest.raises(BadPath, match="more than 2 files"):
         FolderSource(folder, TINY).offer()
 

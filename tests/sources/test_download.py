@@ -11,7 +11,8 @@ import pytest
 from modelvault.core.digest import Digest
 from modelvault.core.ports import ProgressEvent, Retried
 from modelvault.errors import BadOption, DigestMismatch, HubError, NoSpace
-from modelvault.sources.remote import RemoteFile, label_of, origin_of
+from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.net.urls import label_of, origin_of
 from modelvault.store.blobs import Store
 from tests.support.downloads import KIB, content_of, downloader, publish
 from tests.support.hub.faults import Fault, Kind, Stage

@@ -22,11 +22,11 @@ from modelvault.errors import (
     UpstreamChanged,
     VaultBusy,
 )
-from modelvault.sources.policy import Limits
-from modelvault.sources.remote import RemoteFile
-from modelvault.sources.route import Route, Stale
-from modelvault.sources.transport import Transport
-from modelvault.sources.watch import Watch
+from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.fetch.http.location import Route, Stale
+from modelvault.sources.net.cancel import Watch
+from modelvault.sources.net.client import Transport
+from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 from modelvault.store.partials import Partial
 from tests.support.downloads import KIB, QUICK, content_of, downloader, once_sent, publish
@@ -418,8 +418,8 @@ def test_slow_line_is_journalled_on_the_way(
         recorded.append(self.present.total)
 
     monkeypatch.setattr(Partial, "record_all", record)
-    monkeypatch.setattr("modelvault.sources.transfer._OFTEN", 0.05)
-    monkeypatch.setattr("modelvault.sources.transport._SWEEP", 0.02)
+    monkeypatch.setattr("modelvault.sources.fetch.http.transfer._OFTEN", 0.05)
+    monkeypatch.setattr("modelvault.sources.net.client._SWEEP", 0.02)
     hub.faults.add(Fault(kind=Kind.SLOW, rate=1_000_000))
     downloader(store, connections=1, segment=1024 * KIB).fetch(file)
     assert len(recorded) >= 3

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from modelvault.core.digest import Digest
-from modelvault.sources.remote import RemoteFile
+from modelvault.sources.fetch.file import RemoteFile
 from modelvault.store.blobs import Store
 from tests.support.downloads import content_of, downloader, publish
 from tests.support.hub.faults import Fault, Kind
@@ -28,8 +28,8 @@ CHILD = """
 import sys
 from pathlib import Path
 from modelvault.core.digest import Digest
-from modelvault.sources.download import Downloader
-from modelvault.sources.remote import RemoteFile
+from modelvault.sources.fetch.download import Downloader
+from modelvault.sources.fetch.file import RemoteFile
 from modelvault.store.blobs import Store
 root, url, size, sha256, commit, segment, connections = sys.argv[1:]
 file = RemoteFile(path="model.safetensors", size=int(size), url=url, sha256=Digest(sha256),

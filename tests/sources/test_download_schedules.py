@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelvault.sources.remote import RemoteFile
+from modelvault.sources.fetch.file import RemoteFile
 from modelvault.store.blobs import Store
 from tests.support.downloads import content_of, downloader, publish
 from tests.support.hub.faults import Fault, Kind, Stage

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from modelvault.core.digest import Digest
 from modelvault.errors import BadConfiguration, DownloadFailed, HubError, HubUnreachable
-from modelvault.sources.remote import RemoteFile
+from modelvault.sources.fetch.file import RemoteFile
 from modelvault.store.blobs import Store
 from tests.support.downloads import content_of, downloader, publish
 from tests.support.hub.hub import LoopbackHub

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from modelvault.sources.engines.child import Child, Silent
-from modelvault.sources.engines.port import EngineFailed
+from modelvault.sources.fetch.engine import EngineFailed
+from modelvault.sources.fetch.libraries.child import Child, Silent
 
 HANGING = """
 import sys, time
-from modelvault.sources.engines.frames import begin_child
+from modelvault.sources.fetch.libraries.frames import begin_child
 request, reporter = begin_child()
 reporter.pulse(1)
 time.sleep(600)
@@ -21,7 +21,7 @@ time.sleep(600)
 PARENT = """
 import os, sys
 from pathlib import Path
-from modelvault.sources.engines.child import Child
+from modelvault.sources.fetch.libraries.child import Child
 with Child("hanging", {}, settings={"PYTHONPATH": sys.argv[1]}, window=60.0) as child:
     next(child.frames())
     print(child._process.pid, flush=True)

@@ -11,13 +11,13 @@ from modelvault.app.config import read_config
 from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.core.names import ModelName
 from modelvault.errors import BadOption, HubError
-from modelvault.sources.engines import choice
-from modelvault.sources.engines.port import EngineFailed
-from modelvault.sources.engines.xet import HubAccess
-from modelvault.sources.huggingface import HubSource
-from modelvault.sources.remote import RemoteFile, read_xet_hash
-from modelvault.sources.transport import Transport
-from modelvault.sources.watch import Watch
+from modelvault.sources.fetch import choice
+from modelvault.sources.fetch.engine import EngineFailed
+from modelvault.sources.fetch.file import RemoteFile, read_xet_hash
+from modelvault.sources.fetch.libraries.xet import HubAccess
+from modelvault.sources.hub.source import HubSource
+from modelvault.sources.net.cancel import Watch
+from modelvault.sources.net.client import Transport
 from modelvault.store.blobs import Store
 from tests.support.downloads import content_of, publish
 from tests.support.engines import CONTENT, PATH, PATIENT, Notes, need_hf_transfer
@@ -123,7 +123,7 @@ def test_pull_from_the_hub_through_an_engine_delivers_everything(
     """Large files come through the engine, the small ones over HTTP."""
     if engine == "hf-transfer":
         need_hf_transfer()
-    monkeypatch.setattr("modelvault.sources.engines.xet._SCHEMES", frozenset({"local"}))
+    monkeypatch.setattr("modelvault.sources.fetch.libraries.xet._SCHEMES", frozenset({"local"}))
     hub.cas = cas.url
     files = {PATH: CONTENT, "config.json": b"{}"}
     hub.add("acme/tiny", files, xet_hashes={PATH: cas.upload(CONTENT)})

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from modelvault.errors import FetchError
-from modelvault.sources.engines.transfer import TransferEngine
-from modelvault.sources.transport import Transport
-from modelvault.sources.watch import Watch
+from modelvault.sources.fetch.libraries.hf_transfer import TransferEngine
+from modelvault.sources.net.cancel import Watch
+from modelvault.sources.net.client import Transport
 from modelvault.store.blobs import Store
 from tests.support.downloads import content_of, downloader, publish
 from tests.support.engines import CONTENT, MIB, PATH, PATIENT, Notes, fetch, need_hf_transfer
@@ -68,9 +68,9 @@ import os, signal, sys
 from pathlib import Path
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Silence
-from modelvault.sources.download import Downloader
-from modelvault.sources.engines.choice import EngineOptions, open_engine
-from modelvault.sources.remote import RemoteFile
+from modelvault.sources.fetch.download import Downloader
+from modelvault.sources.fetch.choice import EngineOptions, open_engine
+from modelvault.sources.fetch.file import RemoteFile
 from modelvault.store.blobs import Store
 root, url, size, sha256, commit = sys.argv[1:]
 file = RemoteFile(path="model.safetensors", size=int(size), url=url, sha256=Digest(sha256),

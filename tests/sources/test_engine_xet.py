@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from modelvault.sources.engines.port import EngineFailed
-from modelvault.sources.engines.xet import XetAccess, XetEngine
-from modelvault.sources.remote import RemoteFile
+from modelvault.sources.fetch.engine import EngineFailed
+from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.fetch.libraries.xet import XetAccess, XetEngine
 from modelvault.store.blobs import Store
 from tests.support.downloads import publish
 from tests.support.engines import CONTENT, MIB, PATH, PATIENT, fetch
@@ -134,9 +134,9 @@ import os, signal, sys, time
 from pathlib import Path
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Silence
-from modelvault.sources.download import Downloader
-from modelvault.sources.engines.xet import XetAccess, XetEngine
-from modelvault.sources.remote import RemoteFile
+from modelvault.sources.fetch.download import Downloader
+from modelvault.sources.fetch.libraries.xet import XetAccess, XetEngine
+from modelvault.sources.fetch.file import RemoteFile
 from modelvault.store.blobs import Store
 root, url, size, sha256, xet_hash, cas = sys.argv[1:]
 file = RemoteFile(path="model.safetensors", size=int(size), url=url, sha256=Digest(sha256),

@@ -26,8 +26,8 @@ from modelvault.errors import (
     RepositoryNotFound,
     RevisionNotFound,
 )
-from modelvault.sources import session
-from modelvault.sources.huggingface import HubSource
+from modelvault.sources.hub import session
+from modelvault.sources.hub.source import HubSource
 from modelvault.store.blobs import Store
 from tests.support.hub import answers
 from tests.support.hub.faults import Fault, Kind, Stage
@@ -365,7 +365,7 @@ def test_endless_answer_is_cut_off(hub: LoopbackHub, monkeypatch: pytest.MonkeyP
 
 def test_endless_listing_is_cut_off(hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Attack: a tree of more files than any manifest may hold."""
-    monkeypatch.setattr("modelvault.sources.huggingface.MOST_FILES", 2)
+    monkeypatch.setattr("modelvault.sources.hub.client.MOST_FILES", 2)
     with pytest.raises(HubError, match="more than 2 files"):
         source(hub).offer()
 
@@ -383,7 +383,7 @@ def test_large_repository_is_listed_without_scans(
     hub: LoopbackHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Scan results come 50 a page; beyond a number of files they are done without."""
-    monkeypatch.setattr("modelvault.sources.huggingface._MOST_SCANNED", 2)
+    monkeypatch.setattr("modelvault.sources.hub.client._MOST_SCANNED", 2)
     assert {file.scan for file in source(hub).offer().files} == {""}
     (call,) = hub.journal.requests(path="tree")
     assert "expand=false" in call.target

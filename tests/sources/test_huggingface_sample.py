@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from modelvault.errors import FetchError, UpstreamChanged
-from modelvault.sources.sample import take_sample
+from modelvault.sources.fetch.http.speed_probe import take_sample
 from tests.support.downloads import KIB, publish
 from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub

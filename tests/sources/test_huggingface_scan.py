@@ -5,8 +5,8 @@ from fnmatch import fnmatchcase
 import pytest
 
 from modelvault.core.digest import Digest
+from modelvault.sources.hub.scan import read_scan
 from modelvault.sources.quantizations import group_quantizations
-from modelvault.sources.scan import read_scan
 from modelvault.sources.source import OfferedFile
 
 

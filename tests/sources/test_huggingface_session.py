@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from modelvault.errors import HubError, HubUnreachable
-from modelvault.sources import session
-from modelvault.sources.session import PatientClient
+from modelvault.sources.hub import session
+from modelvault.sources.hub.session import PatientClient
 
 Handler = Callable[[httpx2.Request], httpx2.Response]
 URL = "https://hub.example/api"

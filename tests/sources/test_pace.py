@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelvault.errors import BadOption
-from modelvault.sources.pace import CREDIT, Pace, parse_rate
+from modelvault.sources.net.rate_limit import CREDIT, Pace, parse_rate
 from modelvault.store.blobs import Store
 from tests.support.downloads import KIB, content_of, downloader, publish
 from tests.support.hub.hub import LoopbackHub
@@ -132,8 +132,8 @@ def test_limited_download_is_whole_and_takes_its_time(
     def rest(_: object, seconds: float) -> None:
         clock.rest(seconds)
 
-    monkeypatch.setattr("modelvault.sources.crew.Pace", pace)
-    monkeypatch.setattr("modelvault.sources.watch.Watch.rest", rest)
+    monkeypatch.setattr("modelvault.sources.fetch.http.workers.Pace", pace)
+    monkeypatch.setattr("modelvault.sources.net.cancel.Watch.rest", rest)
     data = bytes(range(256)) * 4000
     with LoopbackHub() as hub:
         file = publish(hub, {"model.safetensors": data})["model.safetensors"]

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from modelvault.core.digest import Digest
-from modelvault.sources.download import Downloader
-from modelvault.sources.policy import Limits
-from modelvault.sources.remote import RemoteFile
+from modelvault.sources.fetch.download import Downloader
+from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 from tests.support.hub.hub import LoopbackHub
 from tests.support.hub.repository import Content

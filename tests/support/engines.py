@@ -5,9 +5,9 @@ from typing import Any
 
 from modelvault.core.ports import Silence
 from modelvault.errors import BadOption
-from modelvault.sources.engines import choice
-from modelvault.sources.policy import Limits
-from modelvault.sources.remote import RemoteFile
+from modelvault.sources.fetch import choice
+from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 from tests.support.downloads import QUICK, content_of, downloader
 from tests.support.needs import require

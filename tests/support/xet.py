@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from modelvault.sources.engines.xet import XetAccess
+from modelvault.sources.fetch.libraries.xet import XetAccess
 from tests.support.needs import require
 
 UPLOAD = """

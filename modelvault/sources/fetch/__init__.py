@@ -1,0 +1,1 @@
+"""Files of any server into the store: resumed, checked, durable."""

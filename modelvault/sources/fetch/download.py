@@ -1,0 +1,178 @@
+"""Download files of a Hub into the store: resumed, verified, durable.
+
+What is promised:
+
+* Nothing becomes a blob before every byte of it was hashed as it stands on disk.
+* Killed at any moment and started again, a download keeps what its journals vouch for.
+* It ends: every kind of failure has a limit (``policy.Limits``), and an interrupt takes
+  less than a second.
+* A token is shown to the origin of a file's own URL and to nobody else.
+
+The work is divided so: ``crew`` hands out segments to threads, ``transfer`` brings one
+segment through all troubles, ``route`` knows where a file's bytes are at the moment,
+``transport`` speaks HTTP, ``task`` is one file under way, ``flush`` makes bytes durable,
+``watch`` stops what stalls, and ``policy`` holds the decisions.
+
+Example:
+    >>> downloader = Downloader(store, token=None)  # doctest: +SKIP
+    >>> downloader.fetch_all(files)                 # doctest: +SKIP
+    {'model.safetensors': Digest(hex='…')}
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from modelvault import fsio
+from modelvault.core.digest import Digest
+from modelvault.core.ports import Progress, Silence
+from modelvault.errors import BadOption, HubError
+from modelvault.sources.fetch.engine import Engine
+from modelvault.sources.fetch.fallback import Delivery
+from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.fetch.http.workers import Crew, Plan
+from modelvault.sources.net.retry import MIB, Limits
+from modelvault.store.blobs import Store
+
+CONNECTIONS = 8
+"""Connections at once, unless told otherwise: what the Hub's own client opens, too."""
+
+_MOST_CONNECTIONS = 64
+_SEGMENT = 32 * MIB
+_DAY = 24 * 3600.0
+
+
+class Downloader:
+    """Fetches files into one store; the caller keeps ``gc`` away (``Store.writing``)."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        token: str | None = None,
+        connections: int = CONNECTIONS,
+        limit_rate: int | None = None,
+        ca_bundle: Path | None = None,
+        progress: Progress | None = None,
+        limits: Limits | None = None,
+        segment: int = _SEGMENT,
+        patience: float = _DAY,
+        engine: Engine | None = None,
+    ) -> None:
+        """Set up; nothing is sent yet.
+
+        Args:
+            store: Where the files go.
+            token: For the files' own origin; None for anonymous.
+            connections: How many at once, 1 to 64, files and segments together.
+            limit_rate: Bytes a second over all connections; None for no limit.
+            ca_bundle: Certificates to believe; see ``certificates.tls_context``.
+            progress: Told about each file, under its path.
+            limits: Where patience with servers ends.
+            segment: Bytes that one request asks for at most; also about what a kill costs on
+                each connection.
+            patience: Seconds to wait for another process that fetches the same file.
+            engine: Asked first for the files that suit it.
+
+        Raises:
+            BadOption: A number is out of range.
+        """
+        if not 1 <= connections <= _MOST_CONNECTIONS or segment < 1 or limit_rate == 0:
+            raise BadOption(
+                f"{connections} connections with segments of {segment} bytes cannot be used",
+                hint=f"choose 1 to {_MOST_CONNECTIONS} connections",
+            )
+        self._progress = progress or Silence()
+        self._plan = Plan(
+            store=store,
+            token=token,
+            connections=connections,
+            limit_rate=limit_rate,
+            ca_bundle=ca_bundle,
+            progress=self._progress,
+            limits=limits or Limits(),
+            segment=segment,
+            patience=patience,
+        )
+        self._engine = engine
+
+    def fetch(self, file: RemoteFile) -> Digest:
+        """Fetch one file; see ``fetch_all``."""
+        return self.fetch_all([file])[file.path]
+
+    def fetch_all(self, files: Sequence[RemoteFile]) -> dict[str, Digest]:
+        """Fetch files into the store; return path → digest of each.
+
+        Blobs that the store holds are skipped, and files with the same content are fetched
+        once. When one file fails, the others still come, unless nothing can.
+
+        Args:
+            files: What to fetch.
+
+        Raises:
+            KeyboardInterrupt: The user stopped it; what came is kept.
+            FetchError: A file could not be fetched; what came is kept. ``issues`` lists all
+                files when there are several.
+            NotFound: The repository or revision is gone.
+            DigestMismatch: A file's bytes are wrong, even after a second fetch; both lots
+                are in quarantine.
+            NoSpace: Not everything fits on the disk; checked before the first byte.
+            StorageError: The disk refuses.
+            BadConfiguration: A proxy or certificate setting cannot be used.
+        """
+        wanted = self._distinct(files)
+        missing = []
+        digests: dict[str, Digest] = {}
+        for file in wanted.values():
+            if file.sha256 is not None and self._plan.store.has(file.sha256, file.size):
+                digests[file.key] = file.sha256
+            else:
+                missing.append(file)
+        self._require_space(missing)
+        if missing:
+            digests |= self._bring(missing)
+        self._report_shared(files, missing)
+        return {file.path: digests[file.key] for file in files}
+
+    def _bring(self, files: Sequence[RemoteFile]) -> dict[str, Digest]:
+        """Fetch files that are missing, no two with the same content."""
+        if self._engine is None:
+            return Crew(self._plan, files).run()
+        delivery = Delivery(
+            self._engine,
+            lambda rest: Crew(self._plan, rest).run(),
+            store=self._plan.store,
+            progress=self._progress,
+        )
+        return delivery.run(files)
+
+    def _distinct(self, files: Sequence[RemoteFile]) -> dict[str, RemoteFile]:
+        """Return one file for each content."""
+        distinct: dict[str, RemoteFile] = {}
+        for file in files:
+            known = distinct.setdefault(file.key, file)
+            if known.size != file.size:
+                raise HubError(
+                    f"{known.path} and {file.path}: the Hub declares the same checksum with"
+                    f" {known.size} and {file.size} bytes"
+                )
+        return distinct
+
+    def _require_space(self, files: Sequence[RemoteFile]) -> None:
+        """Check that what is not reserved yet by an earlier run fits on the disk."""
+        folder = self._plan.store.paths.partials
+        needed = 0
+        for file in files:
+            try:
+                reserved = (folder / file.key).stat().st_blocks * 512
+            except FileNotFoundError:
+                reserved = 0
+            needed += max(0, file.size - reserved)
+        fsio.require_space(folder, needed)
+
+    def _report_shared(self, files: Sequence[RemoteFile], fetched: Sequence[RemoteFile]) -> None:
+        """Let the progress show also the files for which nothing had to be done."""
+        told = {file.path for file in fetched}
+        for file in files:
+            if file.path not in told:
+                self._progress.begin(file.path, total=file.size, done=file.size)
+                self._progress.end(file.path, note="already in the vault")

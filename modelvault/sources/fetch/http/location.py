@@ -1,0 +1,263 @@
+"""Where a file's bytes are right now: from the Hub's URL to a signed one, again and again.
+
+A signed URL is good for a while only. Whoever finds that one has stopped working reports
+its *generation* as stale; the next request for bytes locates the file anew with a ``HEAD``
+at the Hub, whose answer also tells an expired URL from lost access. Each of the Hub's
+answers on the way is compared with what was pinned.
+"""
+
+import threading
+from dataclasses import dataclass
+from typing import NoReturn
+
+import urllib3
+
+from modelvault.errors import (
+    AccessDenied,
+    DownloadFailed,
+    GatedRepository,
+    ModelVaultError,
+    RepositoryNotFound,
+    RevisionNotFound,
+    UpstreamChanged,
+)
+from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.fetch.http.answers import ContentRange, Verdict, judge, plain_etag
+from modelvault.sources.net.client import Answer, Body, Transport, Trouble, asked_to_wait
+from modelvault.sources.net.retry import Limits, Patience
+from modelvault.sources.net.urls import label_of, origin_of
+
+_NO_HEAD = frozenset({405, 501})
+_ACCESS_HINT = "set HF_TOKEN to a token of an account that may read it"
+
+
+class Stale(Exception):
+    """The location has to be looked up again; the next request does so."""
+
+    def __init__(self, wait: float) -> None:
+        """Take the seconds to wait before that."""
+        super().__init__()
+        self.wait = wait
+
+
+class RangesIgnored(Exception):
+    """The server does not do ranges for this file: it has to come as one stream."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """Bytes that are about to come."""
+
+    body: Body
+    start: int
+    """Offset of the first byte in the file."""
+    end: int
+    """First byte that is not expected."""
+
+
+class Route:
+    """Locates one file; safe to use from any thread."""
+
+    def __init__(self, file: RemoteFile, transport: Transport, limits: Limits, *, ahead: bool):
+        """Know only the Hub's URL.
+
+        Args:
+            file: What is wanted.
+            transport: How to ask.
+            limits: Where patience ends.
+            ahead: Whether to ask the Hub with a ``HEAD`` first, so that many requests share
+                its answer; for a single one following its redirect is cheaper.
+        """
+        self._file = file
+        self._transport = transport
+        self._limits = limits
+        self._home = origin_of(file.url)
+        self._url = None if ahead else file.url
+        self._generation = 0
+        self._etag = ""
+        self._ignored: int | None = None
+        self._lost = ""
+        """Why no location works; set once, and nobody asks the Hub again."""
+        self._patience = Patience(limits, limits.relocations)
+        self._mutex = threading.Lock()
+        self._asking = threading.Lock()
+
+    def open(self, start: int, end: int, *, whole: bool = False) -> Stream:
+        """Ask for the bytes from ``start`` to before ``end``.
+
+        Args:
+            start: First byte.
+            end: First byte after.
+            whole: Ask without a range; the bytes then come from the file's beginning.
+
+        Raises:
+            Trouble: Another attempt may help, after a while.
+            Stale: Another attempt will locate the file anew.
+            RangesIgnored: Only a whole stream will do.
+            FetchError: Nothing will help.
+            NotFound: The repository or revision is gone.
+        """
+        url, generation = self._locate()
+        whole = whole or (start == 0 and end == self._file.size)
+        answer = self._transport.get(url, home=self._home, start=None if whole else start, end=end)
+        try:
+            return self._accept(answer, generation, None if whole else start, end)
+        except BaseException:
+            answer.body.close()
+            raise
+
+    def progressed(self, amount: int) -> None:
+        """Take note that ``amount`` bytes came."""
+        with self._mutex:
+            self._patience.progressed(amount)
+
+    # -- judging answers
+
+    def _accept(self, answer: Answer, generation: int, start: int | None, end: int) -> Stream:
+        for headers in answer.home:
+            self._check(headers)
+        match judge(answer.status, answer.headers, start):
+            case Verdict.WAIT:
+                self._wait(answer)
+            case Verdict.RANGE_IGNORED:
+                self._range_ignored(generation)
+            case Verdict.LOCATE:
+                self._stale(generation, f"the server answers {answer.status}")
+            case Verdict.TAKE:
+                found = ContentRange.parse(answer.headers.get("Content-Range"))
+                if start is not None and found is not None:
+                    end = min(end, found.end)
+                    self._check_total(found.total)
+                self._check_etag(generation, plain_etag(answer.headers.get("ETag")))
+        return Stream(body=answer.body, start=start or 0, end=end)
+
+    def _check(self, headers: urllib3.HTTPHeaderDict) -> None:
+        """Compare one of the Hub's own answers with what was pinned."""
+        file = self._file
+        commit = headers.get("X-Repo-Commit") or file.commit
+        if commit != file.commit:
+            self._changed(f"the Hub answers for commit {commit[:64]!r} instead of {file.commit}")
+        pinned = file.git_sha1 if file.sha256 is None else file.sha256.hex
+        linked = plain_etag(headers.get("X-Linked-Etag"))
+        if linked != pinned and len(linked) == len(pinned or ""):  # a digest of the same kind
+            self._changed(f"its content is {linked[:80]!r} now, instead of {pinned}")
+        size = headers.get("X-Linked-Size") or str(file.size)
+        if size != str(file.size):
+            self._changed(f"it has {size[:32]!r} bytes now, instead of {file.size}")
+
+    def _check_total(self, total: int | None) -> None:
+        if total not in (None, self._file.size):
+            self._changed(f"it has {total} bytes now, instead of {self._file.size}")
+
+    def _changed(self, how: str) -> NoReturn:
+        raise UpstreamChanged(
+            f"{self._file.path}: {how}",
+            hint="pull again to pin the revision as it is now",
+        )
+
+    def _check_etag(self, generation: int, etag: str) -> None:
+        """Another entity tag means other bytes, or another server: let the Hub decide."""
+        with self._mutex:
+            if generation != self._generation or not etag:
+                return
+            known, self._etag = self._etag, self._etag or etag
+            self._ignored = None
+        if known not in ("", etag):
+            self._stale(generation, "the content's entity tag keeps changing")
+
+    def _range_ignored(self, generation: int) -> NoReturn:
+        with self._mutex:
+            first = self._ignored
+            if first is None:
+                self._ignored = generation
+        if first is not None and generation > first:
+            raise RangesIgnored
+        self._stale(generation, "the server ignores ranges")
+
+    def _stale(self, generation: int, reason: str) -> NoReturn:
+        """Forget the location, unless somebody else did already; count how often."""
+        with self._mutex:
+            if generation != self._generation:
+                raise Stale(0.0)
+            self._generation += 1
+            self._url, self._etag = None, ""
+            if not self._patience.failed():
+                self._lost = reason
+                raise self._given_up()
+            raise Stale(self._patience.wait(None) if self._patience.failures > 1 else 0.0)
+
+    def _given_up(self) -> DownloadFailed:
+        return DownloadFailed(
+            f"{self._file.path}: {self._lost}, though the Hub was asked for its location"
+            f" {self._limits.relocations} times",
+            hint="run the same command again later: what came is kept",
+        )
+
+    def _wait(self, answer: Answer) -> NoReturn:
+        hint = asked_to_wait(answer)
+        place = origin_of(answer.url)
+        if hint is not None:
+            if hint > self._limits.longest_hint:
+                raise DownloadFailed(
+                    f"{self._file.path}: {place} asks to wait {hint:.0f} seconds",
+                    hint="run the same command again after that time: what came is kept",
+                )
+            self._transport.hold(answer.url, hint)
+        raise Trouble(f"{place} answers {answer.status}", hint=hint)
+
+    # -- asking the Hub
+
+    def _locate(self) -> tuple[str, int]:
+        with self._asking:
+            with self._mutex:
+                if self._lost:  # on another connection, whose error has not got about yet
+                    raise self._given_up()
+                url, generation = self._url, self._generation
+            if url is None:
+                url = self._ask()
+                with self._mutex:
+                    self._url = url
+        return url, generation
+
+    def _ask(self) -> str:
+        answer = self._transport.head(self._file.url)
+        answer.body.close()
+        for headers in answer.home:
+            self._check(headers)
+        if answer.away is not None:
+            return answer.away
+        if answer.status == 200:
+            return answer.url
+        if answer.status in _NO_HEAD:  # a simple mirror: its GET will redirect or answer
+            return self._file.url
+        if judge(answer.status, answer.headers, None) is Verdict.WAIT:
+            self._wait(answer)
+        raise refusal(self._file, answer)
+
+
+def refusal(file: RemoteFile, answer: Answer) -> ModelVaultError:
+    """Return the error that stands for the Hub's refusal to hand out a file."""
+    code = answer.headers.get("X-Error-Code", "")
+    place = label_of(file.url)
+    if code == "GatedRepo":
+        return GatedRepository(
+            f"{place}: the repository asks for acceptance of its terms",
+            hint=f"accept them on its page, then {_ACCESS_HINT}",
+        )
+    if code == "RepoNotFound":
+        return RepositoryNotFound(
+            f"{place}: the Hub knows no such repository, or hides it", hint=_ACCESS_HINT
+        )
+    if code == "RevisionNotFound":
+        return RevisionNotFound(f"{place}: the Hub no longer knows commit {file.commit}")
+    if answer.status in (404, 410):
+        return UpstreamChanged(
+            f"{file.path}: the Hub no longer has this file at commit {file.commit}",
+            hint="pull again to pin the revision as it is now",
+        )
+    if answer.status in (401, 403):
+        return AccessDenied(f"{place}: the Hub refuses access", hint=_ACCESS_HINT)
+    return DownloadFailed(
+        f"{place}: the Hub answers {answer.status}",
+        hint="run the same command again later: what came is kept",
+    )

@@ -1,0 +1,350 @@
+"""The workers of one download: who fetches what, who stops, what went wrong.
+
+One budget of connections serves files and segments alike. A free worker first takes the
+next segment of a file that is already open; only when there is none it opens the next
+file, smallest first. Whoever brings the last byte of a file also checks and publishes it.
+
+The thread that called ``run`` fetches nothing: it waits, cuts transfers that stall, and is
+thereby free to notice the user's interrupt. A worker that is stuck in a connection attempt
+then is left behind; it closes its file when it comes back.
+"""
+
+import contextlib
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from modelvault.core.digest import Digest
+from modelvault.core.ports import Progress
+from modelvault.errors import (
+    Corruption,
+    DigestMismatch,
+    DownloadFailed,
+    Interrupted,
+    ModelVaultError,
+    VaultBusy,
+)
+from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.fetch.flusher import Flusher
+from modelvault.sources.fetch.http.location import RangesIgnored, Route
+from modelvault.sources.fetch.http.segments import Task
+from modelvault.sources.fetch.http.small import LARGEST as SMALL
+from modelvault.sources.fetch.http.small import SmallTask
+from modelvault.sources.fetch.http.transfer import Transfer
+from modelvault.sources.fetch.incoming import Segment
+from modelvault.sources.net.cancel import Stopped, Watch
+from modelvault.sources.net.client import Transport
+from modelvault.sources.net.rate_limit import Pace
+from modelvault.sources.net.retry import Limits
+from modelvault.store.blobs import Store
+
+_TICK = 0.25
+"""Seconds between two looks at the transfers."""
+
+_GRACE = 0.6
+"""Seconds that workers get to end when everything is being stopped."""
+
+_ATTEMPTS = 2
+"""Times that a file is fetched whose bytes turn out to be wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How a crew works."""
+
+    store: Store
+    token: str | None
+    connections: int
+    limit_rate: int | None
+    """Bytes a second over all connections."""
+    ca_bundle: Path | None
+    progress: Progress
+    limits: Limits
+    segment: int
+    """Bytes that one request asks for at most."""
+    patience: float
+    """Seconds to wait for another process that fetches the same file."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Waiting:
+    """A file that is not open."""
+
+    file: RemoteFile
+    attempt: int = 1
+    deadline: float
+    not_before: float = 0.0
+    told: bool = False
+    """Whether the progress says that it is being waited for."""
+
+
+class Crew:
+    """Fetches a list of files, once."""
+
+    def __init__(self, plan: Plan, files: Iterable[RemoteFile]) -> None:
+        """Line up the files, smallest first.
+
+        Args:
+            plan: How to work.
+            files: What to fetch; no two with the same content.
+        """
+        self._plan = plan
+        self._deadline = time.monotonic() + plan.patience
+        ordered = sorted(files, key=lambda file: (file.size, file.path))
+        self._files = deque(_Waiting(file=file, deadline=self._deadline) for file in ordered)
+        self._tasks: dict[Task | SmallTask, int] = {}
+        """Open files, with how many times each was begun."""
+        self._opening = self._running = 0
+        self._closed = False
+        self._digests: dict[str, Digest] = {}
+        self._errors: list[ModelVaultError] = []
+        self._fatal: BaseException | None = None
+        self._changed = threading.Condition()
+        limits, pace = plan.limits, Pace(plan.limit_rate)
+        self._watch = Watch(
+            stall_window=limits.stall_window,
+            stall_bytes=pace.least(limits.stall_window, plan.connections, limits.stall_bytes),
+        )
+        self._flusher = Flusher(backlog=plan.connections * plan.segment * 3 // 4)
+        self._transfer = Transfer(
+            limits=limits, flusher=self._flusher, watch=self._watch, pace=pace
+        )
+        self._transport = Transport(
+            token=plan.token,
+            connections=plan.connections,
+            limits=limits,
+            watch=self._watch,
+            ca_bundle=plan.ca_bundle,
+        )
+
+    def run(self) -> dict[str, Digest]:
+        """Fetch everything; return key → digest of each file.
+
+        Raises:
+            KeyboardInterrupt: The user stopped it; what came is kept.
+            FetchError: A file could not be fetched; what came is kept.
+            Corruption: A file is not what was declared, twice.
+            StorageError: The disk is full or refuses.
+        """
+        workers = [
+            threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
+            for number in range(self._plan.connections)
+        ]
+        self._running = len(workers)
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._transport.close)
+            stack.callback(self._close_tasks)
+            stack.enter_context(self._flusher)
+            stack.callback(self._wind_up, workers)
+            for worker in workers:
+                worker.start()
+            with self._changed:
+                while self._running and not self._watch.stopped:
+                    self._changed.wait(_TICK)
+                    self._watch.cut_stalled()
+        self._raise_errors()
+        return self._digests
+
+    # -- beginning and end, in the caller's thread
+
+    def _wind_up(self, workers: list[threading.Thread]) -> None:
+        """End the workers, wherever they are; leave behind who does not come."""
+        self._watch.stop()
+        self._flusher.hurry()
+        with self._changed:
+            tasks = list(self._tasks)
+            self._changed.notify_all()
+        for task in tasks:
+            task.stop()
+        until = time.monotonic() + _GRACE
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join(max(0.0, until - time.monotonic()))
+
+    def _close_tasks(self) -> None:
+        with self._changed:
+            self._closed = True
+            idle = [task for task in self._tasks if task.active == 0]
+            for task in idle:
+                del self._tasks[task]
+        for task in idle:
+            task.end()
+
+    def _raise_errors(self) -> None:
+        if self._fatal is not None:
+            raise self._fatal
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        if self._errors:
+            first = self._errors[0]
+            raise type(first)(
+                f"{len(self._errors)} files could not be fetched",
+                hint=first.hint,
+                issues=[error.message for error in self._errors],
+            ) from first
+
+    # -- the workers
+
+    def _work(self) -> None:
+        try:
+            while (job := self._next_job()) is not None:
+                job()
+        except (Stopped, Interrupted):
+            pass  # whoever stopped us knows why
+        except BaseException as error:  # raised again by the caller's thread
+            with self._changed:
+                self._fatal = self._fatal or error
+            self._watch.stop()
+        finally:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
+
+    def _next_job(self) -> Callable[[], None] | None:
+        with self._changed:
+            while True:
+                self._watch.rest(0.0)
+                for task in self._tasks:
+                    if task.segments and not (task.whole and task.active):
+                        task.active += 1
+                        return partial(self._fetch, task, task.segments.popleft())
+                now = time.monotonic()
+                for waiting in self._files:
+                    if waiting.not_before <= now:
+                        self._files.remove(waiting)
+                        self._opening += 1
+                        return partial(self._open, waiting)
+                if not (self._files or self._tasks or self._opening):
+                    return None
+                self._changed.wait(_TICK)
+
+    def _open(self, waiting: _Waiting) -> None:
+        task: Task | SmallTask | None = None
+        try:
+            if self._already_held(waiting.file):
+                self._show_waiting(waiting, False)
+            else:
+                task = self._make_task(waiting)
+        finally:
+            with self._changed:
+                self._opening -= 1
+                if task is not None:
+                    self._tasks[task] = waiting.attempt
+                    task.active += 1
+                self._changed.notify_all()
+        if task is not None:
+            self._leave(task)
+
+    def _already_held(self, file: RemoteFile) -> bool:
+        if file.sha256 is None or not self._plan.store.has(file.sha256, file.size):
+            return False
+        with self._changed:
+            self._digests[file.key] = file.sha256
+        return True
+
+    def _make_task(self, waiting: _Waiting) -> Task | SmallTask | None:
+        plan, file = self._plan, waiting.file
+        route = Route(file, self._transport, plan.limits, ahead=file.size > plan.segment)
+        if self._is_small(file):
+            return SmallTask(file, route, plan.store, plan.progress)
+        try:
+            task = Task(file, route, plan.store, plan.progress, segment=plan.segment)
+        except VaultBusy:
+            if time.monotonic() > waiting.deadline:
+                self._show_waiting(waiting, False)
+                raise
+            self._show_waiting(waiting, True)
+            waiting.not_before = time.monotonic() + _TICK
+            with self._changed:
+                self._files.append(waiting)
+            return None
+        self._show_waiting(waiting, False)
+        if self._already_held(file):  # another process was faster
+            task.partial.discard()
+            task.end(note="already in the vault")
+            return None
+        return task
+
+    def _is_small(self, file: RemoteFile) -> bool:
+        """Return whether a file comes in memory: one request's worth, nothing of it on disk."""
+        if file.size > min(SMALL, self._plan.segment):
+            return False
+        return not (self._plan.store.paths.partials / file.key).exists()
+
+    def _show_waiting(self, waiting: _Waiting, waits: bool) -> None:
+        """Let the progress show, or no longer show, that another process is waited for."""
+        if waiting.told != waits:
+            waiting.told = waits
+            name = f"{waiting.file.path}: waiting for another process"
+            if waits:
+                self._plan.progress.begin(name, total=None)
+            else:
+                self._plan.progress.end(name, note="it has ended")
+
+    def _fetch(self, task: Task | SmallTask, segment: Segment) -> None:
+        try:
+            if task.whole:
+                self._transfer.fetch_whole(task)
+            else:
+                self._transfer.fetch(task, segment)
+        except RangesIgnored:
+            with self._changed:
+                if not task.whole:
+                    task.whole = True
+                    task.segments = deque([(0, task.file.size)])
+        except (DownloadFailed, Corruption) as error:  # the other files may fare better
+            with self._changed:
+                if not task.failed:
+                    self._errors.append(error)
+                task.failed = True
+                task.segments.clear()
+        except BaseException:
+            task.failed = True
+            raise
+        finally:
+            self._leave(task)
+
+    def _leave(self, task: Task | SmallTask) -> None:
+        """Take note that a worker is done with a task; the last one finishes it."""
+        with self._changed:
+            task.active -= 1
+            idle = task.active == 0
+            finished = idle and not task.segments and not self._watch.stopped
+            closing = (finished and task.failed) or (idle and self._closed)
+            if closing:
+                del self._tasks[task]
+            elif finished:
+                task.active += 1
+            self._changed.notify_all()
+        if closing:
+            task.end(note="given up, what came is kept")
+        elif finished:
+            self._finish(task)
+
+    def _finish(self, task: Task | SmallTask) -> None:
+        note = ""
+        try:
+            if task.partial is not None:
+                self._flusher.settle(task.partial)
+            digest = task.publish()
+            with self._changed:
+                self._digests[task.file.key] = digest
+        except DigestMismatch as error:
+            note = "the bytes are wrong"
+            with self._changed:
+                attempt = self._tasks[task]
+                if attempt < _ATTEMPTS:
+                    self._files.appendleft(
+                        _Waiting(file=task.file, attempt=attempt + 1, deadline=self._deadline)
+                    )
+                else:
+                    self._errors.append(error)
+        finally:
+            with self._changed:
+                del self._tasks[task]
+                self._changed.notify_all()
+            task.end(note=note)

@@ -1,0 +1,1 @@
+"""A folder as a source: a model that is already on disk."""

@@ -1,0 +1,238 @@
+"""A folder as a source: a model that is already on disk.
+
+The user's files stay the user's: they are copied, never linked, and read only. Links are
+followed to places inside the folder and, for a snapshot in the Hub client's cache, into
+that cache's blobs, whose names then say what their bytes must hash to.
+
+Invariants:
+    * No file outside these places is read, whatever links say.
+    * What arrives is what stood in the file at one time: a file that changes during the
+      copy is an error, not a mixture.
+
+Example:
+    >>> source = FolderSource(Path("./tiny-llama"), ModelName.parse("acme/tiny"))
+    >>> digests = source.deliver(source.offer().files, store, Silence())
+"""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from modelvault import fsio
+from modelvault.core.artifact import FolderOrigin, License
+from modelvault.core.digest import Digest
+from modelvault.core.manifest import MOST_FILES
+from modelvault.core.names import ModelName
+from modelvault.core.ports import Progress
+from modelvault.errors import BadInput, BadPath, NotFound, UpstreamChanged
+from modelvault.sources.card import (
+    CARD_LIMIT,
+    choose_fields,
+    clean,
+    parse_front_matter,
+    read_license,
+)
+from modelvault.sources.folder.copying import Version, bring_in
+from modelvault.sources.source import Offer, OfferedFile, check_paths
+from modelvault.store.blobs import Store
+
+README = "README.md"
+
+_SKIPPED = frozenset({".git", ".cache", ".huggingface", "__pycache__", ".DS_Store", "Thumbs.db"})
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """A file as it stood when the folder was walked."""
+
+    real: Path
+    """Where the bytes are, every link followed."""
+    version: Version
+    declared: str
+    """Name of the cache's blob it links to, which is a checksum; empty elsewhere."""
+
+
+class FolderSource:
+    """A model in a folder; its revision is known once its files are in the store."""
+
+    def __init__(self, folder: Path, model: ModelName) -> None:
+        """Name the folder and the model it holds; nothing is read yet."""
+        self._folder = folder
+        self._model = model
+        self._found: dict[str, _Found] = {}
+
+    def offer(self) -> Offer:
+        """Return what the folder holds.
+
+        Raises:
+            NotFound: No such folder.
+            BadInput: It is a cache of the Hub's client, not a snapshot in one.
+            BadPath: A name is unsafe, a link leads outside, or something is not a file.
+            StorageError: The file system refuses.
+        """
+        root = _check_folder(self._folder)
+        found = dict(_walk(root))
+        check_paths(list(found), where=str(self._folder))
+        self._found = found
+        license_, card, notes = self._read_card()
+        return Offer(
+            model=self._model,
+            revision="",
+            files=tuple(_describe(path, found[path]) for path in sorted(found)),
+            license=license_,
+            card=card,
+            origin=FolderOrigin(label=clean(root.name, longest=255) or "folder"),
+            notes=notes,
+        )
+
+    def deliver(
+        self, files: Sequence[OfferedFile], store: Store, progress: Progress
+    ) -> Mapping[str, Digest]:
+        """Copy the files into the store; return path → digest of each.
+
+        Raises:
+            UpstreamChanged: A file is no longer the one that was offered.
+            DigestMismatch: A cached file's bytes are not what its name says.
+            StorageError: The disk is full or refuses.
+        """
+        if not self._found:
+            self.offer()
+        held = {blob.size for blob in store.blobs()}
+        digests: dict[str, Digest] = {}
+        for file in files:
+            if file.sha256 is not None and store.has(file.sha256, file.size):
+                digests[file.path] = file.sha256
+                continue
+            found = self._found.get(file.path)
+            if found is None:
+                raise UpstreamChanged(f"{self._folder / file.path}: no longer there")
+            with _open(found.real) as reader:
+                digests[file.path] = bring_in(
+                    file, found.version, reader, store, progress, compare=file.size in held
+                )
+            held.add(file.size)
+        return digests
+
+    def _read_card(self) -> tuple[License | None, dict[str, str], tuple[str, ...]]:
+        found = self._found.get(README)
+        if found is None:
+            return None, {}, ()
+        with _open(found.real) as file, fsio.storage_errors(found.real):
+            data = file.read(CARD_LIMIT)
+        try:
+            fields = parse_front_matter(data)
+        except ValueError as error:
+            return None, {}, (f"{README}: {error}; no licence is recorded",)
+        return read_license(fields), choose_fields(fields), ()
+
+
+def _check_folder(folder: Path) -> Path:
+    with fsio.storage_errors(folder):
+        if not folder.is_dir():
+            raise NotFound(f"{folder}: no such folder")
+        root = folder.resolve(strict=True)
+    if (root / "snapshots").is_dir() and (root / "blobs").is_dir():
+        raise BadInput(
+            f"{folder}: a cache of the Hub's client, which may hold several revisions",
+            hint=f"name one of them: {folder}/snapshots/COMMIT",
+        )
+    return root
+
+
+def _walk(root: Path) -> Iterator[tuple[str, _Found]]:
+    """Yield the relative path of every file below ``root``, and what was found there."""
+    pending = [""]
+    count = 0
+    while pending:
+        below = pending.pop()
+        folder = root / below
+        with fsio.storage_errors(folder), os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+        for entry in listed:
+            path = f"{below}/{entry.name}" if below else entry.name
+            if entry.name in _SKIPPED:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                pending.append(path)
+                continue
+            count += 1
+            if count > MOST_FILES:
+                raise BadPath(f"{root}: more than {MOST_FILES} files")
+            yield path, _find(root, root / path)
+
+
+def _find(root: Path, path: Path) -> _Found:
+    """Look at one file, through its links.
+
+    Raises:
+        BadPath: It is no file, or a link that leads out of the permitted places.
+    """
+    declared = ""
+    real = path
+    if path.is_symlink():
+        real, declared = _follow(root, path)
+    with fsio.storage_errors(path):
+        try:
+            status = real.lstat()
+        except FileNotFoundError as error:
+            raise UpstreamChanged(f"{path}: vanished") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise BadPath(f"{path}: neither a file nor a folder")
+    return _Found(real=real, version=Version.of(real, status), declared=declared)
+
+
+def _follow(root: Path, link: Path) -> tuple[Path, str]:
+    """Return where a link leads in the end, and the cache blob's name it goes through."""
+    try:
+        with fsio.storage_errors(link):
+            real = link.resolve(strict=True)
+            first = Path(os.path.normpath(link.parent / link.readlink()))
+    except (FileNotFoundError, RuntimeError) as error:  # RuntimeError: a loop, before 3.13
+        raise BadPath(f"{link}: a link that leads nowhere") from error
+    blobs = _cache_blobs(root)
+    if not any(real.is_relative_to(place) for place in (root, *blobs)):
+        raise BadPath(
+            f"{link}: a link out of the folder, to {real}",
+            hint="replace it by the file itself if it belongs to the model",
+        )
+    return real, first.name if blobs and first.parent == blobs[0] else ""
+
+
+def _cache_blobs(root: Path) -> tuple[Path, ...]:
+    """Return where links of a Hub cache's snapshot lead: its own blobs and the shared ones.
+
+    Source: huggingface_hub, "Understand caching"; the shared store since 2.0.
+    """
+    if root.parent.name != "snapshots" or len(root.parents) < 3:
+        return ()
+    return (root.parents[1] / "blobs", root.parents[2] / "blobs")
+
+
+def _describe(path: str, found: _Found) -> OfferedFile:
+    is_sha256 = bool(_SHA256.fullmatch(found.declared))
+    return OfferedFile(
+        path=path,
+        size=found.version.size,
+        sha256=Digest(found.declared) if is_sha256 else None,
+        git_sha1=found.declared if _GIT_SHA1.fullmatch(found.declared) else None,
+    )
+
+
+def _open(real: Path) -> BinaryIO:
+    """Open a file that has been found, and no link or pipe that took its place since."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with fsio.storage_errors(real):
+        try:
+            descriptor = os.open(real, flags)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENXIO}:
+                raise
+            raise UpstreamChanged(f"{real}: no longer the file that was offered") from error
+    return open(descriptor, "rb", buffering=0)

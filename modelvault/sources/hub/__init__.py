@@ -1,0 +1,1 @@
+"""A Hub as a source: what a repository offers, and where its files are."""

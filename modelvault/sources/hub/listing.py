@@ -1,0 +1,65 @@
+"""What a Hub's listing says of one file, believed only where it makes sense."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelvault.core.digest import Digest
+from modelvault.core.names import ModelName, is_commit
+from modelvault.core.repository import HubRepository, dataset_name, repository_of
+from modelvault.errors import BadDigest, BadReference
+from modelvault.sources.card import clean
+from modelvault.sources.fetch.file import read_xet_hash
+from modelvault.sources.source import OfferedFile
+
+LARGEST_FILE = 2**53 - 1
+"""Bytes; sizes above it cannot be recorded."""
+
+
+class Unusable(Exception):
+    """The answer makes no sense; its text says what it was, not who gave it."""
+
+
+def read_entry(entry: Any, findings: Mapping[str, str]) -> OfferedFile:
+    """Return one file of a repository's tree.
+
+    Args:
+        entry: What the Hub's client made of the answer; any field may be of any type.
+        findings: Path → level, from the scan of the whole repository.
+
+    Raises:
+        Unusable: Size, digest or id are not what they should be.
+    """
+    path, size, blob = entry.path, entry.size, entry.blob_id
+    if not isinstance(path, str) or type(size) is not int or not 0 <= size <= LARGEST_FILE:
+        raise Unusable(f"file {path!r:.200} of size {size!r:.50}")
+    scan = entry.security.status if entry.security else ""
+    scan = clean(scan, longest=32) if isinstance(scan, str) else ""
+    scan = scan or findings.get(path, "")
+    if entry.lfs is not None:
+        if entry.lfs.size != size:
+            raise Unusable(f"two sizes of {path}: {size} and {entry.lfs.size!r:.50}")
+        try:
+            digest = Digest(entry.lfs.sha256)
+        except (BadDigest, TypeError) as error:
+            raise Unusable(f"digest {entry.lfs.sha256!r:.80} of {path}") from error
+        name = read_xet_hash(entry.xet_hash)
+        return OfferedFile(path=path, size=size, sha256=digest, xet_hash=name, scan=scan)
+    if not isinstance(blob, str) or not is_commit(blob):  # both are SHA-1 in hex
+        raise Unusable(f"blob id {blob!r:.80} of {path}")
+    return OfferedFile(path=path, size=size, git_sha1=blob, scan=scan)
+
+
+def parse_name(text: object, known: HubRepository) -> HubRepository | None:
+    """Return what a repository calls itself; None where that is no name.
+
+    Args:
+        text: The answer's own name for it.
+        known: The repository that was asked for, whose kind it shares.
+    """
+    try:
+        name = ModelName.parse(text) if isinstance(text, str) else None
+    except BadReference:
+        return None  # a mirror's own idea of a name; the asked one goes on being used
+    if name is None:
+        return None
+    return repository_of(dataset_name(name) if known.kind == "dataset" else name)

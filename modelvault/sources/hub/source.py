@@ -1,0 +1,175 @@
+"""The Hub as a source: what a repository holds, pinned to one commit.
+
+Metadata comes through ``client`` and with it the Hub's own library, bytes through ``files``.
+
+Invariant: everything that is offered belongs to the commit the offer names.
+
+Example:
+    >>> source = HubSource(ModelName.parse("acme/tiny"), None)
+    >>> offer = source.offer()
+    >>> digests = source.deliver(offer.files, store, Silence())
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from modelvault.core.artifact import HubOrigin
+from modelvault.core.digest import Digest
+from modelvault.core.names import ModelName
+from modelvault.core.ports import Progress
+from modelvault.core.repository import repository_of
+from modelvault.sources.card import choose_fields, read_license
+from modelvault.sources.fetch.choice import HTTP, check_engine
+from modelvault.sources.fetch.download import CONNECTIONS
+from modelvault.sources.hub.client import HubClient, Info
+from modelvault.sources.hub.endpoint import REAL_HUB, check_token, parse_endpoint
+from modelvault.sources.hub.files import HubFiles
+from modelvault.sources.hub.listing import Unusable, parse_name, read_entry
+from modelvault.sources.hub.scan import read_scan
+from modelvault.sources.source import Offer, OfferedFile, Sample, check_paths
+from modelvault.store.blobs import Store
+
+
+class HubSource:
+    """One repository of a Hub, at one revision."""
+
+    def __init__(
+        self,
+        model: ModelName,
+        revision: str | None,
+        *,
+        endpoint: str | None = None,
+        token: str | None = None,
+        connections: int = CONNECTIONS,
+        limit_rate: int | None = None,
+        ca_bundle: Path | None = None,
+        engine: str = HTTP,
+    ) -> None:
+        """Name what to pull; nothing is asked yet.
+
+        Args:
+            model: The repository; a dataset by its name in the vault (``dataset_name``).
+            revision: Branch, tag or commit; None for the default branch.
+            endpoint: Base URL of the Hub or mirror; None for ``HF_ENDPOINT`` or the real one.
+            token: Access token; None for ``HF_TOKEN``, ``HUGGING_FACE_HUB_TOKEN`` or the file
+                that ``hf auth login`` writes.
+            connections: Downloads at once.
+            limit_rate: Bytes a second over all connections; None for no limit.
+            ca_bundle: Certificates to believe; see ``certificates.tls_context``.
+            engine: How large files come; see ``engines.choice``.
+
+        Raises:
+            BadOption: The endpoint is not a plain ``http`` or ``https`` URL, or the engine
+                cannot be used.
+            BadConfiguration: The token cannot be sent.
+        """
+        check_engine(engine, limited=limit_rate is not None)
+        self._engine = engine
+        self._model = model
+        self._requested = revision or "main"
+        self._endpoint = parse_endpoint(endpoint or os.environ.get("HF_ENDPOINT") or REAL_HUB)
+        self._client = HubClient(
+            model,
+            revision,
+            endpoint=self._endpoint,
+            token=check_token(token) if token is not None else None,
+            ca_bundle=ca_bundle,
+        )
+        self._connections = connections
+        self._limit_rate = limit_rate
+        self._ca_bundle = ca_bundle
+        self._offer: Offer | None = None
+        self._repository = repository_of(model)
+
+    def offer(self) -> Offer:
+        """Return what the repository holds at the revision, pinned to its commit.
+
+        Raises:
+            RepositoryNotFound: No such repository, or it is hidden from this token.
+            RevisionNotFound: No such branch, tag or commit.
+            GatedRepository: The owner's terms have not been accepted for this token.
+            AccessDenied: The token is refused.
+            BadConfiguration: The stored token cannot be read or sent.
+            HubUnreachable: No answer within the permitted attempts.
+            HubError: The answer cannot be used.
+            BadPath: The repository holds paths that are unsafe.
+        """
+        info, commit = self._client.describe()
+        self._offer = self._describe(info, commit)
+        return self._offer
+
+    def find_commit(self) -> str:
+        """Return the commit that the revision stands for now; asks one question.
+
+        Raises:
+            NotFound: No such repository or revision.
+            FetchError: As ``offer``.
+        """
+        return self._client.describe()[1]
+
+    def measure(self, files: Sequence[OfferedFile]) -> Sample | None:
+        """Fetch the beginning of the largest file and drop it; None where all are empty.
+
+        Raises:
+            FetchError: The file cannot be had.
+        """
+        offer = self._offer or self.offer()
+        return self._files(offer.revision).measure(files)
+
+    def deliver(
+        self, files: Sequence[OfferedFile], store: Store, progress: Progress
+    ) -> Mapping[str, Digest]:
+        """Bring the files into the store; return path → digest of each.
+
+        Raises:
+            FetchError: A file could not be fetched; everything that came is kept.
+            Corruption: Bytes do not match the declared digest, even after a second fetch.
+            StorageError: The disk is full or refuses.
+        """
+        offer = self._offer or self.offer()
+        return self._files(offer.revision).deliver(files, store, progress)
+
+    def _files(self, commit: str) -> HubFiles:
+        return HubFiles(
+            endpoint=self._endpoint,
+            repository=self._repository,
+            commit=commit,
+            token=self._client.token,
+            connections=self._connections,
+            limit_rate=self._limit_rate,
+            ca_bundle=self._ca_bundle,
+            engine=self._engine,
+        )
+
+    def _describe(self, info: Info, commit: str) -> Offer:
+        scan = read_scan(getattr(info, "security_repo_status", None))
+        try:
+            entries = self._client.list_files(info, commit)
+            files = [read_entry(entry, scan.files) for entry in entries]
+        except Unusable as error:
+            raise self._client.unusable(str(error)) from error
+        check_paths([file.path for file in files], where=str(self._model))
+        card = self._client.read_card(info)
+        notes: tuple[str, ...] = ()
+        known = self._repository
+        renamed = parse_name(info.id, known)
+        if renamed is not None and renamed != known:
+            self._repository = renamed
+            notes = (f"{known.path} is now called {renamed.path} on the Hub",)
+        return Offer(
+            model=self._model,
+            revision=commit,
+            files=tuple(sorted(files, key=lambda file: file.path)),
+            license=read_license(card),
+            card=choose_fields(card),
+            origin=HubOrigin(
+                endpoint=self._endpoint,
+                commit=commit,
+                requested=self._requested,
+                gated=bool(info.gated),
+                private=bool(info.private),
+            ),
+            notes=notes,
+            scan=scan.summary,
+        )

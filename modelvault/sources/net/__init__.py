@@ -1,0 +1,1 @@
+"""HTTP for everything that is fetched: connections, limits, retries, cancellation."""
