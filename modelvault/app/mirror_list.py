@@ -2,7 +2,7 @@
 
 A list is resolved anew each time it is pulled, and its lock file says what it stood for; with
 ``locked``, or when the lock file itself is pulled, the lock file decides and the Hub has to
-offer exactly that. What is pinned and held costs no request at all.
+offer exactly that. What is pinned and stored costs no request at all.
 """
 
 import dataclasses
@@ -195,8 +195,8 @@ def _pull_entry(
     vault: Vault, entry: MirrorEntry, options: SourceOptions, progress: Progress, locked: bool
 ) -> Mirrored:
     pin = entry.pin
-    held = pin is not None and _is_held(vault, pin)
-    if pin is not None and held and (locked or is_commit(entry.requested)):
+    stored = pin is not None and _is_stored(vault, pin)
+    if pin is not None and stored and (locked or is_commit(entry.requested)):
         return Mirrored(entry=entry, pin=pin, pulled=None)
     revision = pin.commit if pin is not None and locked else entry.requested
     source = hub_source(entry.model, revision, options.endpoint, options)
@@ -205,7 +205,7 @@ def _pull_entry(
         plan = plan_selection(*_select_pinned(source.offer(), pin), paths, entry.filters)
         done = pull(vault, source, plan, progress, expected=pin.manifest)
         return Mirrored(entry=entry, pin=pin, pulled=done)
-    if pin is not None and held and source.find_commit() == pin.commit:
+    if pin is not None and stored and source.find_commit() == pin.commit:
         return Mirrored(entry=entry, pin=pin, pulled=None)
     include, exclude = entry.filters.include, entry.filters.exclude
     plan = plan_pull(source, paths, include=include, exclude=exclude)
@@ -226,7 +226,7 @@ def _pin(entry: MirrorEntry, done: Pulled) -> LockEntry:
     )
 
 
-def _is_held(vault: Vault, pin: LockEntry) -> bool:
+def _is_stored(vault: Vault, pin: LockEntry) -> bool:
     """Return whether the vault holds everything a pin names, catalogued and in the store."""
     reference = Reference(model=pin.model, revision=pin.commit)
     return any(

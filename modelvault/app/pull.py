@@ -16,10 +16,11 @@ from modelvault.core.ports import Progress
 from modelvault.core.repository import is_dataset
 from modelvault.errors import UpstreamChanged
 from modelvault.sources.card import ADAPTER_LIMIT, read_adapter
+from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.quantizations import Quantization, group_quantizations
 from modelvault.sources.selection import Selection, select
-from modelvault.sources.source import Measurable, Offer, OfferedFile, Sample, Source
-from modelvault.sources.stored import find_held
+from modelvault.sources.source import Measurable, Offer, OfferedFile, Source
+from modelvault.sources.stored import find_stored
 from modelvault.store.blobs import Store
 from modelvault.store.paths import VaultPaths
 
@@ -37,26 +38,26 @@ class PullPlan:
     selection: Selection
     size: int
     """Bytes of all selected files."""
-    held: Mapping[str, int] = dataclasses.field(hash=False)
+    stored: Mapping[str, int] = dataclasses.field(hash=False)
     """Path → bytes of those that the vault already holds."""
     free: int
     """Bytes free on the vault's file system."""
     warnings: tuple[str, ...]
 
     @property
-    def held_size(self) -> int:
+    def stored_size(self) -> int:
         """Bytes that the vault already holds."""
-        return sum(self.held.values())
+        return sum(self.stored.values())
 
     @property
     def to_fetch(self) -> int:
         """Bytes still to be fetched."""
-        return self.size - self.held_size
+        return self.size - self.stored_size
 
     @property
     def missing(self) -> tuple[OfferedFile, ...]:
         """The selected files that the vault lacks."""
-        return tuple(file for file in self.selection.chosen if file.path not in self.held)
+        return tuple(file for file in self.selection.chosen if file.path not in self.stored)
 
     @property
     def quantizations(self) -> tuple[Quantization, ...]:
@@ -107,17 +108,17 @@ def plan_selection(
         filters=filters,
         selection=selection,
         size=sum(file.size for file in selection.chosen),
-        held=_held(selection.chosen, Store(paths)),
+        stored=_find_stored(selection.chosen, Store(paths)),
         free=fsio.free_bytes(paths.root),
         warnings=(*offer.notes, *selection.notes, *_warnings(selection.chosen)),
     )
 
 
-def _held(files: Sequence[OfferedFile], store: Store) -> dict[str, int]:
+def _find_stored(files: Sequence[OfferedFile], store: Store) -> dict[str, int]:
     """Return path → bytes of the files whose content is in the store."""
     if not store.paths.blobs.is_dir():
         return {}
-    known = find_held(files, store)
+    known = find_stored(files, store)
     return {
         file.path: file.size
         for file in files
@@ -125,7 +126,7 @@ def _held(files: Sequence[OfferedFile], store: Store) -> dict[str, int]:
     }
 
 
-def measure(source: Source, plan: PullPlan) -> Sample | None:
+def measure(source: Source, plan: PullPlan) -> Speed | None:
     """Return how fast the source's bytes come; None where nothing is missing, or on disk.
 
     A few megabytes of the largest missing file are fetched by one connection and dropped.

@@ -126,23 +126,23 @@ def _differ(vault: Vault, artifact: Artifact, files: Sequence[OfferedFile]) -> D
     except NothingSelected:
         chosen = ()  # none of the wanted files is left
     manifest: Manifest = vault.manifest(artifact)
-    held = {entry.path: entry for entry in manifest.files}
+    ours = {entry.path: entry for entry in manifest.files}
     offered = {file.path: file for file in chosen}
     return Difference(
         changed=tuple(
             path
-            for path in sorted(held.keys() & offered.keys())
-            if not same_content(vault.store, held[path], offered[path])
+            for path in sorted(ours.keys() & offered.keys())
+            if not same_content(vault.store, ours[path], offered[path])
         ),
-        added=tuple(sorted(offered.keys() - held.keys())),
-        removed=tuple(sorted(held.keys() - offered.keys())),
+        added=tuple(sorted(offered.keys() - ours.keys())),
+        removed=tuple(sorted(ours.keys() - offered.keys())),
     )
 
 
 def same_content(store: Store, entry: FileEntry, file: OfferedFile) -> bool:
     """Return whether an offered file has the bytes of one that the vault holds.
 
-    Without a declared sha256 the held bytes are hashed as git does; where they are not there
+    Without a declared sha256 the stored bytes are hashed as git does; where they are not there
     or are too many, the files count as different.
     """
     if entry.size != file.size:

@@ -14,6 +14,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, check_path
 from modelvault.core.ports import Progress
 from modelvault.errors import BadPath
+from modelvault.sources.fetch.speed import Speed
 from modelvault.store.blobs import Store
 
 
@@ -55,21 +56,6 @@ class Offer:
     """What the Hub's scanner says of the whole repository, in words; empty where unknown."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """How fast bytes came for a moment."""
-
-    size: int
-    """Bytes that came; none of them is kept."""
-    seconds: float
-    """Time they took, from the answer's beginning on."""
-
-    @property
-    def rate(self) -> float:
-        """Bytes a second."""
-        return self.size / self.seconds
-
-
 class Source(Protocol):
     """A pinned revision somewhere; ``HubSource`` and ``FolderSource`` are the real ones."""
 
@@ -100,7 +86,7 @@ class Source(Protocol):
 class Measurable(Protocol):
     """A source whose bytes come over a network, as fast as that happens to be."""
 
-    def measure(self, files: Sequence[OfferedFile]) -> Sample | None:
+    def measure(self, files: Sequence[OfferedFile]) -> Speed | None:
         """Fetch the beginning of one file and drop it; None where there are no bytes.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Find files that the store already holds although their sha256 is not known.
+"""Find files that the store has although their sha256 is not known.
 
 The Hub declares a git blob id for files outside LFS. A blob of the right size whose bytes
 hash to that id is the file: pulling a model again, or its next revision, fetches nothing
@@ -17,8 +17,8 @@ LARGEST = 64 * 1024 * 1024
 """Bytes; files outside LFS are small, and above this a download is not worth avoiding."""
 
 
-def find_held(files: Sequence[OfferedFile], store: Store) -> Mapping[str, Digest]:
-    """Return path → digest of the files that are held, among those without ``sha256``.
+def find_stored(files: Sequence[OfferedFile], store: Store) -> Mapping[str, Digest]:
+    """Return path → digest of the files that are stored, among those without ``sha256``.
 
     Raises:
         StorageError: A blob cannot be read.
@@ -27,14 +27,14 @@ def find_held(files: Sequence[OfferedFile], store: Store) -> Mapping[str, Digest
     for file in files:
         if file.sha256 is None and file.git_sha1 is not None and file.size <= LARGEST:
             wanted[file.size][file.git_sha1].append(file.path)
-    held: dict[str, Digest] = {}
+    stored: dict[str, Digest] = {}
     if not wanted:
-        return held
+        return stored
     for blob in store.blobs():
         if blob.size in wanted:
             found = git_blob_id(blob.digest, blob.size, store)
-            held.update(dict.fromkeys(wanted[blob.size].get(found, ()), blob.digest))
-    return held
+            stored.update(dict.fromkeys(wanted[blob.size].get(found, ()), blob.digest))
+    return stored
 
 
 def git_blob_id(digest: Digest, size: int, store: Store) -> str:

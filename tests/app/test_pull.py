@@ -17,7 +17,7 @@ from modelvault.catalog.values import Event, Install
 from modelvault.core.artifact import Artifact, ConversionOrigin
 from modelvault.core.names import Reference
 from modelvault.errors import BadOption, BadReference, CatalogDamaged, GatedRepository
-from modelvault.sources.source import Sample
+from modelvault.sources.fetch.speed import Speed
 from modelvault.store.paths import VaultPaths
 from tests.support.hub.hub import LoopbackHub
 from tests.support.pulls import forget_token, open_vault, pull_from
@@ -61,9 +61,9 @@ def test_plan_says_what_is_held_and_fetches_nothing(hub: LoopbackHub, vault: Vau
     hub.journal.clear()
     source = choose_source("acme/tiny", SourceOptions(endpoint=hub.endpoint))
     plan = plan_pull(source, vault.store.paths, include=(), exclude=())
-    assert set(plan.held) == {"config.json", "model.safetensors", "tokenizer.json"}  # same bytes
+    assert set(plan.stored) == {"config.json", "model.safetensors", "tokenizer.json"}  # same bytes
     assert [file.path for file in plan.missing] == ["README.md"]
-    assert plan.held_size + plan.to_fetch == plan.size
+    assert plan.stored_size + plan.to_fetch == plan.size
     assert hub.journal.sent() == 0
 
 
@@ -72,7 +72,7 @@ def test_plan_needs_no_vault(hub: LoopbackHub, vault: Vault, tmp_path: Path) -> 
     source = choose_source("acme/tiny", SourceOptions(endpoint=hub.endpoint))
     absent = tmp_path / "absent"
     plan = plan_pull(source, VaultPaths(absent), include=(), exclude=())
-    assert plan.held == {}
+    assert plan.stored == {}
     assert plan.free > 0
     assert not absent.exists()
 
@@ -84,7 +84,7 @@ def test_rate_is_measured_on_bytes_that_are_not_kept(hub: LoopbackHub, vault: Va
     source = choose_source("acme/big", SourceOptions(endpoint=hub.endpoint))
     plan = plan_pull(source, vault.store.paths, include=(), exclude=())
     sample = measure(source, plan)
-    assert isinstance(sample, Sample)
+    assert isinstance(sample, Speed)
     assert 0 < sample.size <= 8 * 1024 * 1024
     assert sample.rate * sample.seconds == pytest.approx(sample.size)
     assert hub.journal.sent(path="config.json") == 0

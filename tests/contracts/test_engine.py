@@ -14,10 +14,10 @@ from modelvault.core.ports import ProgressEvent, Silence
 from modelvault.errors import DigestMismatch
 from modelvault.sources.fetch.engine import Engine, EngineFailed, Inlet
 from modelvault.sources.fetch.file import RemoteFile
-from modelvault.sources.fetch.libraries.hf_transfer import TransferEngine
+from modelvault.sources.fetch.libraries.hf_transfer import HfTransferEngine
 from modelvault.sources.fetch.libraries.xet import XetEngine
-from modelvault.sources.net.cancel import Watch
-from modelvault.sources.net.client import Transport
+from modelvault.sources.net.cancel import Watchdog
+from modelvault.sources.net.client import HttpClient
 from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 from tests.support.downloads import QUICK, content_of, downloader, publish
@@ -66,8 +66,8 @@ class World:
         self.hub = hub
         self.file = publish(hub, {PATH: CONTENT})[PATH]
         self._limits = Limits(**QUICK)
-        watch = Watch(stall_window=60.0, stall_bytes=1)
-        self._transport = Transport(token=None, connections=2, limits=self._limits, watch=watch)
+        watchdog = Watchdog(stall_window=60.0, stall_bytes=1)
+        self._client = HttpClient(token=None, connections=2, limits=self._limits, watchdog=watchdog)
         self._cas = LocalCas(folder / "cas")
         self._fake = FakeEngine({PATH: CONTENT})
         if name == "xet":
@@ -81,7 +81,7 @@ class World:
             case "hf-transfer":
                 if find_spec("hf_transfer") is None:
                     require("hf_transfer")
-                return TransferEngine(self._transport, anonymous=True, connections=2, smallest=1)
+                return HfTransferEngine(self._client, anonymous=True, connections=2, smallest=1)
             case "fake":
                 return self._fake
         return None
@@ -100,7 +100,7 @@ class World:
 
     def close(self) -> None:
         """Close the connections."""
-        self._transport.close()
+        self._client.close()
 
 
 @pytest.fixture(params=["http", "xet", "hf-transfer", "fake"])

@@ -3,8 +3,6 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -20,19 +18,6 @@ from tests.support.hub.hub import LoopbackHub
 
 MODEL = bytes(range(256)) * 2000
 """512,000 bytes: eight segments of the tests' size, the last one short."""
-
-
-@pytest.fixture
-def hub() -> Iterator[LoopbackHub]:
-    """Return a running loopback hub."""
-    with LoopbackHub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Return an empty store."""
-    return Store.create(tmp_path / "vault")
 
 
 class Recorder:

@@ -3,8 +3,6 @@
 import errno
 import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,9 +21,9 @@ from modelvault.errors import (
     VaultBusy,
 )
 from modelvault.sources.fetch.file import RemoteFile
-from modelvault.sources.fetch.http.location import Route, Stale
-from modelvault.sources.net.cancel import Watch
-from modelvault.sources.net.client import Transport
+from modelvault.sources.fetch.http.location import Location, Stale
+from modelvault.sources.net.cancel import Watchdog
+from modelvault.sources.net.client import HttpClient
 from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 from modelvault.store.partials import Partial
@@ -34,19 +32,6 @@ from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
 
 MODEL = bytes(range(256)) * 2000
-
-
-@pytest.fixture
-def hub() -> Iterator[LoopbackHub]:
-    """Return a running loopback hub."""
-    with LoopbackHub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Return an empty store."""
-    return Store.create(tmp_path / "vault")
 
 
 @pytest.fixture
@@ -168,16 +153,16 @@ def test_location_given_up_is_given_up_on_every_connection(
     """A connection that has not heard of it yet asks nobody any more."""
     hub.faults.add(Fault(kind=Kind.STATUS, status=403, times=None))
     limits = Limits(**{**QUICK, "relocations": 1})
-    watch = Watch(stall_window=limits.stall_window, stall_bytes=limits.stall_bytes)
-    transport = Transport(token=None, connections=1, limits=limits, watch=watch)
-    route = Route(file, transport, limits, ahead=True)
+    watchdog = Watchdog(stall_window=limits.stall_window, stall_bytes=limits.stall_bytes)
+    client = HttpClient(token=None, connections=1, limits=limits, watchdog=watchdog)
+    location = Location(file, client, limits, ahead=True)
     with pytest.raises(Stale):
-        route.open(0, KIB)
+        location.open(0, KIB)
     for _ in range(2):
         with pytest.raises(DownloadFailed, match="answers 403"):
-            route.open(0, KIB)
+            location.open(0, KIB)
     assert len(hub.journal.requests(stage=Stage.RESOLVE)) == 2
-    transport.close()
+    client.close()
 
 
 def _lose(hub: LoopbackHub, how: str) -> None:

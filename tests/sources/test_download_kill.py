@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,13 +42,6 @@ except KeyboardInterrupt:
 
 
 @pytest.fixture
-def hub() -> Iterator[LoopbackHub]:
-    """Return a running loopback hub."""
-    with LoopbackHub() as hub:
-        yield hub
-
-
-@pytest.fixture
 def content(tmp_path: Path) -> Path:
     """Return a file of random bytes."""
     path = tmp_path / "content"
@@ -61,12 +53,6 @@ def content(tmp_path: Path) -> Path:
 def file(hub: LoopbackHub, content: Path) -> RemoteFile:
     """Return that file on the hub."""
     return publish(hub, {"model.safetensors": content})["model.safetensors"]
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Return an empty store."""
-    return Store.create(tmp_path / "vault")
 
 
 def start(store: Store, file: RemoteFile) -> subprocess.Popen[str]:

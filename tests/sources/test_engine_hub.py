@@ -16,8 +16,8 @@ from modelvault.sources.fetch.engine import EngineFailed
 from modelvault.sources.fetch.file import RemoteFile, read_xet_hash
 from modelvault.sources.fetch.libraries.xet import HubAccess
 from modelvault.sources.hub.source import HubSource
-from modelvault.sources.net.cancel import Watch
-from modelvault.sources.net.client import Transport
+from modelvault.sources.net.cancel import Watchdog
+from modelvault.sources.net.client import HttpClient
 from modelvault.store.blobs import Store
 from tests.support.downloads import content_of, publish
 from tests.support.engines import CONTENT, PATH, PATIENT, Notes, need_hf_transfer
@@ -25,26 +25,7 @@ from tests.support.hub.faults import Stage
 from tests.support.hub.hub import LoopbackHub
 from tests.support.xet import LocalCas
 
-
-@pytest.fixture(autouse=True)
-def no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no token come from this machine."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
-
-
-@pytest.fixture
-def hub() -> Iterator[LoopbackHub]:
-    """Return a running loopback hub."""
-    with LoopbackHub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Return an empty store."""
-    return Store.create(tmp_path / "vault")
+pytestmark = pytest.mark.usefixtures("no_token")
 
 
 @pytest.fixture
@@ -54,12 +35,12 @@ def cas(tmp_path: Path) -> LocalCas:
 
 
 @pytest.fixture
-def transport() -> Iterator[Transport]:
-    """Return a transport that shows a token."""
-    watch = Watch(stall_window=60.0, stall_bytes=1)
-    transport = Transport(token="hub-token", connections=1, limits=PATIENT, watch=watch)
-    yield transport
-    transport.close()
+def client() -> Iterator[HttpClient]:
+    """Return a client that shows a token."""
+    watchdog = Watchdog(stall_window=60.0, stall_bytes=1)
+    client = HttpClient(token="hub-token", connections=1, limits=PATIENT, watchdog=watchdog)
+    yield client
+    client.close()
 
 
 @pytest.fixture
@@ -69,14 +50,14 @@ def file(hub: LoopbackHub, cas: LocalCas) -> RemoteFile:
 
 
 def test_hub_lends_a_token_for_its_own_and_no_other_origin(
-    hub: LoopbackHub, transport: Transport
+    hub: LoopbackHub, client: HttpClient
 ) -> None:
     """The permission is read from the headers."""
     hub.grant("hub-token", "acme/tiny")
     hub.cas = "https://cas.example"
     file = publish(hub, {PATH: CONTENT})[PATH]
     url = f"{hub.endpoint}/api/models/acme/tiny/xet-read-token/{file.commit}"
-    access = HubAccess(url, transport)()
+    access = HubAccess(url, client)()
     assert (access.cas, access.token) == ("https://cas.example", "lent-token")
     assert access.expires > time.time()
     assert "lent-token" not in repr(access)
@@ -86,7 +67,7 @@ def test_hub_lends_a_token_for_its_own_and_no_other_origin(
     "cas", ["", "local:///etc", "file:///etc", "http://[", "https://a b\n", "x" * 9000]
 )
 def test_attack_storage_at_a_place_that_is_no_web_address_is_refused(
-    hub: LoopbackHub, transport: Transport, cas: str
+    hub: LoopbackHub, client: HttpClient, cas: str
 ) -> None:
     """A hub cannot make the library read this machine's files."""
     hub.grant("hub-token", "acme/tiny")
@@ -94,7 +75,7 @@ def test_attack_storage_at_a_place_that_is_no_web_address_is_refused(
     file = publish(hub, {PATH: b"x"})[PATH]
     url = f"{hub.endpoint}/api/models/acme/tiny/xet-read-token/{file.commit}"
     with pytest.raises(EngineFailed, match="no Xet token"):
-        HubAccess(url, transport)()
+        HubAccess(url, client)()
 
 
 @pytest.mark.parametrize(

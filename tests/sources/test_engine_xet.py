@@ -4,7 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,19 +17,6 @@ from tests.support.downloads import publish
 from tests.support.engines import CONTENT, MIB, PATH, PATIENT, fetch
 from tests.support.hub.hub import LoopbackHub
 from tests.support.xet import LocalCas, access_to
-
-
-@pytest.fixture
-def hub() -> Iterator[LoopbackHub]:
-    """Return a running loopback hub."""
-    with LoopbackHub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Return an empty store."""
-    return Store.create(tmp_path / "vault")
 
 
 @pytest.fixture

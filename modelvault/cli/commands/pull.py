@@ -17,7 +17,8 @@ from modelvault.cli.lines.pull import left_out_lines, license_text, plan_documen
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.errors import BadOption, FetchError
-from modelvault.sources.source import Sample, Source
+from modelvault.sources.fetch.speed import Speed
+from modelvault.sources.source import Source
 
 
 def pull(
@@ -149,8 +150,8 @@ def _pull_one(
     for warning in plan.warnings:
         session.warn(warning)
     if dry_run:
-        sample = _measure(session, source, plan)
-        session.result(plan_document(plan, sample), plan_lines(plan, sample))
+        speed = _measure(session, source, plan)
+        session.result(plan_document(plan, speed), plan_lines(plan, speed))
         return
     for line in left_out_lines(plan):
         session.note(line)
@@ -162,7 +163,7 @@ def _pull_one(
     _report(session, done)
 
 
-def _measure(session: Session, source: Source, plan: PullPlan) -> Sample | None:
+def _measure(session: Session, source: Source, plan: PullPlan) -> Speed | None:
     """Return how fast the missing files would come, as far as that can be found out."""
     try:
         return verb.measure(source, plan)

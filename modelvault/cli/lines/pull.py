@@ -5,15 +5,15 @@ from typing import Any
 from modelvault.app.pull import PullPlan
 from modelvault.cli.lines import text
 from modelvault.core.artifact import HubOrigin
-from modelvault.sources.source import Sample
+from modelvault.sources.fetch.speed import Speed
 
 
-def plan_lines(plan: PullPlan, sample: Sample | None) -> list[str]:
+def plan_lines(plan: PullPlan, speed: Speed | None) -> list[str]:
     """Return what would be pulled, why, and what it would take.
 
     Args:
         plan: The plan.
-        sample: How fast bytes come; None where that was not measured.
+        speed: How fast bytes come; None where that was not measured.
     """
     offer = plan.offer
     rows = [("SIZE", "FILE", "SCAN", "")]
@@ -22,7 +22,7 @@ def plan_lines(plan: PullPlan, sample: Sample | None) -> list[str]:
             text.size(file.size),
             file.path,
             file.scan,
-            "in the vault" if file.path in plan.held else "",
+            "in the vault" if file.path in plan.stored else "",
         )
         for file in plan.selection.chosen
     ]
@@ -35,10 +35,10 @@ def plan_lines(plan: PullPlan, sample: Sample | None) -> list[str]:
         *_quantization_lines(plan),
         (
             f"{text.size(plan.size)} in {text.count(len(plan.selection.chosen), 'file')}; "
-            f"{text.size(plan.held_size)} already in the vault, "
+            f"{text.size(plan.stored_size)} already in the vault, "
             f"{text.size(plan.to_fetch)} to fetch, {text.size(plan.free)} free"
         ),
-        *([_time_line(plan, sample)] if sample is not None else []),
+        *([_time_line(plan, speed)] if speed is not None else []),
     ]
 
 
@@ -69,14 +69,14 @@ def _quantization_lines(plan: PullPlan) -> list[str]:
     ]
 
 
-def _time_line(plan: PullPlan, sample: Sample) -> str:
-    seconds = seconds_left(plan, sample)
-    return f"about {text.duration(seconds)} at {text.size(sample.rate)}/s, measured just now"
+def _time_line(plan: PullPlan, speed: Speed) -> str:
+    seconds = seconds_left(plan, speed)
+    return f"about {text.duration(seconds)} at {text.size(speed.rate)}/s, measured just now"
 
 
-def seconds_left(plan: PullPlan, sample: Sample) -> float:
+def seconds_left(plan: PullPlan, speed: Speed) -> float:
     """Return how long the missing bytes take at the measured rate, in seconds."""
-    return plan.to_fetch / sample.rate
+    return plan.to_fetch / speed.rate
 
 
 def license_text(plan: PullPlan) -> str:
@@ -97,7 +97,7 @@ def left_out_lines(plan: PullPlan) -> list[str]:
     return lines + [f"  {text.size(item.size)} {item.path}: {item.reason}" for item in left_out]
 
 
-def plan_document(plan: PullPlan, sample: Sample | None = None) -> dict[str, Any]:
+def plan_document(plan: PullPlan, speed: Speed | None = None) -> dict[str, Any]:
     """Return the plan for programs; sizes in bytes, times in seconds."""
     offer = plan.offer
     origin = offer.origin
@@ -116,7 +116,7 @@ def plan_document(plan: PullPlan, sample: Sample | None = None) -> dict[str, Any
                 "size": file.size,
                 "sha256": file.sha256.hex if file.sha256 else None,
                 "scan": file.scan,
-                "held": file.path in plan.held,
+                "held": file.path in plan.stored,
             }
             for file in plan.selection.chosen
         ],
@@ -134,10 +134,10 @@ def plan_document(plan: PullPlan, sample: Sample | None = None) -> dict[str, Any
             for group in plan.quantizations
         ],
         "size": plan.size,
-        "held": plan.held_size,
+        "held": plan.stored_size,
         "to_fetch": plan.to_fetch,
         "free": plan.free,
-        "rate": None if sample is None else sample.rate,
-        "seconds": None if sample is None else seconds_left(plan, sample),
+        "rate": None if speed is None else speed.rate,
+        "seconds": None if speed is None else seconds_left(plan, speed),
         "warnings": list(plan.warnings),
     }

@@ -17,8 +17,8 @@ from typing import Final
 from modelvault.errors import BadOption
 from modelvault.sources.fetch.engine import Engine
 from modelvault.sources.fetch.libraries import hf_transfer, xet
-from modelvault.sources.net.cancel import Watch
-from modelvault.sources.net.client import Transport
+from modelvault.sources.net.cancel import Watchdog
+from modelvault.sources.net.client import HttpClient
 from modelvault.sources.net.retry import Limits
 
 HTTP: Final = "http"
@@ -82,20 +82,20 @@ def open_engine(name: str, options: EngineOptions) -> Iterator[Engine | None]:
         yield None
         return
     limits = options.limits
-    transport = Transport(
+    client = HttpClient(
         token=options.token,
         connections=1,
         limits=limits,
-        watch=Watch(stall_window=limits.stall_window, stall_bytes=limits.stall_bytes),
+        watchdog=Watchdog(stall_window=limits.stall_window, stall_bytes=limits.stall_bytes),
         ca_bundle=options.ca_bundle,
     )
-    with contextlib.closing(transport):
+    with contextlib.closing(client):
         if name == xet.NAME:
-            access = xet.HubAccess(options.xet_url, transport)
+            access = xet.HubAccess(options.xet_url, client)
             yield xet.XetEngine(access, ca_bundle=options.ca_bundle, limits=limits)
         else:
-            yield hf_transfer.TransferEngine(
-                transport,
+            yield hf_transfer.HfTransferEngine(
+                client,
                 anonymous=options.token is None,
                 connections=options.connections,
                 limits=limits,

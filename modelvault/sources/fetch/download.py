@@ -8,10 +8,10 @@ What is promised:
   less than a second.
 * A token is shown to the origin of a file's own URL and to nobody else.
 
-The work is divided so: ``crew`` hands out segments to threads, ``transfer`` brings one
-segment through all troubles, ``route`` knows where a file's bytes are at the moment,
-``transport`` speaks HTTP, ``task`` is one file under way, ``flush`` makes bytes durable,
-``watch`` stops what stalls, and ``policy`` holds the decisions.
+The work is divided so: ``http.workers`` hands out segments to threads, ``http.transfer``
+brings one segment through all troubles, ``http.location`` knows where a file's bytes are at
+the moment, ``incoming`` is one file under way, ``flusher`` makes bytes durable, and ``net``
+speaks HTTP, cuts what stalls and counts attempts.
 
 Example:
     >>> downloader = Downloader(store, token=None)  # doctest: +SKIP
@@ -27,9 +27,9 @@ from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Silence
 from modelvault.errors import BadOption, HubError
 from modelvault.sources.fetch.engine import Engine
-from modelvault.sources.fetch.fallback import Delivery
+from modelvault.sources.fetch.fallback import EngineWithFallback
 from modelvault.sources.fetch.file import RemoteFile
-from modelvault.sources.fetch.http.workers import Crew, Plan
+from modelvault.sources.fetch.http.workers import Plan, Workers
 from modelvault.sources.net.retry import MIB, Limits
 from modelvault.store.blobs import Store
 
@@ -136,10 +136,10 @@ class Downloader:
     def _bring(self, files: Sequence[RemoteFile]) -> dict[str, Digest]:
         """Fetch files that are missing, no two with the same content."""
         if self._engine is None:
-            return Crew(self._plan, files).run()
-        delivery = Delivery(
+            return Workers(self._plan, files).run()
+        delivery = EngineWithFallback(
             self._engine,
-            lambda rest: Crew(self._plan, rest).run(),
+            lambda rest: Workers(self._plan, rest).run(),
             store=self._plan.store,
             progress=self._progress,
         )

@@ -1,7 +1,7 @@
 """What an engine is: something that brings the bytes of one remote file into a partial.
 
 An engine decides nothing else. Locks, journals, hashing, checks, quarantine and publication
-are the same for all (``filling`` and ``delivery``), and whatever an engine cannot bring, our
+are the same for all (``incoming`` and ``delivery``), and whatever an engine cannot bring, our
 own HTTP does: it goes on from the same partial.
 """
 
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.flusher import Flusher
-from modelvault.sources.fetch.incoming import Filling, Segment
+from modelvault.sources.fetch.incoming import IncomingFile, Segment
 
 _PIECE = 8 * 1024 * 1024
 """Bytes after which the flusher is told; a kill costs about as much."""
@@ -27,14 +27,14 @@ class EngineFailed(Exception):
 class Inlet:
     """Where an engine puts the bytes of one file; used by one thread."""
 
-    def __init__(self, filling: Filling, flusher: Flusher) -> None:
+    def __init__(self, incoming: IncomingFile, flusher: Flusher) -> None:
         """Lead into an open partial.
 
         Args:
-            filling: The partial, its hasher and its progress.
+            incoming: The partial, its hasher and its progress.
             flusher: Makes what was written durable; running.
         """
-        self._filling = filling
+        self._incoming = incoming
         self._flusher = flusher
         self._offered = self._reached = 0
         self._told = time.monotonic()
@@ -43,11 +43,11 @@ class Inlet:
     @property
     def path(self) -> Path:
         """The partial's data file, for an engine that writes it itself."""
-        return self._filling.partial.path
+        return self._incoming.partial.path
 
     def gaps(self) -> list[Segment]:
         """Return the ranges that are still to come, in order."""
-        return self._filling.gaps()
+        return self._incoming.gaps()
 
     def write(self, offset: int, data: bytes) -> None:
         """Write bytes; what was there already is left as it is.
@@ -58,7 +58,7 @@ class Inlet:
         if offset != self._reached:
             self.settle()
             self._offered = self._reached = offset
-        self._filling.write(offset, data)
+        self._incoming.write(offset, data)
         self._reached += len(data)
         now = time.monotonic()
         if self._reached - self._offered >= _PIECE or now - self._told >= _OFTEN:
@@ -66,11 +66,11 @@ class Inlet:
 
     def report(self, amount: int) -> None:
         """Report bytes that the engine says it wrote into the data file itself."""
-        left = self._filling.file.size - self._reported
+        left = self._incoming.file.size - self._reported
         amount = min(amount, left)  # the engine's own count may be off
         if amount > 0:
             self._reported += amount
-            self._filling.advance(amount)
+            self._incoming.advance(amount)
 
     def filled(self) -> None:
         """Take note that the engine has written the whole data file itself.
@@ -78,9 +78,9 @@ class Inlet:
         Raises:
             StorageError: It cannot be made durable.
         """
-        size = self._filling.file.size
-        self._flusher.offer(self._filling.partial, 0, size)
-        self._filling.take_note(0, size)
+        size = self._incoming.file.size
+        self._flusher.offer(self._incoming.partial, 0, size)
+        self._incoming.take_note(0, size)
         self.report(size)
 
     def settle(self) -> None:
@@ -90,11 +90,11 @@ class Inlet:
             StorageError: Something could not be.
         """
         start, self._offered, self._told = self._offered, self._reached, time.monotonic()
-        self._flusher.offer(self._filling.partial, start, self._reached)
+        self._flusher.offer(self._incoming.partial, start, self._reached)
 
 
 class Engine(Protocol):
-    """Brings bytes; ``XetEngine`` and ``TransferEngine`` are the real ones."""
+    """Brings bytes; ``XetEngine`` and ``HfTransferEngine`` are the real ones."""
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from modelvault.errors import Corruption, DigestMismatch, DownloadFailed, VaultB
 from modelvault.sources.fetch.engine import Engine, EngineFailed, Inlet
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.flusher import Flusher
-from modelvault.sources.fetch.incoming import Filling
+from modelvault.sources.fetch.incoming import IncomingFile
 from modelvault.store.blobs import Store
 
 OverHttp = Callable[[Sequence[RemoteFile]], dict[str, Digest]]
@@ -22,7 +22,7 @@ OverHttp = Callable[[Sequence[RemoteFile]], dict[str, Digest]]
 _BACKLOG = 32 * 1024 * 1024
 
 
-class Delivery:
+class EngineWithFallback:
     """Fetches a list of files through one engine, once."""
 
     def __init__(self, engine: Engine, http: OverHttp, *, store: Store, progress: Progress) -> None:
@@ -74,29 +74,29 @@ class Delivery:
         if file.sha256 is not None and self._store.has(file.sha256, file.size):
             return False  # another process was faster: HTTP will find it, too
         try:
-            filling = Filling(file, self._store, self._progress)
+            incoming = IncomingFile(file, self._store, self._progress)
         except VaultBusy:
             return False  # HTTP knows how to wait for the other process
         note = "stopped, what came is kept"
         try:
-            self._fill(file, filling)
-            self._digests[file.key] = filling.publish()
+            self._fill(file, incoming)
+            self._digests[file.key] = incoming.publish()
             note = ""
         except EngineFailed as failure:
             note = f"{self._engine.name} gives up ({failure}); going on over HTTP"
         except DigestMismatch as error:
             note = f"{self._engine.name} brought wrong bytes ({error.hint}); again, over HTTP"
         finally:
-            filling.end(note=note)
+            incoming.end(note=note)
         return file.key in self._digests
 
-    def _fill(self, file: RemoteFile, filling: Filling) -> None:
+    def _fill(self, file: RemoteFile, incoming: IncomingFile) -> None:
         with Flusher(backlog=_BACKLOG) as flusher:
-            inlet = Inlet(filling, flusher)
+            inlet = Inlet(incoming, flusher)
             try:
                 self._engine.bring(file, inlet)
             finally:
                 inlet.settle()
-            flusher.settle(filling.partial)
-        if gaps := filling.gaps():
+            flusher.settle(incoming.partial)
+        if gaps := incoming.gaps():
             raise EngineFailed(f"it left out {sum(end - start for start, end in gaps)} bytes")

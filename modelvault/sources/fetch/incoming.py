@@ -1,4 +1,4 @@
-"""A partial being filled with one file's bytes: what has come, who hashes it, how it ends.
+"""An incoming file: its partial, what of it has come, who hashes it, how it ends.
 
 Every engine brings its bytes through here, so that no way of fetching has a shorter way
 into the store than another.
@@ -23,7 +23,7 @@ Segment = tuple[int, int]
 """Start and end of a range in bytes; the end is not part of it."""
 
 
-class Filling:
+class IncomingFile:
     """A file that is being fetched, with its partial open and locked."""
 
     def __init__(self, file: RemoteFile, store: Store, progress: Progress) -> None:
@@ -35,7 +35,7 @@ class Filling:
             progress: Told about bytes, under the file's path.
 
         Raises:
-            VaultBusy: Another process is filling it.
+            VaultBusy: Another process is fetching it.
             NoSpace: Its length does not fit on the disk.
         """
         self.file = file

@@ -104,7 +104,7 @@ class FolderSource:
         """
         if not self._found:
             self.offer()
-        held = {blob.size for blob in store.blobs()}
+        sizes = {blob.size for blob in store.blobs()}
         digests: dict[str, Digest] = {}
         for file in files:
             if file.sha256 is not None and store.has(file.sha256, file.size):
@@ -115,9 +115,9 @@ class FolderSource:
                 raise UpstreamChanged(f"{self._folder / file.path}: no longer there")
             with _open(found.real) as reader:
                 digests[file.path] = bring_in(
-                    file, found.version, reader, store, progress, compare=file.size in held
+                    file, found.version, reader, store, progress, compare=file.size in sizes
                 )
-            held.add(file.size)
+            sizes.add(file.size)
         return digests
 
     def _read_card(self) -> tuple[License | None, dict[str, str], tuple[str, ...]]:

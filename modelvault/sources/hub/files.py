@@ -15,9 +15,10 @@ from modelvault.core.repository import HubRepository
 from modelvault.sources.fetch.choice import EngineOptions, open_engine
 from modelvault.sources.fetch.download import Downloader
 from modelvault.sources.fetch.file import RemoteFile
-from modelvault.sources.fetch.http.speed_probe import take_sample
-from modelvault.sources.source import OfferedFile, Sample
-from modelvault.sources.stored import find_held
+from modelvault.sources.fetch.http.speed_probe import probe_speed
+from modelvault.sources.fetch.speed import Speed
+from modelvault.sources.source import OfferedFile
+from modelvault.sources.stored import find_stored
 from modelvault.store.blobs import Store
 
 
@@ -39,7 +40,7 @@ class HubFiles:
     engine: str
     """How large files come; see ``engines.choice``."""
 
-    def measure(self, files: Sequence[OfferedFile]) -> Sample | None:
+    def measure(self, files: Sequence[OfferedFile]) -> Speed | None:
         """Fetch the beginning of the largest file and drop it; None where all are empty.
 
         Raises:
@@ -48,7 +49,7 @@ class HubFiles:
         largest = max(files, key=lambda file: file.size, default=None)
         if largest is None or not largest.size:
             return None
-        return take_sample(self._locate(largest), token=self.token, ca_bundle=self.ca_bundle)
+        return probe_speed(self._locate(largest), token=self.token, ca_bundle=self.ca_bundle)
 
     def deliver(
         self, files: Sequence[OfferedFile], store: Store, progress: Progress
@@ -60,12 +61,12 @@ class HubFiles:
             Corruption: Bytes do not match the declared digest, even after a second fetch.
             StorageError: The disk is full or refuses.
         """
-        held = find_held(files, store)
+        stored = find_stored(files, store)
         for file in files:
-            if file.path in held:
+            if file.path in stored:
                 progress.begin(file.path, total=file.size, done=file.size)
                 progress.end(file.path, note="already in the vault")
-        missing = [file for file in files if file.path not in held]
+        missing = [file for file in files if file.path not in stored]
         with open_engine(self.engine, self._engine_options()) as engine:
             downloader = Downloader(
                 store,
@@ -76,7 +77,7 @@ class HubFiles:
                 progress=progress,
                 engine=engine,
             )
-            return {**held, **downloader.fetch_all([self._locate(file) for file in missing])}
+            return {**stored, **downloader.fetch_all([self._locate(file) for file in missing])}
 
     def _engine_options(self) -> EngineOptions:
         api = f"{self.endpoint}/api/{self.repository.kind}s/{self.repository.id}"

@@ -22,12 +22,13 @@ from modelvault.core.repository import repository_of
 from modelvault.sources.card import choose_fields, read_license
 from modelvault.sources.fetch.choice import HTTP, check_engine
 from modelvault.sources.fetch.download import CONNECTIONS
+from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.hub.client import HubClient, Info
 from modelvault.sources.hub.endpoint import REAL_HUB, check_token, parse_endpoint
 from modelvault.sources.hub.files import HubFiles
 from modelvault.sources.hub.listing import Unusable, parse_name, read_entry
 from modelvault.sources.hub.scan import read_scan
-from modelvault.sources.source import Offer, OfferedFile, Sample, check_paths
+from modelvault.sources.source import Offer, OfferedFile, check_paths
 from modelvault.store.blobs import Store
 
 
@@ -108,7 +109,7 @@ class HubSource:
         """
         return self._client.describe()[1]
 
-    def measure(self, files: Sequence[OfferedFile]) -> Sample | None:
+    def measure(self, files: Sequence[OfferedFile]) -> Speed | None:
         """Fetch the beginning of the largest file and drop it; None where all are empty.
 
         Raises:

@@ -2,7 +2,7 @@
 
 urllib3 offers a way to shut down a response, but none while a connection is being made or
 while the headers drip in. The connection classes here tell the requesting thread's
-``Wire`` which socket they use.
+``AbortableSocket`` which one they use.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from urllib3.response import HTTPResponse
 _current = threading.local()
 
 
-class Wire:
+class AbortableSocket:
     """What one request goes over; cut it with ``abort`` from any thread."""
 
     def __init__(self) -> None:
@@ -44,11 +44,11 @@ class Wire:
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
         """Let connections used by this thread in the block tell their socket."""
-        _current.wire = self
+        _current.socket = self
         try:
             yield
         finally:
-            _current.wire = None
+            _current.socket = None
 
     def connecting(self, connection: HTTPConnection) -> None:
         """Take note of a connection whose socket is about to be made."""
@@ -59,43 +59,43 @@ class Wire:
         self._socket = connection.sock
 
 
-def _wire() -> Wire | None:
-    found = getattr(_current, "wire", None)
-    return found if isinstance(found, Wire) else None
+def _requesting() -> AbortableSocket | None:
+    found = getattr(_current, "socket", None)
+    return found if isinstance(found, AbortableSocket) else None
 
 
-class _TellingConnection(HTTPConnection):
+class _AbortableConnection(HTTPConnection):
     def connect(self) -> None:
-        if wire := _wire():
-            wire.connecting(self)
+        if abortable := _requesting():
+            abortable.connecting(self)
         super().connect()
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        if wire := _wire():
-            wire.connected(self)
+        if abortable := _requesting():
+            abortable.connected(self)
         return super().getresponse()
 
 
-class _TellingTlsConnection(HTTPSConnection):
+class _AbortableTlsConnection(HTTPSConnection):
     def connect(self) -> None:
-        if wire := _wire():
-            wire.connecting(self)
+        if abortable := _requesting():
+            abortable.connecting(self)
         super().connect()
 
     def getresponse(self) -> HTTPResponse:  # type: ignore[override]
-        if wire := _wire():
-            wire.connected(self)
+        if abortable := _requesting():
+            abortable.connected(self)
         return super().getresponse()
 
 
 class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _TellingConnection
+    ConnectionCls = _AbortableConnection
 
 
 class _TlsPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TellingTlsConnection
+    ConnectionCls = _AbortableTlsConnection
 
 
-def make_telling(manager: urllib3.PoolManager) -> None:
-    """Let a pool manager's connections tell the wire of the thread that uses them."""
+def make_abortable(manager: urllib3.PoolManager) -> None:
+    """Let a pool manager's connections tell the requesting thread which socket they use."""
     manager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}

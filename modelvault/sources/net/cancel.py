@@ -1,12 +1,12 @@
-"""How transfers are stopped: all at once by the user or an error, one by one when stalled.
+"""How transfers are cancelled: all at once by the user or an error, one by one when stalled.
 
 Example:
-    >>> watch = Watch(stall_window=60.0, stall_bytes=65536)
-    >>> watch.rest(0.0)
-    >>> watch.stop()
-    >>> watch.rest(0.0)
+    >>> watchdog = Watchdog(stall_window=60.0, stall_bytes=65536)
+    >>> watchdog.sleep(0.0)
+    >>> watchdog.cancel()
+    >>> watchdog.sleep(0.0)
     Traceback (most recent call last):
-    modelvault.sources.net.cancel.Stopped
+    modelvault.sources.net.cancel.Cancelled
 """
 
 import contextlib
@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 
-class Stopped(Exception):
-    """The download is being stopped; the worker that meets this just ends."""
+class Cancelled(Exception):
+    """The work is being cancelled; the thread that meets this just ends."""
 
 
 class Abortable(Protocol):
@@ -29,7 +29,7 @@ class Abortable(Protocol):
         """Make its reader fail, from another thread."""
 
 
-class Watch:
+class Watchdog:
     """Knows every transfer under way; safe to use from any thread."""
 
     def __init__(self, *, stall_window: float, stall_bytes: int) -> None:
@@ -41,43 +41,43 @@ class Watch:
         """
         self._window = stall_window
         self._least = stall_bytes
-        self._stopped = threading.Event()
+        self._cancelled = threading.Event()
         self._transfers: dict[Abortable, tuple[int, float]] = {}
         self._mutex = threading.Lock()
 
     @property
-    def stopped(self) -> bool:
-        """Whether everything is being stopped."""
-        return self._stopped.is_set()
+    def cancelled(self) -> bool:
+        """Whether everything is being cancelled."""
+        return self._cancelled.is_set()
 
-    def rest(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
         """Sleep; zero only checks.
 
         Raises:
-            Stopped: Everything is being stopped.
+            Cancelled: Everything is being cancelled.
         """
-        if self._stopped.is_set() or (seconds > 0 and self._stopped.wait(seconds)):
-            raise Stopped
+        if self._cancelled.is_set() or (seconds > 0 and self._cancelled.wait(seconds)):
+            raise Cancelled
 
     @contextlib.contextmanager
-    def over(self, transfer: Abortable) -> Iterator[None]:
+    def watching(self, transfer: Abortable) -> Iterator[None]:
         """Watch over a transfer for the block.
 
         Raises:
-            Stopped: Everything is being stopped.
+            Cancelled: Everything is being cancelled.
         """
         with self._mutex:
             self._transfers[transfer] = (transfer.received, time.monotonic())
         try:
-            self.rest(0.0)
+            self.sleep(0.0)
             yield
         finally:
             with self._mutex:
                 del self._transfers[transfer]
 
-    def stop(self) -> None:
-        """Stop everything: abort what is under way, wake who sleeps."""
-        self._stopped.set()
+    def cancel(self) -> None:
+        """Cancel everything: abort what is under way, wake who sleeps."""
+        self._cancelled.set()
         with self._mutex:
             for transfer in self._transfers:
                 transfer.abort()

@@ -37,8 +37,8 @@ from urllib3.exceptions import (
 from modelvault import __version__
 from modelvault.errors import HubError, HubUnreachable
 from modelvault.sources.net import certificates
-from modelvault.sources.net.abortable import Wire
-from modelvault.sources.net.cancel import Watch
+from modelvault.sources.net.abortable import AbortableSocket
+from modelvault.sources.net.cancel import Watchdog
 from modelvault.sources.net.certificates import tls_context
 from modelvault.sources.net.proxies import Pools, refused_by_proxy
 from modelvault.sources.net.retry import Limits, wait_hint
@@ -80,18 +80,20 @@ class Trouble(Exception):
 class Body:
     """The bytes of one answer."""
 
-    def __init__(self, response: urllib3.BaseHTTPResponse, wire: Wire, *, decode: bool) -> None:
+    def __init__(
+        self, response: urllib3.BaseHTTPResponse, socket: AbortableSocket, *, decode: bool
+    ) -> None:
         """Wrap a response whose body has not been read.
 
         Args:
             response: As it came from the pool.
-            wire: What it comes over.
+            socket: What it comes over.
             decode: Whether to undo a ``Content-Encoding``; ranges cannot be decoded.
         """
         self._response = response
         self._decode = decode
         self._trouble: Trouble | None = None
-        self.wire = wire
+        self.socket = socket
         """What the bytes come over; cut it to make every read fail."""
 
     def read(self, limit: int = CHUNK) -> bytes:
@@ -127,17 +129,17 @@ class Body:
             with translated(""):
                 data = self._response.read1(limit, decode_content=self._decode)
         except Trouble as trouble:
-            if self.wire.aborted:
+            if self.socket.aborted:
                 raise Trouble("the connection stalled") from trouble
             raise
-        if self.wire.aborted:  # after a shutdown TLS may hand out undecrypted leftovers
+        if self.socket.aborted:  # after a shutdown TLS may hand out undecrypted leftovers
             raise Trouble("the connection stalled")
-        self.wire.received += len(data)
+        self.socket.received += len(data)
         return data
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end; close it otherwise."""
-        if self._response.closed and not self.wire.aborted:
+        if self._response.closed and not self.socket.aborted:
             self._response.release_conn()
         else:
             self._response.close()
@@ -158,8 +160,8 @@ class Answer:
     body: Body
 
 
-class Transport:
-    """Sends requests; safe to use from any thread."""
+class HttpClient:
+    """Sends HTTP requests; safe to use from any thread."""
 
     def __init__(
         self,
@@ -167,7 +169,7 @@ class Transport:
         token: str | None,
         connections: int,
         limits: Limits,
-        watch: Watch,
+        watchdog: Watchdog,
         ca_bundle: Path | None = None,
     ) -> None:
         """Read the proxy and certificate settings of the environment.
@@ -176,7 +178,7 @@ class Transport:
             token: Shown to the home origin of each request; None for anonymous.
             connections: How many threads will use this at once.
             limits: Times and numbers.
-            watch: Cuts requests that stall, and everything when the work is stopped.
+            watchdog: Cuts requests that stall, and everything when the work is stopped.
             ca_bundle: Certificates to believe; see ``certificates.tls_context``.
 
         Raises:
@@ -184,7 +186,7 @@ class Transport:
         """
         self._token = token
         self._limits = limits
-        self._watch = watch
+        self._watchdog = watchdog
         self._timeout = urllib3.Timeout(connect=limits.connect_timeout, read=limits.read_timeout)
         self._pools = Pools(connections, tls_context(ca_bundle))
         self._closed_until: dict[str, float] = {}
@@ -235,9 +237,9 @@ class Transport:
         away: str | None = None
         for _ in range(self._limits.redirects + 1):
             origin = origin_of(url)
-            wire = Wire()
-            response = self._send(wire, method, url, headers, show_token=origin == home)
-            body = Body(response, wire, decode=response.status == 200)
+            abortable = AbortableSocket()
+            response = self._send(abortable, method, url, headers, show_token=origin == home)
+            body = Body(response, abortable, decode=response.status == 200)
             if response.status == 407:
                 body.close()
                 raise refused_by_proxy()
@@ -265,7 +267,13 @@ class Transport:
         raise HubError(f"{label_of(url)}: more than {self._limits.redirects} redirects")
 
     def _send(
-        self, wire: Wire, method: str, url: str, headers: dict[str, str], *, show_token: bool
+        self,
+        abortable: AbortableSocket,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        *,
+        show_token: bool,
     ) -> urllib3.BaseHTTPResponse:
         self._observe_hold(origin_of(url))
         full = {
@@ -276,7 +284,7 @@ class Transport:
         if show_token and self._token:
             full["Authorization"] = f"Bearer {self._token}"
         pool = self._pools.pool_for(url)
-        with self._watch.over(wire), wire.attached(), translated(label_of(url)):
+        with self._watchdog.watching(abortable), abortable.attached(), translated(label_of(url)):
             return pool.request(
                 method,
                 url,
@@ -291,7 +299,7 @@ class Transport:
     def _observe_hold(self, origin: str) -> None:
         with self._mutex:
             left = self._closed_until.get(origin, 0.0) - time.monotonic()
-        self._watch.rest(max(0.0, left))
+        self._watchdog.sleep(max(0.0, left))
 
 
 def asked_to_wait(answer: Answer) -> float | None:

@@ -13,7 +13,7 @@ import urllib3
 from urllib3.exceptions import LocationValueError, ProxySchemeUnknown
 
 from modelvault.errors import BadConfiguration, HubUnreachable
-from modelvault.sources.net.abortable import make_telling
+from modelvault.sources.net.abortable import make_abortable
 from modelvault.sources.net.urls import label_of
 
 
@@ -55,7 +55,7 @@ class Pools:
         with self._mutex:
             if proxy not in self._pools:
                 self._pools[proxy] = self._make_pool(proxy)
-                make_telling(self._pools[proxy])
+                make_abortable(self._pools[proxy])
             return self._pools[proxy]
 
     def _make_pool(self, proxy: str) -> urllib3.PoolManager:

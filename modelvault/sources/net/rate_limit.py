@@ -29,7 +29,7 @@ _RATE = re.compile(r"(\d{1,15})(?:\.(\d{1,3}))?\s*([kmgt]?)(i?)b?(?:/s)?", re.IG
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
-class Pace:
+class RateLimit:
     """Hands out bytes to read; safe to use from any thread."""
 
     def __init__(self, rate: int | None, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,12 +45,12 @@ class Pace:
         self._free_at = clock()
         self._mutex = threading.Lock()
 
-    def take(self, most: int, rest: Callable[[float], object]) -> int:
+    def take(self, most: int, sleep: Callable[[float], object]) -> int:
         """Return how many bytes may be read now, after waiting for them: 1 to ``most``.
 
         Args:
             most: Bytes wanted, at least one.
-            rest: Sleeps for some seconds; may raise to give up.
+            sleep: Sleeps for some seconds; may raise to give up.
         """
         if self.rate is None:
             return most
@@ -60,7 +60,7 @@ class Pace:
             begin = max(self._free_at, now - CREDIT)
             self._free_at = begin + amount / self.rate
         if begin > now:
-            rest(begin - now)
+            sleep(begin - now)
         return amount
 
     def give_back(self, amount: int) -> None:

@@ -23,7 +23,7 @@ from modelvault.errors import (
 )
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.http.answers import ContentRange, Verdict, judge, plain_etag
-from modelvault.sources.net.client import Answer, Body, Transport, Trouble, asked_to_wait
+from modelvault.sources.net.client import Answer, Body, HttpClient, Trouble, asked_to_wait
 from modelvault.sources.net.retry import Limits, Patience
 from modelvault.sources.net.urls import label_of, origin_of
 
@@ -55,21 +55,21 @@ class Stream:
     """First byte that is not expected."""
 
 
-class Route:
+class Location:
     """Locates one file; safe to use from any thread."""
 
-    def __init__(self, file: RemoteFile, transport: Transport, limits: Limits, *, ahead: bool):
+    def __init__(self, file: RemoteFile, client: HttpClient, limits: Limits, *, ahead: bool):
         """Know only the Hub's URL.
 
         Args:
             file: What is wanted.
-            transport: How to ask.
+            client: How to ask.
             limits: Where patience ends.
             ahead: Whether to ask the Hub with a ``HEAD`` first, so that many requests share
                 its answer; for a single one following its redirect is cheaper.
         """
         self._file = file
-        self._transport = transport
+        self._client = client
         self._limits = limits
         self._home = origin_of(file.url)
         self._url = None if ahead else file.url
@@ -99,7 +99,7 @@ class Route:
         """
         url, generation = self._locate()
         whole = whole or (start == 0 and end == self._file.size)
-        answer = self._transport.get(url, home=self._home, start=None if whole else start, end=end)
+        answer = self._client.get(url, home=self._home, start=None if whole else start, end=end)
         try:
             return self._accept(answer, generation, None if whole else start, end)
         except BaseException:
@@ -202,7 +202,7 @@ class Route:
                     f"{self._file.path}: {place} asks to wait {hint:.0f} seconds",
                     hint="run the same command again after that time: what came is kept",
                 )
-            self._transport.hold(answer.url, hint)
+            self._client.hold(answer.url, hint)
         raise Trouble(f"{place} answers {answer.status}", hint=hint)
 
     # -- asking the Hub
@@ -220,7 +220,7 @@ class Route:
         return url, generation
 
     def _ask(self) -> str:
-        answer = self._transport.head(self._file.url)
+        answer = self._client.head(self._file.url)
         answer.body.close()
         for headers in answer.home:
             self._check(headers)

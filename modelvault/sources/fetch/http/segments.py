@@ -4,42 +4,48 @@ from collections import deque
 
 from modelvault.core.ports import Progress
 from modelvault.sources.fetch.file import RemoteFile
-from modelvault.sources.fetch.http.location import Route
-from modelvault.sources.fetch.incoming import Filling, Segment
+from modelvault.sources.fetch.http.location import Location
+from modelvault.sources.fetch.incoming import IncomingFile, Segment
 from modelvault.store.blobs import Store
 
-__all__ = ["Segment", "Task"]
+__all__ = ["Segment", "SegmentedFile"]
 
 
-class Task(Filling):
+class SegmentedFile(IncomingFile):
     """A file that several workers fetch in segments."""
 
     def __init__(
-        self, file: RemoteFile, route: Route, store: Store, progress: Progress, *, segment: int
+        self,
+        file: RemoteFile,
+        location: Location,
+        store: Store,
+        progress: Progress,
+        *,
+        segment: int,
     ) -> None:
         """Open the partial, and cut what it lacks into segments.
 
         Args:
             file: What is fetched.
-            route: Where its bytes are.
+            location: Where its bytes are.
             store: Where it goes.
             progress: Told about bytes, under the file's path.
             segment: Longest range that one request asks for, in bytes.
 
         Raises:
-            VaultBusy: Another process is filling it.
+            VaultBusy: Another process is fetching it.
             NoSpace: Its length does not fit on the disk.
         """
         super().__init__(file, store, progress)
-        self.route = route
+        self.location = location
         self.segments: deque[Segment] = deque(_cut(self.gaps(), segment))
-        """Ranges nobody has taken yet; guarded by the crew's lock."""
+        """Ranges nobody has taken yet; guarded by the lock of the workers."""
         self.whole = False
-        """Whether the file has to come as one stream; guarded by the crew's lock."""
+        """Whether the file has to come as one stream; guarded by the lock of the workers."""
         self.active = 0
-        """Workers at it; guarded by the crew's lock."""
+        """Workers at it; guarded by the lock of the workers."""
         self.failed = False
-        """Whether it was given up; guarded by the crew's lock."""
+        """Whether it was given up; guarded by the lock of the workers."""
 
     def missing_from(self, segment: Segment) -> int:
         """Return the first byte of a range that has not arrived; its end when all have."""

@@ -12,7 +12,7 @@ from modelvault.core.digest import Digest, git_blob_hasher
 from modelvault.core.ports import Progress, Retried
 from modelvault.errors import Corruption, DigestMismatch, SizeMismatch
 from modelvault.sources.fetch.file import RemoteFile
-from modelvault.sources.fetch.http.location import Route
+from modelvault.sources.fetch.http.location import Location
 from modelvault.sources.fetch.incoming import Segment
 from modelvault.store.blobs import Store
 
@@ -20,34 +20,36 @@ LARGEST = 256 * 1024
 """Bytes; above this a file gets a partial, so that an interruption keeps what came."""
 
 
-class SmallTask:
-    """A file that one worker fetches with one request; see ``task.Task`` for the others."""
+class SmallFile:
+    """A file that one worker fetches with one request; ``SegmentedFile`` is for the others."""
 
     partial = None
     """Nothing stands on disk before ``publish``."""
 
-    def __init__(self, file: RemoteFile, route: Route, store: Store, progress: Progress) -> None:
+    def __init__(
+        self, file: RemoteFile, location: Location, store: Store, progress: Progress
+    ) -> None:
         """Begin with nothing.
 
         Args:
             file: What is fetched; at most ``LARGEST`` bytes.
-            route: Where its bytes are.
+            location: Where its bytes are.
             store: Where it goes.
             progress: Told about bytes, under the file's path.
         """
         self.file = file
-        self.route = route
+        self.location = location
         self._store = store
         self._progress = progress
         self._data = bytearray()
         self.segments: deque[Segment] = deque([(0, file.size)] if file.size else [])
-        """The file's only range, until somebody takes it; guarded by the crew's lock."""
+        """The file's only range, until somebody takes it; guarded by the lock of the workers."""
         self.whole = False
-        """Whether the file has to come as one stream; guarded by the crew's lock."""
+        """Whether the file has to come as one stream; guarded by the lock of the workers."""
         self.active = 0
-        """Workers at it; guarded by the crew's lock."""
+        """Workers at it; guarded by the lock of the workers."""
         self.failed = False
-        """Whether it was given up; guarded by the crew's lock."""
+        """Whether it was given up; guarded by the lock of the workers."""
         progress.begin(file.path, total=file.size)
 
     def missing_from(self, segment: Segment) -> int:

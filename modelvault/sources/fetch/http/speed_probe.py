@@ -1,6 +1,6 @@
-"""How fast a file would come: fetch its beginning by the real route, and drop it.
+"""How fast a file would come: fetch its beginning from the real location, and drop it.
 
-The sample is one connection's, a few megabytes or a few seconds, whichever ends first. A
+The probe is one connection's, a few megabytes or a few seconds, whichever ends first. A
 pull uses several connections, so that what is computed from it is rather too long.
 """
 
@@ -9,29 +9,29 @@ from pathlib import Path
 
 from modelvault.errors import HubUnreachable
 from modelvault.sources.fetch.file import RemoteFile
-from modelvault.sources.fetch.http.location import RangesIgnored, Route, Stale
-from modelvault.sources.net.cancel import Watch
-from modelvault.sources.net.client import CHUNK, Transport, Trouble
+from modelvault.sources.fetch.http.location import Location, RangesIgnored, Stale
+from modelvault.sources.fetch.speed import Speed
+from modelvault.sources.net.cancel import Watchdog
+from modelvault.sources.net.client import CHUNK, HttpClient, Trouble
 from modelvault.sources.net.retry import MIB, Limits, Patience
-from modelvault.sources.source import Sample
 
-SAMPLE_SIZE = 8 * MIB
+PROBE_SIZE = 8 * MIB
 """Bytes fetched at most."""
-SAMPLE_SECONDS = 3.0
+PROBE_SECONDS = 3.0
 """Time after which no more is read."""
 
 _ATTEMPTS = 3
 _SHORTEST = 1e-6
-"""Seconds that any sample counts as having taken, so that its rate is a number."""
+"""Seconds that any probe counts as having taken, so that its rate is a number."""
 
 
-def take_sample(
+def probe_speed(
     file: RemoteFile,
     *,
     token: str | None,
     ca_bundle: Path | None = None,
-    most: int = SAMPLE_SIZE,
-) -> Sample:
+    most: int = PROBE_SIZE,
+) -> Speed:
     """Fetch the first bytes of a file, measure, and keep nothing.
 
     Args:
@@ -44,39 +44,39 @@ def take_sample(
         HubUnreachable: No bytes within a few attempts.
         FetchError: The Hub refuses, or offers something else than was pinned.
     """
-    limits = Limits(attempts=_ATTEMPTS, relocations=_ATTEMPTS, read_timeout=SAMPLE_SECONDS)
-    watch = Watch(stall_window=limits.stall_window, stall_bytes=limits.stall_bytes)
-    transport = Transport(
-        token=token, connections=1, limits=limits, watch=watch, ca_bundle=ca_bundle
+    limits = Limits(attempts=_ATTEMPTS, relocations=_ATTEMPTS, read_timeout=PROBE_SECONDS)
+    watchdog = Watchdog(stall_window=limits.stall_window, stall_bytes=limits.stall_bytes)
+    client = HttpClient(
+        token=token, connections=1, limits=limits, watchdog=watchdog, ca_bundle=ca_bundle
     )
     patience = Patience(limits, limits.attempts)
-    route = Route(file, transport, limits, ahead=False)
+    location = Location(file, client, limits, ahead=False)
     wanted, whole = min(file.size, most), False
     try:
         while True:
             try:
-                return _read(route, wanted, whole=whole)
+                return _read(location, wanted, whole=whole)
             except RangesIgnored:
                 whole = True
             except Stale as stale:
-                watch.rest(stale.wait)
+                watchdog.sleep(stale.wait)
             except Trouble as trouble:
                 if not patience.failed():
                     raise HubUnreachable(
-                        f"{file.path}: no sample could be fetched: {trouble.reason}",
+                        f"{file.path}: its speed cannot be measured: {trouble.reason}",
                         hint="check the network and the proxy settings",
                     ) from trouble
-                watch.rest(min(patience.wait(trouble.hint), SAMPLE_SECONDS))
+                watchdog.sleep(min(patience.wait(trouble.hint), PROBE_SECONDS))
     finally:
-        transport.close()
+        client.close()
 
 
-def _read(route: Route, wanted: int, *, whole: bool) -> Sample:
-    stream = route.open(0, wanted, whole=whole)
+def _read(location: Location, wanted: int, *, whole: bool) -> Speed:
+    stream = location.open(0, wanted, whole=whole)
     began = time.monotonic()
     size = 0
     try:
-        while size < wanted and time.monotonic() - began < SAMPLE_SECONDS:
+        while size < wanted and time.monotonic() - began < PROBE_SECONDS:
             data = stream.body.read(min(CHUNK, wanted - size))
             if not data:
                 break
@@ -85,4 +85,4 @@ def _read(route: Route, wanted: int, *, whole: bool) -> Sample:
         stream.body.close()
     if not size:
         raise Trouble("the answer is empty")
-    return Sample(size=size, seconds=max(time.monotonic() - began, _SHORTEST))
+    return Speed(size=size, seconds=max(time.monotonic() - began, _SHORTEST))

@@ -10,12 +10,12 @@ import time
 from modelvault.errors import DownloadFailed, HubUnreachable, ModelVaultError
 from modelvault.sources.fetch.flusher import Flusher
 from modelvault.sources.fetch.http.location import RangesIgnored, Stale, Stream
-from modelvault.sources.fetch.http.segments import Task
-from modelvault.sources.fetch.http.small import SmallTask
+from modelvault.sources.fetch.http.segments import SegmentedFile
+from modelvault.sources.fetch.http.small import SmallFile
 from modelvault.sources.fetch.incoming import Segment
-from modelvault.sources.net.cancel import Watch
+from modelvault.sources.net.cancel import Watchdog
 from modelvault.sources.net.client import CHUNK, Trouble
-from modelvault.sources.net.rate_limit import Pace
+from modelvault.sources.net.rate_limit import RateLimit
 from modelvault.sources.net.retry import Limits, Patience
 from modelvault.sources.net.urls import label_of
 
@@ -29,101 +29,110 @@ _AGAIN = "run the same command again: what came is kept"
 
 
 class Transfer:
-    """Fetches ranges of tasks; one serves all workers."""
+    """Fetches ranges of incoming files; one serves all workers."""
 
-    def __init__(self, *, limits: Limits, flusher: Flusher, watch: Watch, pace: Pace) -> None:
+    def __init__(
+        self, *, limits: Limits, flusher: Flusher, watchdog: Watchdog, rate_limit: RateLimit
+    ) -> None:
         """Use these."""
         self._limits = limits
         self._flusher = flusher
-        self._watch = watch
-        self._pace = pace
+        self._watchdog = watchdog
+        self._rate_limit = rate_limit
 
-    def fetch(self, task: Task | SmallTask, segment: Segment) -> None:
+    def fetch(self, incoming: SegmentedFile | SmallFile, segment: Segment) -> None:
         """Bring one segment; nothing when another one has failed for good.
 
         Raises:
-            RangesIgnored: The task has to be brought as one stream.
-            Stopped: Everything is being stopped.
-            ModelVaultError: The segment is given up; see ``Route.open``.
+            RangesIgnored: The file has to be brought as one stream.
+            Cancelled: Everything is being stopped.
+            ModelVaultError: The segment is given up; see ``Location.open``.
         """
         patience = Patience(self._limits, self._limits.attempts)
         end = segment[1]
-        while not task.failed and (offset := task.missing_from(segment)) < end:
-            if task.whole:
+        while not incoming.failed and (offset := incoming.missing_from(segment)) < end:
+            if incoming.whole:
                 raise RangesIgnored
             try:
-                self._pump(task, task.route.open(offset, end), patience, whole=False)
+                self._pump(incoming, incoming.location.open(offset, end), patience, whole=False)
             except Trouble as trouble:
                 if not patience.failed():
-                    raise self._given_up(task, trouble) from trouble
-                task.retry(trouble.reason)
-                self._watch.rest(patience.wait(trouble.hint))
+                    raise self._given_up(incoming, trouble) from trouble
+                incoming.retry(trouble.reason)
+                self._watchdog.sleep(patience.wait(trouble.hint))
             except Stale as stale:
-                task.retry("its location has to be looked up again")
-                self._watch.rest(stale.wait)
+                incoming.retry("its location has to be looked up again")
+                self._watchdog.sleep(stale.wait)
 
-    def fetch_whole(self, task: Task | SmallTask) -> None:
+    def fetch_whole(self, incoming: SegmentedFile | SmallFile) -> None:
         """Bring everything that is missing, from streams that begin at the first byte.
 
         Raises:
-            Stopped: Everything is being stopped.
-            ModelVaultError: The file is given up; see ``Route.open``.
+            Cancelled: Everything is being stopped.
+            ModelVaultError: The file is given up; see ``Location.open``.
         """
         patience = Patience(self._limits, self._limits.attempts)
-        everything = (0, task.file.size)
+        everything = (0, incoming.file.size)
         streams = 0
-        while task.missing_from(everything) < task.file.size:
+        while incoming.missing_from(everything) < incoming.file.size:
             try:
-                stream = task.route.open(*everything, whole=True)
+                stream = incoming.location.open(*everything, whole=True)
                 streams += 1
-                self._pump(task, stream, patience, whole=True)
+                self._pump(incoming, stream, patience, whole=True)
             except Trouble as trouble:
                 if streams >= self._limits.streams or not patience.failed():
-                    raise self._given_up(task, trouble) from trouble
-                task.retry(trouble.reason)
-                self._watch.rest(patience.wait(trouble.hint))
+                    raise self._given_up(incoming, trouble) from trouble
+                incoming.retry(trouble.reason)
+                self._watchdog.sleep(patience.wait(trouble.hint))
             except Stale as stale:
-                task.retry("its location has to be looked up again")
-                self._watch.rest(stale.wait)
+                incoming.retry("its location has to be looked up again")
+                self._watchdog.sleep(stale.wait)
 
     def _pump(
-        self, task: Task | SmallTask, stream: Stream, patience: Patience, *, whole: bool
+        self,
+        incoming: SegmentedFile | SmallFile,
+        stream: Stream,
+        patience: Patience,
+        *,
+        whole: bool,
     ) -> None:
         offset = offered = stream.start
         told = time.monotonic()
         try:
-            with self._watch.over(stream.body.wire):
-                while offset < stream.end and not task.failed:
-                    if task.whole and not whole:
+            with self._watchdog.watching(stream.body.socket):
+                while offset < stream.end and not incoming.failed:
+                    if incoming.whole and not whole:
                         raise RangesIgnored
-                    most = self._pace.take(min(CHUNK, stream.end - offset), self._watch.rest)
+                    most = self._rate_limit.take(
+                        min(CHUNK, stream.end - offset), self._watchdog.sleep
+                    )
                     data = stream.body.read(most)
-                    self._pace.give_back(most - len(data))
+                    self._rate_limit.give_back(most - len(data))
                     if not data:
                         raise Trouble("the answer ends early")
-                    new = task.write(offset, data)  # also when stopping: it has come
+                    new = incoming.write(offset, data)  # also when stopping: it has come
                     offset += len(data)
                     patience.progressed(new)
-                    task.route.progressed(new)
+                    incoming.location.progressed(new)
                     if offset - offered >= _PIECE or time.monotonic() - told >= _OFTEN:
-                        self._offer(task, offered, offset)
+                        self._offer(incoming, offered, offset)
                         offered, told = offset, time.monotonic()
-                    self._watch.rest(0.0)
+                    self._watchdog.sleep(0.0)
         finally:
             stream.body.close()
-            self._offer(task, offered, offset)
+            self._offer(incoming, offered, offset)
 
-    def _offer(self, task: Task | SmallTask, start: int, end: int) -> None:
-        if task.partial is not None:
-            self._flusher.offer(task.partial, start, end)
+    def _offer(self, incoming: SegmentedFile | SmallFile, start: int, end: int) -> None:
+        if incoming.partial is not None:
+            self._flusher.offer(incoming.partial, start, end)
 
-    def _given_up(self, task: Task | SmallTask, trouble: Trouble) -> ModelVaultError:
+    def _given_up(self, incoming: SegmentedFile | SmallFile, trouble: Trouble) -> ModelVaultError:
         if trouble.unreachable:
             return HubUnreachable(
-                f"{task.file.path}: {trouble.reason} ({label_of(task.file.url)})",
+                f"{incoming.file.path}: {trouble.reason} ({label_of(incoming.file.url)})",
                 hint=f"check the network and the proxy settings, then {_AGAIN}",
             )
         return DownloadFailed(
-            f"{task.file.path}: given up after several attempts; last, {trouble.reason}",
+            f"{incoming.file.path}: given up after several attempts; last, {trouble.reason}",
             hint=_AGAIN,
         )

@@ -30,15 +30,15 @@ from modelvault.errors import (
 )
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.flusher import Flusher
-from modelvault.sources.fetch.http.location import RangesIgnored, Route
-from modelvault.sources.fetch.http.segments import Task
+from modelvault.sources.fetch.http.location import Location, RangesIgnored
+from modelvault.sources.fetch.http.segments import SegmentedFile
 from modelvault.sources.fetch.http.small import LARGEST as SMALL
-from modelvault.sources.fetch.http.small import SmallTask
+from modelvault.sources.fetch.http.small import SmallFile
 from modelvault.sources.fetch.http.transfer import Transfer
 from modelvault.sources.fetch.incoming import Segment
-from modelvault.sources.net.cancel import Stopped, Watch
-from modelvault.sources.net.client import Transport
-from modelvault.sources.net.rate_limit import Pace
+from modelvault.sources.net.cancel import Cancelled, Watchdog
+from modelvault.sources.net.client import HttpClient
+from modelvault.sources.net.rate_limit import RateLimit
 from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 
@@ -54,7 +54,7 @@ _ATTEMPTS = 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How a crew works."""
+    """How the workers work."""
 
     store: Store
     token: str | None
@@ -82,7 +82,7 @@ class _Waiting:
     """Whether the progress says that it is being waited for."""
 
 
-class Crew:
+class Workers:
     """Fetches a list of files, once."""
 
     def __init__(self, plan: Plan, files: Iterable[RemoteFile]) -> None:
@@ -96,7 +96,7 @@ class Crew:
         self._deadline = time.monotonic() + plan.patience
         ordered = sorted(files, key=lambda file: (file.size, file.path))
         self._files = deque(_Waiting(file=file, deadline=self._deadline) for file in ordered)
-        self._tasks: dict[Task | SmallTask, int] = {}
+        self._opened: dict[SegmentedFile | SmallFile, int] = {}
         """Open files, with how many times each was begun."""
         self._opening = self._running = 0
         self._closed = False
@@ -104,20 +104,20 @@ class Crew:
         self._errors: list[ModelVaultError] = []
         self._fatal: BaseException | None = None
         self._changed = threading.Condition()
-        limits, pace = plan.limits, Pace(plan.limit_rate)
-        self._watch = Watch(
+        limits, rate_limit = plan.limits, RateLimit(plan.limit_rate)
+        self._watchdog = Watchdog(
             stall_window=limits.stall_window,
-            stall_bytes=pace.least(limits.stall_window, plan.connections, limits.stall_bytes),
+            stall_bytes=rate_limit.least(limits.stall_window, plan.connections, limits.stall_bytes),
         )
         self._flusher = Flusher(backlog=plan.connections * plan.segment * 3 // 4)
         self._transfer = Transfer(
-            limits=limits, flusher=self._flusher, watch=self._watch, pace=pace
+            limits=limits, flusher=self._flusher, watchdog=self._watchdog, rate_limit=rate_limit
         )
-        self._transport = Transport(
+        self._client = HttpClient(
             token=plan.token,
             connections=plan.connections,
             limits=limits,
-            watch=self._watch,
+            watchdog=self._watchdog,
             ca_bundle=plan.ca_bundle,
         )
 
@@ -136,16 +136,16 @@ class Crew:
         ]
         self._running = len(workers)
         with contextlib.ExitStack() as stack:
-            stack.callback(self._transport.close)
-            stack.callback(self._close_tasks)
+            stack.callback(self._client.close)
+            stack.callback(self._close_opened)
             stack.enter_context(self._flusher)
             stack.callback(self._wind_up, workers)
             for worker in workers:
                 worker.start()
             with self._changed:
-                while self._running and not self._watch.stopped:
+                while self._running and not self._watchdog.cancelled:
                     self._changed.wait(_TICK)
-                    self._watch.cut_stalled()
+                    self._watchdog.cut_stalled()
         self._raise_errors()
         return self._digests
 
@@ -153,26 +153,26 @@ class Crew:
 
     def _wind_up(self, workers: list[threading.Thread]) -> None:
         """End the workers, wherever they are; leave behind who does not come."""
-        self._watch.stop()
+        self._watchdog.cancel()
         self._flusher.hurry()
         with self._changed:
-            tasks = list(self._tasks)
+            opened = list(self._opened)
             self._changed.notify_all()
-        for task in tasks:
-            task.stop()
+        for incoming in opened:
+            incoming.stop()
         until = time.monotonic() + _GRACE
         for worker in workers:
             if worker.ident is not None:
                 worker.join(max(0.0, until - time.monotonic()))
 
-    def _close_tasks(self) -> None:
+    def _close_opened(self) -> None:
         with self._changed:
             self._closed = True
-            idle = [task for task in self._tasks if task.active == 0]
-            for task in idle:
-                del self._tasks[task]
-        for task in idle:
-            task.end()
+            idle = [incoming for incoming in self._opened if incoming.active == 0]
+            for incoming in idle:
+                del self._opened[incoming]
+        for incoming in idle:
+            incoming.end()
 
     def _raise_errors(self) -> None:
         if self._fatal is not None:
@@ -193,12 +193,12 @@ class Crew:
         try:
             while (job := self._next_job()) is not None:
                 job()
-        except (Stopped, Interrupted):
+        except (Cancelled, Interrupted):
             pass  # whoever stopped us knows why
         except BaseException as error:  # raised again by the caller's thread
             with self._changed:
                 self._fatal = self._fatal or error
-            self._watch.stop()
+            self._watchdog.cancel()
         finally:
             with self._changed:
                 self._running -= 1
@@ -207,52 +207,54 @@ class Crew:
     def _next_job(self) -> Callable[[], None] | None:
         with self._changed:
             while True:
-                self._watch.rest(0.0)
-                for task in self._tasks:
-                    if task.segments and not (task.whole and task.active):
-                        task.active += 1
-                        return partial(self._fetch, task, task.segments.popleft())
+                self._watchdog.sleep(0.0)
+                for incoming in self._opened:
+                    if incoming.segments and not (incoming.whole and incoming.active):
+                        incoming.active += 1
+                        return partial(self._fetch, incoming, incoming.segments.popleft())
                 now = time.monotonic()
                 for waiting in self._files:
                     if waiting.not_before <= now:
                         self._files.remove(waiting)
                         self._opening += 1
                         return partial(self._open, waiting)
-                if not (self._files or self._tasks or self._opening):
+                if not (self._files or self._opened or self._opening):
                     return None
                 self._changed.wait(_TICK)
 
     def _open(self, waiting: _Waiting) -> None:
-        task: Task | SmallTask | None = None
+        incoming: SegmentedFile | SmallFile | None = None
         try:
-            if self._already_held(waiting.file):
+            if self._is_stored(waiting.file):
                 self._show_waiting(waiting, False)
             else:
-                task = self._make_task(waiting)
+                incoming = self._make_incoming(waiting)
         finally:
             with self._changed:
                 self._opening -= 1
-                if task is not None:
-                    self._tasks[task] = waiting.attempt
-                    task.active += 1
+                if incoming is not None:
+                    self._opened[incoming] = waiting.attempt
+                    incoming.active += 1
                 self._changed.notify_all()
-        if task is not None:
-            self._leave(task)
+        if incoming is not None:
+            self._leave(incoming)
 
-    def _already_held(self, file: RemoteFile) -> bool:
+    def _is_stored(self, file: RemoteFile) -> bool:
         if file.sha256 is None or not self._plan.store.has(file.sha256, file.size):
             return False
         with self._changed:
             self._digests[file.key] = file.sha256
         return True
 
-    def _make_task(self, waiting: _Waiting) -> Task | SmallTask | None:
+    def _make_incoming(self, waiting: _Waiting) -> SegmentedFile | SmallFile | None:
         plan, file = self._plan, waiting.file
-        route = Route(file, self._transport, plan.limits, ahead=file.size > plan.segment)
+        location = Location(file, self._client, plan.limits, ahead=file.size > plan.segment)
         if self._is_small(file):
-            return SmallTask(file, route, plan.store, plan.progress)
+            return SmallFile(file, location, plan.store, plan.progress)
         try:
-            task = Task(file, route, plan.store, plan.progress, segment=plan.segment)
+            incoming = SegmentedFile(
+                file, location, plan.store, plan.progress, segment=plan.segment
+            )
         except VaultBusy:
             if time.monotonic() > waiting.deadline:
                 self._show_waiting(waiting, False)
@@ -263,11 +265,11 @@ class Crew:
                 self._files.append(waiting)
             return None
         self._show_waiting(waiting, False)
-        if self._already_held(file):  # another process was faster
-            task.partial.discard()
-            task.end(note="already in the vault")
+        if self._is_stored(file):  # another process was faster
+            incoming.partial.discard()
+            incoming.end(note="already in the vault")
             return None
-        return task
+        return incoming
 
     def _is_small(self, file: RemoteFile) -> bool:
         """Return whether a file comes in memory: one request's worth, nothing of it on disk."""
@@ -285,66 +287,66 @@ class Crew:
             else:
                 self._plan.progress.end(name, note="it has ended")
 
-    def _fetch(self, task: Task | SmallTask, segment: Segment) -> None:
+    def _fetch(self, incoming: SegmentedFile | SmallFile, segment: Segment) -> None:
         try:
-            if task.whole:
-                self._transfer.fetch_whole(task)
+            if incoming.whole:
+                self._transfer.fetch_whole(incoming)
             else:
-                self._transfer.fetch(task, segment)
+                self._transfer.fetch(incoming, segment)
         except RangesIgnored:
             with self._changed:
-                if not task.whole:
-                    task.whole = True
-                    task.segments = deque([(0, task.file.size)])
+                if not incoming.whole:
+                    incoming.whole = True
+                    incoming.segments = deque([(0, incoming.file.size)])
         except (DownloadFailed, Corruption) as error:  # the other files may fare better
             with self._changed:
-                if not task.failed:
+                if not incoming.failed:
                     self._errors.append(error)
-                task.failed = True
-                task.segments.clear()
+                incoming.failed = True
+                incoming.segments.clear()
         except BaseException:
-            task.failed = True
+            incoming.failed = True
             raise
         finally:
-            self._leave(task)
+            self._leave(incoming)
 
-    def _leave(self, task: Task | SmallTask) -> None:
-        """Take note that a worker is done with a task; the last one finishes it."""
+    def _leave(self, incoming: SegmentedFile | SmallFile) -> None:
+        """Take note that a worker is done with a file; the last one finishes it."""
         with self._changed:
-            task.active -= 1
-            idle = task.active == 0
-            finished = idle and not task.segments and not self._watch.stopped
-            closing = (finished and task.failed) or (idle and self._closed)
+            incoming.active -= 1
+            idle = incoming.active == 0
+            finished = idle and not incoming.segments and not self._watchdog.cancelled
+            closing = (finished and incoming.failed) or (idle and self._closed)
             if closing:
-                del self._tasks[task]
+                del self._opened[incoming]
             elif finished:
-                task.active += 1
+                incoming.active += 1
             self._changed.notify_all()
         if closing:
-            task.end(note="given up, what came is kept")
+            incoming.end(note="given up, what came is kept")
         elif finished:
-            self._finish(task)
+            self._finish(incoming)
 
-    def _finish(self, task: Task | SmallTask) -> None:
+    def _finish(self, incoming: SegmentedFile | SmallFile) -> None:
         note = ""
         try:
-            if task.partial is not None:
-                self._flusher.settle(task.partial)
-            digest = task.publish()
+            if incoming.partial is not None:
+                self._flusher.settle(incoming.partial)
+            digest = incoming.publish()
             with self._changed:
-                self._digests[task.file.key] = digest
+                self._digests[incoming.file.key] = digest
         except DigestMismatch as error:
             note = "the bytes are wrong"
             with self._changed:
-                attempt = self._tasks[task]
+                attempt = self._opened[incoming]
                 if attempt < _ATTEMPTS:
                     self._files.appendleft(
-                        _Waiting(file=task.file, attempt=attempt + 1, deadline=self._deadline)
+                        _Waiting(file=incoming.file, attempt=attempt + 1, deadline=self._deadline)
                     )
                 else:
                     self._errors.append(error)
         finally:
             with self._changed:
-                del self._tasks[task]
+                del self._opened[incoming]
                 self._changed.notify_all()
-            task.end(note=note)
+            incoming.end(note=note)

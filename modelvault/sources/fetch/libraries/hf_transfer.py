@@ -16,7 +16,7 @@ from modelvault.errors import FetchError
 from modelvault.sources.fetch.engine import EngineFailed, Inlet
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.libraries.child import Child
-from modelvault.sources.net.client import Transport, Trouble
+from modelvault.sources.net.client import HttpClient, Trouble
 from modelvault.sources.net.retry import MIB, Limits
 
 NAME: Final = "hf-transfer"
@@ -27,14 +27,14 @@ _CHUNK = 4 * MIB
 _RETRIES = 5
 
 
-class TransferEngine:
+class HfTransferEngine:
     """Brings large files of which nothing is there yet."""
 
     name = NAME
 
     def __init__(
         self,
-        transport: Transport,
+        client: HttpClient,
         *,
         anonymous: bool,
         connections: int,
@@ -44,13 +44,13 @@ class TransferEngine:
         """Use these; nothing is asked yet.
 
         Args:
-            transport: Asks the Hub where a file is.
+            client: Asks the Hub where a file is.
             anonymous: Whether the Hub gets no token.
             connections: How many at once.
             limits: Where patience ends.
             smallest: Bytes below which a file is left to HTTP.
         """
-        self._transport = transport
+        self._client = client
         self._anonymous = anonymous
         self._connections = connections
         self._limits = limits or Limits()
@@ -102,7 +102,7 @@ class TransferEngine:
     def _locate(self, file: RemoteFile) -> str:
         """Return a URL that needs no token: the library would carry one too far."""
         try:
-            answer = self._transport.head(file.url)
+            answer = self._client.head(file.url)
         except Trouble as trouble:
             raise EngineFailed(f"the Hub cannot be asked: {trouble.reason}") from trouble
         except FetchError as error:

@@ -17,7 +17,7 @@ from modelvault.errors import FetchError
 from modelvault.sources.fetch.engine import EngineFailed, Inlet
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.libraries.child import Child, Silent
-from modelvault.sources.net.client import Transport, Trouble
+from modelvault.sources.net.client import HttpClient, Trouble
 from modelvault.sources.net.retry import Limits
 from modelvault.sources.net.urls import origin_of
 
@@ -61,15 +61,15 @@ class XetAccess:
 class HubAccess:
     """Asks the Hub for permission to read one revision's files."""
 
-    def __init__(self, url: str, transport: Transport) -> None:
+    def __init__(self, url: str, client: HttpClient) -> None:
         """Use these.
 
         Args:
             url: ``{endpoint}/api/models/{repo}/xet-read-token/{commit}``.
-            transport: How to ask; knows the Hub's token.
+            client: How to ask; knows the Hub's token.
         """
         self._url = url
-        self._transport = transport
+        self._client = client
 
     def __call__(self) -> XetAccess:
         """Return a fresh permission.
@@ -78,7 +78,7 @@ class HubAccess:
             EngineFailed: The Hub gives none.
         """
         try:
-            answer = self._transport.get(self._url, home=origin_of(self._url))
+            answer = self._client.get(self._url, home=origin_of(self._url))
         except Trouble as trouble:
             raise EngineFailed(f"no Xet token: {trouble.reason}") from trouble
         except FetchError as error:

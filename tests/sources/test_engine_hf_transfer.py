@@ -5,15 +5,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelvault.errors import FetchError
-from modelvault.sources.fetch.libraries.hf_transfer import TransferEngine
-from modelvault.sources.net.cancel import Watch
-from modelvault.sources.net.client import Transport
+from modelvault.sources.fetch.libraries.hf_transfer import HfTransferEngine
+from modelvault.sources.net.cancel import Watchdog
+from modelvault.sources.net.client import HttpClient
 from modelvault.store.blobs import Store
 from tests.support.downloads import content_of, downloader, publish
 from tests.support.engines import CONTENT, MIB, PATH, PATIENT, Notes, fetch, need_hf_transfer
@@ -21,37 +20,24 @@ from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
 
 
-@pytest.fixture
-def hub() -> Iterator[LoopbackHub]:
-    """Return a running loopback hub."""
-    with LoopbackHub() as hub:
-        yield hub
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Return an empty store."""
-    return Store.create(tmp_path / "vault")
-
-
-def transfer(transport: Transport, **options: Any) -> TransferEngine:
+def transfer(client: HttpClient, **options: Any) -> HfTransferEngine:
     """Return the engine, for files of any size."""
     need_hf_transfer()
     options = {"anonymous": True, "connections": 2, "limits": PATIENT, "smallest": 1, **options}
-    return TransferEngine(transport, **options)
+    return HfTransferEngine(client, **options)
 
 
 @pytest.fixture
-def anonymous() -> Iterator[Transport]:
-    """Return a transport without a token."""
-    watch = Watch(stall_window=60.0, stall_bytes=1)
-    transport = Transport(token=None, connections=1, limits=PATIENT, watch=watch)
-    yield transport
-    transport.close()
+def anonymous() -> Iterator[HttpClient]:
+    """Return a client without a token."""
+    watchdog = Watchdog(stall_window=60.0, stall_bytes=1)
+    client = HttpClient(token=None, connections=1, limits=PATIENT, watchdog=watchdog)
+    yield client
+    client.close()
 
 
 def test_failing_library_deletes_its_own_name_of_the_file_alone(
-    hub: LoopbackHub, store: Store, anonymous: Transport
+    hub: LoopbackHub, store: Store, anonymous: HttpClient
 ) -> None:
     """The partial survives the library's clean-up, and HTTP fills it."""
     file = publish(hub, {PATH: CONTENT})[PATH]
@@ -85,7 +71,7 @@ with open_engine("hf-transfer", options) as engine:
 
 
 def test_killed_whole_file_fetch_begins_again_and_leaves_nothing(
-    hub: LoopbackHub, store: Store, anonymous: Transport
+    hub: LoopbackHub, store: Store, anonymous: HttpClient
 ) -> None:
     """The journal vouches for nothing; the next run takes the library's name away."""
     engine = transfer(anonymous)
@@ -101,7 +87,7 @@ def test_killed_whole_file_fetch_begins_again_and_leaves_nothing(
 
 
 def test_file_that_has_begun_is_left_to_http(
-    hub: LoopbackHub, store: Store, anonymous: Transport
+    hub: LoopbackHub, store: Store, anonymous: HttpClient
 ) -> None:
     """The library would fetch everything again."""
     file = publish(hub, {PATH: CONTENT})[PATH]
@@ -115,7 +101,7 @@ def test_file_that_has_begun_is_left_to_http(
 
 
 def test_attack_server_with_a_longer_file_cannot_fill_the_disk(
-    hub: LoopbackHub, store: Store, anonymous: Transport
+    hub: LoopbackHub, store: Store, anonymous: HttpClient
 ) -> None:
     """The kernel stops the library at the declared size."""
     declared = publish(hub, {PATH: CONTENT})[PATH]
@@ -133,11 +119,11 @@ def test_token_is_not_given_to_the_library(hub: LoopbackHub, store: Store) -> No
     hub.mirror = True
     hub.grant("hub-token", "acme/tiny")
     file = publish(hub, {PATH: CONTENT}, gated="manual")[PATH]
-    watch = Watch(stall_window=60.0, stall_bytes=1)
-    transport = Transport(token="hub-token", connections=1, limits=PATIENT, watch=watch)
+    watchdog = Watchdog(stall_window=60.0, stall_bytes=1)
+    client = HttpClient(token="hub-token", connections=1, limits=PATIENT, watchdog=watchdog)
     notes = Notes()
-    engine = transfer(transport, anonymous=False)
+    engine = transfer(client, anonymous=False)
     fetcher = downloader(store, engine=engine, token="hub-token", segment=MIB, progress=notes)
     assert content_of(store, fetcher.fetch(file)) == CONTENT
     assert "names no other place" in notes.notes[0]
-    transport.close()
+    client.close()

@@ -47,12 +47,6 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Return an empty store."""
-    return Store.create(tmp_path / "vault")
-
-
 class Reaction(Silence):
     """A ``Progress`` that does something once, when so many bytes have been copied."""
 
@@ -109,7 +103,7 @@ def test_files_are_copied_and_never_linked(folder: Path, store: Store) -> None:
     assert not list(store.paths.partials.glob("*.journal"))
 
 
-def test_files_already_held_are_not_copied_again(folder: Path, store: Store) -> None:
+def test_files_already_stored_are_not_copied_again(folder: Path, store: Store) -> None:
     """The second pull reads, compares and writes nothing."""
     first = deliver(folder, store)
     stamps = {path: store.path(digest).stat() for path, digest in first.items()}
@@ -117,7 +111,7 @@ def test_files_already_held_are_not_copied_again(folder: Path, store: Store) -> 
     assert stamps == {path: store.path(digest).stat() for path, digest in first.items()}
 
 
-def test_another_file_of_a_held_size_is_copied(folder: Path, store: Store) -> None:
+def test_another_file_of_a_stored_size_is_copied(folder: Path, store: Store) -> None:
     """Equal sizes are compared by content."""
     deliver(folder, store)
     other = os.urandom(len(WEIGHTS))

@@ -38,12 +38,6 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Return an empty store."""
-    return Store.create(tmp_path / "vault")
-
-
 class Server:
     """A server whose every answer a function writes, after keeping the request's headers."""
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelvault.errors import BadOption
-from modelvault.sources.net.rate_limit import CREDIT, Pace, parse_rate
+from modelvault.sources.net.rate_limit import CREDIT, RateLimit, parse_rate
 from modelvault.store.blobs import Store
 from tests.support.downloads import KIB, content_of, downloader, publish
 from tests.support.hub.hub import LoopbackHub
@@ -26,7 +26,7 @@ class Clock:
         """Return the present time."""
         return self.now
 
-    def rest(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> None:
         """Let time pass."""
         with self._mutex:
             self.now += seconds
@@ -35,7 +35,7 @@ class Clock:
 def _simulate(rate: int, readers: int, seconds: float, *, most: int = 1 << 19) -> list[int]:
     """Return the bytes each reader got while all read as fast as they are let."""
     clock = Clock()
-    pace = Pace(rate, clock=clock)
+    limit = RateLimit(rate, clock=clock)
     began, got = clock.now, [0] * readers
     waiting = [(began, reader) for reader in range(readers)]
     while waiting:
@@ -43,7 +43,7 @@ def _simulate(rate: int, readers: int, seconds: float, *, most: int = 1 << 19) -
         if clock.now - began >= seconds:
             continue
         waits: list[float] = []
-        got[reader] += pace.take(most, waits.append)
+        got[reader] += limit.take(most, waits.append)
         heapq.heappush(waiting, (clock.now + sum(waits) + 1e-6, reader))
     return got
 
@@ -66,35 +66,35 @@ def test_limit_is_used_up() -> None:
 def test_time_when_nobody_reads_is_not_saved_up() -> None:
     """After an idle hour, only a quarter of a second may be caught up on."""
     clock = Clock()
-    pace = Pace(1000, clock=clock)
-    clock.rest(3600)
+    limit = RateLimit(1000, clock=clock)
+    clock.sleep(3600)
     free = 0
     waits: list[float] = []
     while not waits:
-        free += pace.take(50, waits.append)
+        free += limit.take(50, waits.append)
     assert free <= 1000 * CREDIT + 100
 
 
 def test_bytes_that_did_not_come_are_not_charged() -> None:
     """A slow server does not use up the limit of the others."""
     clock = Clock()
-    pace = Pace(1000, clock=clock)
+    limit = RateLimit(1000, clock=clock)
     for _ in range(100):
-        pace.give_back(pace.take(50, clock.rest))
+        limit.give_back(limit.take(50, clock.sleep))
     assert clock.now <= 1000.0 + 0.2
 
 
 def test_no_limit_asks_for_nothing() -> None:
     """Everything at once, and the stall limit as it is."""
-    pace = Pace(None)
-    assert pace.take(1 << 30, lambda _: pytest.fail("made to wait")) == 1 << 30
-    assert pace.least(60, 8, 65536) == 65536
+    limit = RateLimit(None)
+    assert limit.take(1 << 30, lambda _: pytest.fail("made to wait")) == 1 << 30
+    assert limit.least(60, 8, 65536) == 65536
 
 
 def test_limited_connection_is_not_called_stalled() -> None:
     """What the limit leaves to each connection is above what the watchdog asks for."""
-    assert Pace(8000).least(60, 8, 65536) * 2 <= 8000 / 8 * 60
-    assert Pace(1).least(60, 64, 65536) == 0
+    assert RateLimit(8000).least(60, 8, 65536) * 2 <= 8000 / 8 * 60
+    assert RateLimit(1).least(60, 64, 65536) == 0
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,14 @@ def test_limited_download_is_whole_and_takes_its_time(
     """Every byte that comes was handed out, and the waits add up to what the limit says."""
     clock = Clock()
 
-    def pace(rate: int) -> Pace:
-        return Pace(rate, clock=clock)
+    def limit(rate: int) -> RateLimit:
+        return RateLimit(rate, clock=clock)
 
-    def rest(_: object, seconds: float) -> None:
-        clock.rest(seconds)
+    def sleep(_: object, seconds: float) -> None:
+        clock.sleep(seconds)
 
-    monkeypatch.setattr("modelvault.sources.fetch.http.workers.Pace", pace)
-    monkeypatch.setattr("modelvault.sources.net.cancel.Watch.rest", rest)
+    monkeypatch.setattr("modelvault.sources.fetch.http.workers.RateLimit", limit)
+    monkeypatch.setattr("modelvault.sources.net.cancel.Watchdog.sleep", sleep)
     data = bytes(range(256)) * 4000
     with LoopbackHub() as hub:
         file = publish(hub, {"model.safetensors": data})["model.safetensors"]

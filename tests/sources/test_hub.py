@@ -56,11 +56,8 @@ def hub() -> Iterator[LoopbackHub]:
 
 
 @pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[float]:
+def waits(no_token: None, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the seconds that would have been slept; no token comes from this machine."""
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
     waits: list[float] = []
     monkeypatch.setattr(session.time, "sleep", waits.append)
     return waits
