@@ -237,6 +237,10 @@ class MalformedWeights(ConversionError):
     """A weight file is truncated, overlapping, or holds NaN or infinity."""
 
 
+class FamilyDefect(ConversionError):
+    """A model family's description contradicts itself: a fault of the program, not of a file."""
+
+
 class CheckFailed(ConversionError):
     """The converted model fails its check in llama.cpp, or is further off than allowed."""
 

@@ -12,8 +12,8 @@ import pytest
 
 from modelvault.errors import UnsupportedSource
 from modelvault_converters.gguf.families import (
+    blocks,
     commandr,
-    decoder,
     gemma,
     granite,
     olmo2,
@@ -92,18 +92,18 @@ def test_wrong_key_is_caught(
 
 def test_unpermuted_granite_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: Granite's queries and keys must change their rows' order."""
-    monkeypatch.setattr(decoder, "pairs", lambda _head: ())
+    monkeypatch.setattr(blocks, "pairs", lambda _head: ())
     make_tiny_family(tmp_path / "tiny", "granite")
     assert difference(tmp_path / "tiny", "F32", tmp_path / "out") > 10 * NEAR
 
 
 def test_permuted_command_r_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Negative control: Command-R's rows must stay where they are."""
-    plain = decoder.attention
+    plain = blocks.attention
     monkeypatch.setattr(
-        decoder,
+        blocks,
         "attention",
-        lambda shape, layer: plain(shape, layer, order=decoder.pairs(shape.head)),
+        lambda shape, layer: plain(shape, layer, order=blocks.pairs(shape.head)),
     )
     make_tiny_family(tmp_path / "tiny", "cohere")
     assert difference(tmp_path / "tiny", "F32", tmp_path / "out") > 10 * NEAR

@@ -12,7 +12,7 @@ import sentencepiece
 import torch
 import transformers
 
-from modelvault_converters.gguf.families import decoder
+from modelvault_converters.gguf.families import blocks
 from tests.gguf.running import convert, edit_json
 from tests.support.llamacpp import Model, RuntimeRefused
 from tests.support.tinymodel import MIXED_SCRIPT, Kind, make_tiny_llama
@@ -92,7 +92,7 @@ def test_unpermuted_projections_are_caught(
     tiny: Callable[[Kind], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: without the change of rows the comparison above fails by far."""
-    monkeypatch.setattr(decoder, "pairs", lambda _head: ())
+    monkeypatch.setattr(blocks, "pairs", lambda _head: ())
     assert difference(tiny("bpe"), "F32", tmp_path) > 0.5
 
 

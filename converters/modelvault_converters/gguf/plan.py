@@ -9,14 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from modelvault.core.protocol import Request
-from modelvault.errors import (
-    ModelVaultError,
-    SourceIncomplete,
-    UnsupportedSource,
-    UnsupportedTarget,
-)
+from modelvault.errors import UnsupportedTarget
 from modelvault_converters.checkpoint import Checkpoint
 from modelvault_converters.gguf import families, fp8
+from modelvault_converters.gguf.agreement import check_blueprint, check_stored
 from modelvault_converters.gguf.container import Container, lay_out
 from modelvault_converters.gguf.imatrix import Importance, open_importance
 from modelvault_converters.gguf.metadata import file_entries, general_entries
@@ -24,7 +20,7 @@ from modelvault_converters.gguf.mix import choose_types
 from modelvault_converters.gguf.pooling import pooling_entries
 from modelvault_converters.gguf.rows import READABLE, Stored, read_tensors
 from modelvault_converters.gguf.scaling import read_scaling
-from modelvault_converters.gguf.tensors import Blueprint, Entry, Part, Tensor
+from modelvault_converters.gguf.tensors import Blueprint, Entry, Tensor
 from modelvault_converters.gguf.tokenizer import Tokenizer, read_tokenizer
 from modelvault_converters.gguf.tokenizer.check import Comparison, compare_ids
 from modelvault_converters.gguf.types import CONVERTED, Target, find_target
@@ -32,12 +28,6 @@ from modelvault_converters.options import require_known
 
 _OPTIONS = ("pre_tokenizer", "imatrix", "check", "check_text", "max_kl")
 _COMPARED = 4 * 1024 * 1024
-_FACTORS = (".qweight", ".weight_scale", ".weight_scale_inv", ".weight_packed", ".absmax", ".SCB")
-"""What follows a weight's name where a quantised one keeps its parts."""
-_BUFFERS = ("I64", "BOOL")
-"""Types of tensors that training leaves beside weights."""
-_SHOWN = 100
-"""Most findings that one report lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +69,7 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
         UnsupportedTokenizer: The tokenizer cannot be expressed.
         UnsupportedSource: Already quantised, not safetensors, or shapes that do not fit.
         SourceIncomplete: Files or tensors are missing.
+        FamilyDefect: The model's family is described wrongly.
         MalformedWeights: A weight file is malformed.
         MalformedRecord: A JSON file is malformed.
     """
@@ -89,15 +80,17 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     describe = families.find_family(config)
     stored = fp8.scaled(read_tensors(source, stack), read_scaling(config))
     blueprint = describe(config, {name: tensor.shape for name, tensor in stored.items()})
+    check_blueprint(blueprint)
     tokenizer = read_tokenizer(
         source,
         config,
         architecture=blueprint.architecture,
         rows=blueprint.vocabulary,
+        special=blueprint.special,
         pre_tokenizer=request.options.get("pre_tokenizer", ""),
     )
     blueprint, notes = _settle_tied_output(blueprint, stored)
-    _check_tensors(blueprint, stored)
+    check_stored(blueprint, stored)
     tensors = tuple(sorted(blueprint.tensors, key=_file_order))
     entries = (
         *general_entries(request, source, blueprint, tokenizer.vocabulary.tokens),
@@ -234,54 +227,3 @@ def _same_values(one: Stored, other: Stored) -> bool:
         if (one.file.read_rows(one, start, stop) != other.file.read_rows(other, start, stop)).any():
             return False
     return True
-
-
-def _check_tensors(blueprint: Blueprint, stored: Mapping[str, Stored]) -> None:
-    """Compare what is needed with what is there; raise the gravest kind, listing all.
-
-    Raises:
-        SourceIncomplete: Tensors are missing.
-        UnsupportedSource: Shapes, types or names do not fit the architecture.
-    """
-    parts = {part.name: part for tensor in blueprint.tensors for part in tensor.parts}
-    missing = [name for name in parts if name not in stored]
-    unknown = [name for name in stored if name not in parts and name not in blueprint.ignored]
-    wrong = [issue for name, part in parts.items() if (issue := _compare(part, stored.get(name)))]
-    issues = [
-        *(f"tensor '{name}' is missing" for name in missing),
-        *(f"tensor '{name:.200}' has no place in this architecture" for name in unknown),
-        *wrong,
-    ]
-    if not issues:
-        return
-    kind: type[ModelVaultError] = SourceIncomplete if missing else UnsupportedSource
-    more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
-    raise kind(
-        f"the weights do not fit config.json: {issues[0]}{more}",
-        hint=_advice(missing, unknown, stored),
-        issues=issues[:_SHOWN],
-    )
-
-
-def _compare(part: Part, stored: Stored | None) -> str:
-    """Return what is wrong with a stored tensor; empty when nothing is."""
-    if stored is None:
-        return ""
-    if stored.dtype not in READABLE:
-        return f"tensor '{part.name}' is of type {stored.dtype:.20}, not {', '.join(READABLE)}"
-    if stored.shape != part.shape:
-        return f"tensor '{part.name}' has shape {list(stored.shape)}, not {list(part.shape)}"
-    return ""
-
-
-def _advice(missing: list[str], unknown: list[str], stored: Mapping[str, Stored]) -> str:
-    odd = {tensor.dtype for tensor in stored.values()} - {*READABLE, *_BUFFERS}
-    if odd & {"F64"}:
-        return "save the model in BF16, F16 or F32"
-    if odd or any(name.endswith(_FACTORS) for name in unknown):
-        return "the weights look quantised: pull the 16-bit model and convert that"
-    if any("lora" in name.lower() for name in stored):
-        return "this looks like an adapter: merge it into its base model first"
-    if missing:
-        return "pull the model again; if that does not help, its config.json is of another model"
-    return "after fine-tuning, save the model again so that config.json and weights agree"

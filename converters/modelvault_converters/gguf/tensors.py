@@ -48,6 +48,8 @@ class Part:
     """Whether rows become columns; such a part is read whole, so it must be small."""
     add: float = 0.0
     """What is added to every value, in float32."""
+    drops_rest: bool = False
+    """Whether rows of the source that no part takes are left out on purpose."""
 
     @property
     def rows(self) -> int:
@@ -113,4 +115,7 @@ class Blueprint:
     """Source tensors that hold nothing a runtime needs."""
     tied: bool = False
     """Whether the output shares the embedding's weights."""
-    warnings: tuple[str, ...] = field(default=())
+    special: Mapping[str, str | int] = field(default_factory=dict, hash=False)
+    """Special tokens that the family knows and the model's files may leave unsaid: GGUF's role
+    (``eot`` ends a turn) → text, or id where that is what is known. See ``tokenizer.special``."""
+    warnings: tuple[str, ...] = ()

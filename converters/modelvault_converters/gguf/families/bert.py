@@ -162,7 +162,7 @@ def _labels(section: Config) -> tuple[str, ...]:
 def _embeddings(values: Config, names: _Names, skipped: int) -> Iterator[Tensor]:
     hidden, positions = values.integer("hidden_size"), values.integer("max_position_embeddings")
     source = names.find("embeddings.position_embeddings.weight")
-    part = Part(name=source, shape=(positions, hidden), first=skipped)
+    part = Part(name=source, shape=(positions, hidden), first=skipped, drops_rest=skipped > 0)
     yield Tensor(name="position_embd.weight", shape=(positions - skipped, hidden), parts=(part,))
     for name, source, rows in (
         ("token_embd", "word_embeddings", values.integer("vocab_size")),

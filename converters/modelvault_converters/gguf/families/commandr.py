@@ -13,9 +13,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
-from modelvault_converters.gguf.families.decoder import Decoder, same
-from modelvault_converters.gguf.families.rope import Rope, read_rope
+from modelvault_converters.gguf.families.decoder import Decoder
+from modelvault_converters.gguf.families.rope import Rope, read_rope, refuse_scaling, rotary_columns
+from modelvault_converters.gguf.families.windows import window_warnings
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
 ARCHITECTURES = ("CohereForCausalLM", "Cohere2ForCausalLM")
@@ -44,49 +46,29 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     decoder = common.read_decoder(values, "cohere2" if second else "command-r", tied=True)
     rope = read_rope(values, theta=_THETA[decoder.architecture])
     common.check_activation(values, "silu", "swish")
-    if values.flag("attention_bias", default=False):
-        values.fault("'attention_bias' is true: llama.cpp knows no biases for this architecture")
+    common.refuse_biases(values, "attention_bias")
     plus = decoder.layers >= _PLUS_LAYERS and not second
     if values.flag("use_qk_norm", default=False) is not plus:
         values.fault(
             f"{decoder.layers} layers and 'use_qk_norm' do not go together: llama.cpp expects "
             f"these norms from {_PLUS_LAYERS} layers of Command-R on, as in Command-R+"
         )
-    if rope.kind != "default":
-        values.fault(f"rotary scaling of type '{rope.kind:.40}' is not known for this architecture")
-    entries = tuple(_entries(values, decoder, rope))
-    values.check()
+    refuse_scaling(rope)
     return decoder.blueprint(
-        iter(entries), _tensors(values, decoder), warnings=_warnings(values, decoder)
+        values,
+        _entries(values, decoder, rope),
+        _tensors(values, decoder),
+        warnings=window_warnings(values, decoder, period=_PERIOD) if second else (),
     )
-
-
-def _warnings(values: Config, decoder: Decoder) -> tuple[str, ...]:
-    kinds = values.texts("layer_types")
-    expected = tuple(
-        "sliding_attention" if (layer + 1) % _PERIOD else "full_attention"
-        for layer in range(decoder.layers)
-    )
-    if decoder.architecture == "command-r" or kinds in ((), expected):
-        return ()
-    warning = (
-        "config.json: 'layer_types' is not the pattern that llama.cpp takes (one block of "
-        f"{_PERIOD} sees the whole context): answers will differ"
-    )
-    return (warning,)
 
 
 def _entries(values: Config, decoder: Decoder, rope: Rope) -> Iterator[Entry]:
-    for entry in common.dimension_entries(values, decoder):
-        if entry.key.endswith(".context_length"):
-            # The shorter number stands for what older checkpoints of 128k were first served with.
-            names = ("model_max_length", "max_position_embeddings")
-            context = values.integer(*names[decoder.architecture == "cohere2" :])
-            yield decoder.number("context_length", context)
-        elif not entry.key.endswith("layer_norm_rms_epsilon"):
-            yield entry
-    epsilon = values.number("layer_norm_eps", default=1e-5)
-    yield decoder.real("attention.layer_norm_epsilon", epsilon)
+    # The shorter number stands for what older checkpoints of 128k were first served with.
+    names = ("model_max_length", "max_position_embeddings")
+    context = names[decoder.architecture == "cohere2" :]
+    yield from common.dimension_entries(
+        values, decoder, norm="layer", epsilon=1e-5, context=context
+    )
     yield decoder.real("rope.freq_base", rope.theta)
     yield decoder.real("logit_scale", values.number("logit_scale", default=0.0625))
     yield decoder.text("rope.scaling.type", "none")
@@ -94,20 +76,17 @@ def _entries(values: Config, decoder: Decoder, rope: Rope) -> Iterator[Entry]:
         window = values.integer("sliding_window", default=4096)
         yield decoder.number("attention.sliding_window", window)
         yield decoder.number("vocab_size", decoder.vocabulary)
-        part = values.number("rotary_pct", default=1.0)
-        if not 0 < part <= 1:
-            values.fault(f"'rotary_pct' is {part}")
-        turned = int(part * (decoder.hidden // decoder.heads))
+        width = decoder.hidden // decoder.heads
+        turned = rotary_columns(values, rope, width, keys=("rotary_pct",))
         yield decoder.number("rope.dimension_count", turned)
 
 
 def _tensors(values: Config, decoder: Decoder) -> Iterator[Tensor]:
-    yield from common.frame(decoder)
+    yield from blocks.frame(decoder)
     for layer in range(decoder.layers):
-        yield from common.norms(decoder, layer, {"attn_norm": "input_layernorm"})
-        yield from common.attention(decoder, layer)
+        yield from blocks.norms(decoder, layer, *blocks.PRE_NORMS[:1])
+        yield from blocks.attention(decoder, layer)
         if values.flag("use_qk_norm", default=False):
-            for letter, heads in (("q", decoder.heads), ("k", decoder.kv_heads)):
-                source = f"{decoder.source(layer)}self_attn.{letter}_norm.weight"
-                yield same(f"blk.{layer}.attn_{letter}_norm.weight", source, heads, decoder.head)
-        yield from common.feed_forward(decoder, layer)
+            queries, keys = (decoder.heads, decoder.head), (decoder.kv_heads, decoder.head)
+            yield from blocks.head_norms(decoder, layer, queries=queries, keys=keys)
+        yield from blocks.feed_forward(decoder, layer)

@@ -1,20 +1,26 @@
-"""What decoder families share: dimensions, and the tensors of the usual block.
+"""What decoder families share: dimensions, the keys that hold them, and how a tensor is taken.
 
-A family says what is its own; everything here is a plain mapping of Hub names to GGUF names.
-Shapes are rows first, ``[out, in]``.
+A family says what is its own, in the Hub's names; ``names`` knows what GGUF calls them. Shapes
+are rows first, ``[out, in]``. The tensors of the usual block are in ``blocks``.
 
 Source:
     https://github.com/ggml-org/ggml/blob/master/docs/gguf.md (keys and tensor names).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from modelvault_converters.gguf.config import Config
-from modelvault_converters.gguf.tensors import Blueprint, Entry, Part, Shapes, Tensor
+from modelvault_converters.gguf.families.names import tensor_name
+from modelvault_converters.gguf.tensors import Blueprint, Entry, Part, Tensor
 
 _MOST_LAYERS = 1024
 MOST_EXPERTS = 1024
+_EPSILONS = {
+    "rms": ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+    "layer": ("layer_norm_eps", "attention.layer_norm_epsilon"),
+}
+"""Kind of norm → names of what it adds to the variance, in ``config.json`` and in GGUF."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,33 +66,89 @@ class Decoder:
         """Return a text key of the architecture."""
         return Entry(key=f"{self.architecture}.{key}", kind="string", value=value)
 
+    def flag(self, key: str, *, value: bool) -> Entry:
+        """Return a key of the architecture that is yes or no."""
+        return Entry(key=f"{self.architecture}.{key}", kind="bool", value=value)
+
     def source(self, layer: int) -> str:
         """Return what the names of a block's source tensors begin with."""
         return f"{self.prefix}layers.{layer}."
 
+    def name(self, source: str, layer: int | None = None) -> str:
+        """Return GGUF's name of a tensor.
+
+        Args:
+            source: Hub name without what stands before it in all names: ``norm.weight``, of a
+                block ``self_attn.q_proj.weight``.
+            layer: Number of the block; None for what belongs to none.
+        """
+        at = "" if layer is None else f"layers.{layer}."
+        return tensor_name(self.architecture, f"model.{at}{source}")
+
+    def take(
+        self,
+        source: str,
+        *shape: int,
+        layer: int | None = None,
+        name: str = "",
+        order: tuple[int, ...] = (),
+        add: float = 0.0,
+    ) -> Tensor:
+        """Return a tensor that is one of the source.
+
+        Args:
+            source: Hub name, as for ``name``.
+            *shape: Of both, rows first.
+            layer: Number of the block; None for what belongs to none.
+            name: GGUF's whole name, where the gguf package knows none for ``source``.
+            order: Order of the rows within each group of ``len(order)``.
+            add: What is added to every value.
+        """
+        at = self.prefix if layer is None else self.source(layer)
+        name = name or self.name(source, layer)
+        return same(name, f"{at}{source}", *shape, order=order, add=add)
+
     def blueprint(
         self,
-        entries: Iterator[Entry],
-        tensors: Iterator[Tensor],
+        values: Config,
+        entries: Iterable[Entry],
+        tensors: Iterable[Tensor],
         *,
         experts: int = 0,
-        ignored: frozenset[str] = frozenset(),
-        warnings: tuple[str, ...] = (),
+        ignored: Iterable[str] = (),
+        special: Mapping[str, str | int] | None = None,
+        warnings: Iterable[str] = (),
     ) -> Blueprint:
-        """Return the blueprint of a model of these dimensions."""
+        """Return the blueprint of a model of these dimensions.
+
+        Args:
+            values: The configuration; what entries and warnings note in it is raised here.
+            entries: Keys of the architecture.
+            tensors: What the file holds.
+            experts: Of a block; 0 where every weight takes part in every token.
+            ignored: Source tensors that hold nothing a runtime needs.
+            special: Special tokens that the family knows: see ``Blueprint.special``.
+            warnings: What the user should know.
+
+        Raises:
+            UnsupportedSource: The configuration cannot be used; all faults are listed.
+        """
+        entries, warnings = tuple(entries), tuple(warnings)
+        values.check()
         leftovers = (f"{self.source(layer)}self_attn.rotary_emb.inv_freq"
                      for layer in range(self.layers))  # fmt: skip
         return Blueprint(
             architecture=self.architecture,
-            entries=tuple(entries),
+            entries=entries,
             tensors=tuple(tensors),
             vocabulary=self.vocabulary,
             layers=self.layers,
             heads=self.heads,
             kv_heads=self.kv_heads,
             experts=experts,
-            ignored=ignored | frozenset(leftovers),
+            ignored=frozenset((*ignored, *leftovers)),
             tied=self.tied,
+            special=special or {},
             warnings=warnings,
         )
 
@@ -148,25 +210,38 @@ def check_activation(values: Config, *known: str, key: str = "hidden_act") -> No
         )
 
 
+def refuse_biases(values: Config, *keys: str) -> None:
+    """Note biases that a configuration asks for and the runtime does not know."""
+    for key in keys:
+        if values.flag(key, default=False):
+            values.fault(f"'{key}' is true: llama.cpp knows no biases for this architecture")
+
+
 def dimension_entries(
-    values: Config, decoder: Decoder, *, epsilon: float = 1e-6
+    values: Config,
+    decoder: Decoder,
+    *,
+    norm: str = "rms",
+    epsilon: float = 1e-6,
+    context: tuple[str, ...] = ("max_position_embeddings",),
 ) -> Iterator[Entry]:
     """Yield the keys that every decoder has.
 
     Args:
         values: The configuration.
         decoder: Its dimensions.
-        epsilon: What ``rms_norm_eps`` is where it is not said.
+        norm: ``rms``, or ``layer`` where norms also subtract the mean.
+        epsilon: What norms add to the variance where it is not said.
+        context: Names of the context's length in tokens, of which the first that is there counts.
     """
+    stated, key = _EPSILONS[norm]
     yield decoder.number("block_count", decoder.layers)
-    yield decoder.number("context_length", values.integer("max_position_embeddings"))
+    yield decoder.number("context_length", values.integer(*context))
     yield decoder.number("embedding_length", decoder.hidden)
     yield decoder.number("feed_forward_length", decoder.intermediate)
     yield decoder.number("attention.head_count", decoder.heads)
     yield decoder.number("attention.head_count_kv", decoder.kv_heads)
-    yield decoder.real(
-        "attention.layer_norm_rms_epsilon", values.number("rms_norm_eps", default=epsilon)
-    )
+    yield decoder.real(key, values.number(stated, default=epsilon))
     if decoder.head_is_stated:
         yield decoder.number("attention.key_length", decoder.head)
         yield decoder.number("attention.value_length", decoder.head)
@@ -186,123 +261,3 @@ def same(
     """
     part = Part(name=source, shape=shape, permutation=order, add=add)
     return Tensor(name=name, shape=shape, parts=(part,))
-
-
-def frame(
-    decoder: Decoder, *, norm: float = 0.0, trimmed: Shapes | None = None
-) -> Iterator[Tensor]:
-    """Yield what belongs to no block: embedding, last norm and, unless shared, output.
-
-    Args:
-        decoder: The dimensions.
-        norm: What is added to the last norm.
-        trimmed: Shapes of the stored tensors where rows beyond the vocabulary are to be left
-            out; otherwise such rows are a fault.
-    """
-    at = decoder.prefix
-    yield _table(decoder, "token_embd.weight", f"{at}embed_tokens.weight", trimmed)
-    yield same("output_norm.weight", f"{at}norm.weight", decoder.hidden, add=norm)
-    if not decoder.tied:
-        yield _table(decoder, "output.weight", "lm_head.weight", trimmed)
-
-
-def _table(decoder: Decoder, name: str, source: str, trimmed: Shapes | None) -> Tensor:
-    """Return a matrix with one row a token."""
-    rows, columns = decoder.vocabulary, decoder.hidden
-    stored = (trimmed or {}).get(source, (rows, columns))
-    if len(stored) != 2 or stored[0] <= rows or stored[1] != columns:
-        return same(name, source, rows, columns)
-    return Tensor(
-        name=name, shape=(rows, columns), parts=(Part(name=source, shape=stored, count=rows),)
-    )
-
-
-def attention(
-    decoder: Decoder,
-    layer: int,
-    *,
-    bias: str = "",
-    order: tuple[int, ...] = (),
-) -> Iterator[Tensor]:
-    """Yield the four projections of a block's attention, each a matrix of its own.
-
-    Args:
-        decoder: The dimensions.
-        layer: Number of the block.
-        bias: Which of them have a bias: letters of ``qkvo``.
-        order: Order of rows within a head of queries and keys.
-    """
-    to, at = f"blk.{layer}.attn_", f"{decoder.source(layer)}self_attn."
-    hidden, queries, keys = decoder.hidden, decoder.queries, decoder.keys
-    for letter, role, rows, columns in (
-        ("q", "q", queries, hidden),
-        ("k", "k", keys, hidden),
-        ("v", "v", keys, hidden),
-        ("o", "output", hidden, queries),
-    ):
-        turned = order if letter in "qk" else ()
-        yield same(f"{to}{role}.weight", f"{at}{letter}_proj.weight", rows, columns, order=turned)
-        if letter in bias:
-            yield same(f"{to}{role}.bias", f"{at}{letter}_proj.bias", rows, order=turned)
-
-
-def feed_forward(
-    decoder: Decoder,
-    layer: int,
-    *,
-    bias: bool = False,
-    width: int = 0,
-    kind: str = "",
-    source: str = "mlp.",
-) -> Iterator[Tensor]:
-    """Yield a gated feed-forward layer.
-
-    Args:
-        decoder: The dimensions.
-        layer: Number of the block.
-        bias: Whether the three have biases.
-        width: Of the layer where it is not ``decoder.intermediate``.
-        kind: Suffix of the GGUF names, such as ``_shexp``.
-        source: What follows the block's number in the Hub's names.
-    """
-    at = f"{decoder.source(layer)}{source}"
-    wide, narrow = width or decoder.intermediate, decoder.hidden
-    for role, rows, columns in (
-        ("gate", wide, narrow),
-        ("up", wide, narrow),
-        ("down", narrow, wide),
-    ):
-        name = f"blk.{layer}.ffn_{role}{kind}"
-        yield same(f"{name}.weight", f"{at}{role}_proj.weight", rows, columns)
-        if bias:
-            yield same(f"{name}.bias", f"{at}{role}_proj.bias", rows)
-
-
-def norms(
-    decoder: Decoder, layer: int, names: Mapping[str, str], *, add: float = 0.0
-) -> Iterator[Tensor]:
-    """Yield norms as wide as the model: GGUF role → Hub name inside the block."""
-    for role, source in names.items():
-        at = f"{decoder.source(layer)}{source}.weight"
-        yield same(f"blk.{layer}.{role}.weight", at, decoder.hidden, add=add)
-
-
-def head_norms(decoder: Decoder, layer: int, *, add: float = 0.0) -> Iterator[Tensor]:
-    """Yield the norms of queries and keys that are as wide as one head."""
-    for letter in "qk":
-        source = f"{decoder.source(layer)}self_attn.{letter}_norm.weight"
-        yield same(f"blk.{layer}.attn_{letter}_norm.weight", source, decoder.head, add=add)
-
-
-PRE_NORMS = {"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm"}
-"""The norms before attention and feed-forward of most families."""
-
-
-def pairs(head: int) -> tuple[int, ...]:
-    """Return the order of a head's rows that llama.cpp's ``llama`` wants.
-
-    The Hub keeps the two halves of a rotary pair ``head/2`` apart, llama.cpp side by side: rows
-    0, head/2, 1, head/2 + 1 and so on.
-    """
-    half = head // 2
-    return tuple(index // 2 + (index % 2) * half for index in range(head))

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
-from modelvault_converters.gguf.families.decoder import Decoder, same
+from modelvault_converters.gguf.families.decoder import Decoder
 from modelvault_converters.gguf.families.experts import Mixture, read_mixture, stacked
 from modelvault_converters.gguf.families.rope import Rope, read_rope
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Part, Shapes, Tensor
@@ -99,14 +100,14 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
         *_choice_entries(values, decoder, newer=newer),
         *_rope_entries(decoder, latent, rope),
     )
-    values.check()
     # The runtime sees one key head; the mixes ask for heads only where there is 'attn_v'.
     return replace(
         decoder.blueprint(
-            iter(entries),
+            values,
+            entries,
             _tensors(model, shapes),
             experts=mixture.experts,
-            ignored=frozenset(name for name in shapes if _block(name) >= decoder.layers),
+            ignored=(name for name in shapes if _block(name) >= decoder.layers),
             warnings=_warnings(values, newer=newer),
         ),
         kv_heads=1,
@@ -126,9 +127,7 @@ def _read_latent(values: Config) -> Latent:
 def _check_features(values: Config, decoder: Decoder, latent: Latent) -> None:
     """Note what the runtime cannot express for this architecture."""
     common.check_activation(values, "silu", "swish")
-    for key in ("attention_bias", "mlp_bias"):
-        if values.flag(key, default=False):
-            values.fault(f"'{key}' is true: llama.cpp knows no biases for this architecture")
+    common.refuse_biases(values, "attention_bias", "mlp_bias")
     if not values.flag("rope_interleave", default=True):
         values.fault("'rope_interleave' is false: llama.cpp turns neighbours for this architecture")
     if (latent.query == 0) is not (decoder.layers in _LITE_LAYERS):
@@ -152,10 +151,8 @@ def _warnings(values: Config, *, newer: bool) -> tuple[str, ...]:
 
 def _entries(values: Config, model: _Model) -> Iterator[Entry]:
     decoder, latent = model.decoder, model.latent
-    one_head = replace(decoder, kv_heads=1)
-    for entry in common.dimension_entries(values, one_head):
-        if not entry.key.endswith((".key_length", ".value_length")):
-            yield entry
+    one_head = replace(decoder, kv_heads=1, head_is_stated=False)
+    yield from common.dimension_entries(values, one_head)
     yield from model.mixture.entries(decoder)
     yield decoder.number("vocab_size", decoder.vocabulary)
     yield decoder.number("leading_dense_block_count", model.dense)
@@ -182,8 +179,7 @@ def _choice_entries(values: Config, decoder: Decoder, *, newer: bool) -> Iterato
     scale = values.number("routed_scaling_factor", default=2.5 if newer else 1.0)
     yield decoder.real("expert_weights_scale", scale)
     if values.flag("norm_topk_prob", default=newer):
-        key = f"{decoder.architecture}.expert_weights_norm"
-        yield Entry(key=key, kind="bool", value=True)
+        yield decoder.flag("expert_weights_norm", value=True)
 
 
 def _rope_entries(decoder: Decoder, latent: Latent, rope: Rope) -> Iterator[Entry]:
@@ -209,12 +205,12 @@ def _rope_entries(decoder: Decoder, latent: Latent, rope: Rope) -> Iterator[Entr
 
 
 def _tensors(model: _Model, shapes: Shapes) -> Iterator[Tensor]:
-    yield from common.frame(model.decoder)
+    yield from blocks.frame(model.decoder)
     for layer in range(model.decoder.layers):
-        yield from common.norms(model.decoder, layer, common.PRE_NORMS)
+        yield from blocks.norms(model.decoder, layer, *blocks.PRE_NORMS)
         yield from _attention(model.decoder, model.latent, layer)
         if layer < model.dense:
-            yield from common.feed_forward(model.decoder, layer)
+            yield from blocks.feed_forward(model.decoder, layer)
         else:
             yield from _experts(model, layer, shapes)
 
@@ -222,38 +218,44 @@ def _tensors(model: _Model, shapes: Shapes) -> Iterator[Tensor]:
 def _experts(model: _Model, layer: int, shapes: Shapes) -> Iterator[Tensor]:
     yield from stacked(model.decoder, model.mixture, layer, shapes)
     if model.correction:
-        source = f"{model.decoder.source(layer)}mlp.gate.e_score_correction_bias"
-        yield same(f"blk.{layer}.exp_probs_b.bias", source, model.mixture.experts)
+        yield model.decoder.take(
+            "mlp.gate.e_score_correction_bias",
+            model.mixture.experts,
+            layer=layer,
+            name=f"blk.{layer}.exp_probs_b.bias",
+        )
     if model.shared_experts:
-        yield from common.feed_forward(
+        yield from blocks.feed_forward(
             model.decoder,
             layer,
             width=model.shared_experts * model.mixture.width,
-            kind="_shexp",
             source="mlp.shared_experts.",
         )
 
 
 def _attention(decoder: Decoder, latent: Latent, layer: int) -> Iterator[Tensor]:
-    to, at = f"blk.{layer}.attn_", f"{decoder.source(layer)}self_attn."
     hidden, queries = decoder.hidden, decoder.heads * latent.key
+    shapes: dict[str, tuple[int, ...]] = {"q_proj": (queries, hidden)}
     if latent.query:
-        yield same(f"{to}q_a.weight", f"{at}q_a_proj.weight", latent.query, hidden)
-        yield same(f"{to}q_a_norm.weight", f"{at}q_a_layernorm.weight", latent.query)
-        yield same(f"{to}q_b.weight", f"{at}q_b_proj.weight", queries, latent.query)
-    else:
-        yield same(f"{to}q.weight", f"{at}q_proj.weight", queries, hidden)
-    rows = latent.shared + latent.rotary
-    yield same(f"{to}kv_a_mqa.weight", f"{at}kv_a_proj_with_mqa.weight", rows, hidden)
-    yield same(f"{to}kv_a_norm.weight", f"{at}kv_a_layernorm.weight", latent.shared)
-    yield from _halves(decoder.heads, latent, to, f"{at}kv_b_proj.weight")
-    columns = decoder.heads * latent.value
-    yield same(f"{to}output.weight", f"{at}o_proj.weight", hidden, columns)
+        shapes = {
+            "q_a_proj": (latent.query, hidden),
+            "q_a_layernorm": (latent.query,),
+            "q_b_proj": (queries, latent.query),
+        }
+    shapes |= {
+        "kv_a_proj_with_mqa": (latent.shared + latent.rotary, hidden),
+        "kv_a_layernorm": (latent.shared,),
+        "o_proj": (hidden, decoder.heads * latent.value),
+    }
+    for source, shape in shapes.items():
+        yield decoder.take(f"self_attn.{source}.weight", *shape, layer=layer)
+    yield from _halves(decoder, latent, layer)
 
 
-def _halves(heads: int, latent: Latent, to: str, source: str) -> Iterator[Tensor]:
+def _halves(decoder: Decoder, latent: Latent, layer: int) -> Iterator[Tensor]:
     """Yield the key and the value half of ``kv_b_proj``, each head at its place."""
-    shape = (heads * latent.rows, latent.shared)
+    heads, at = decoder.heads, f"{decoder.source(layer)}self_attn."
+    source, shape = f"{at}kv_b_proj.weight", (heads * latent.rows, latent.shared)
     keys = tuple(
         Part(
             name=source,
@@ -274,8 +276,8 @@ def _halves(heads: int, latent: Latent, to: str, source: str) -> Iterator[Tensor
         for head in range(heads)
     )
     sizes = (heads, latent.shared, latent.plain), (heads, latent.value, latent.shared)
-    yield Tensor(name=f"{to}k_b.weight", shape=sizes[0], parts=keys)
-    yield Tensor(name=f"{to}v_b.weight", shape=sizes[1], parts=values)
+    yield Tensor(name=f"blk.{layer}.attn_k_b.weight", shape=sizes[0], parts=keys)
+    yield Tensor(name=f"blk.{layer}.attn_v_b.weight", shape=sizes[1], parts=values)
 
 
 def _block(name: str) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from modelvault_converters.gguf.config import Config
-from modelvault_converters.gguf.families.decoder import MOST_EXPERTS, Decoder, same
+from modelvault_converters.gguf.families.decoder import MOST_EXPERTS, Decoder
 from modelvault_converters.gguf.tensors import Entry, Part, Shapes, Tensor
 
 
@@ -78,8 +78,7 @@ def stacked(
     chosen = FUSED if fused else spelling
     at = decoder.source(layer)
     wide, narrow = mixture.width, decoder.hidden
-    router = f"blk.{layer}.ffn_gate_inp.weight"
-    yield same(router, f"{at}{chosen.router}", mixture.experts, narrow)
+    yield decoder.take(chosen.router, mixture.experts, narrow, layer=layer)
     for role, rows, columns in (
         ("gate", wide, narrow),
         ("up", wide, narrow),

@@ -14,9 +14,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
 from modelvault_converters.gguf.families.decoder import Decoder
 from modelvault_converters.gguf.families.rope import read_rope, rope_entries
+from modelvault_converters.gguf.families.windows import window_warnings
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
 ARCHITECTURES = (
@@ -25,12 +27,12 @@ ARCHITECTURES = (
     "Gemma3ForConditionalGeneration",
 )
 
-_NORMS = {
-    "attn_norm": "input_layernorm",
-    "post_attention_norm": "post_attention_layernorm",
-    "ffn_norm": "pre_feedforward_layernorm",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
+_NORMS = (
+    "input_layernorm",
+    "post_attention_layernorm",
+    "pre_feedforward_layernorm",
+    "post_feedforward_layernorm",
+)
 _DEFAULTS: dict[str, dict[str, object]] = {
     "Gemma2ForCausalLM": {
         "vocab_size": 256000, "hidden_size": 2304, "intermediate_size": 9216,
@@ -76,19 +78,15 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
     common.check_activation(values, "gelu_pytorch_tanh", key="hidden_activation")
     if not decoder.tied:
         values.fault("the output has weights of its own, which llama.cpp does not know for Gemma")
-    entries = tuple(
-        _gemma2_entries(values, decoder) if second else _gemma3_entries(values, decoder)
-    )
-    warnings = tuple(_warnings(values, decoder, shapes))
-    values.check()
     ignored = {
         name for name in shapes if name.startswith(_VISION) or name.endswith("lm_head.weight")
     }
     return decoder.blueprint(
-        iter(entries),
+        values,
+        _gemma2_entries(values, decoder) if second else _gemma3_entries(values, decoder),
         _tensors(decoder, shapes),
-        ignored=frozenset(ignored),
-        warnings=warnings,
+        ignored=ignored,
+        warnings=_warnings(values, decoder, shapes),
     )
 
 
@@ -141,25 +139,15 @@ def _warnings(values: Config, decoder: Decoder, shapes: Shapes) -> Iterator[str]
             f"config.json: 'query_pre_attn_scalar' is {scaled}, but llama.cpp computes with "
             f"{used} for a model of {decoder.layers} blocks: answers will differ"
         )
-    period = _PERIODS[decoder.architecture]
-    kinds = values.texts("layer_types")
-    expected = tuple(
-        "sliding_attention" if (layer + 1) % period else "full_attention"
-        for layer in range(decoder.layers)
-    )
-    if kinds and kinds != expected:
-        yield (
-            "config.json: 'layer_types' is not the pattern that llama.cpp takes (one block of "
-            f"{period} sees the whole context): answers differ beyond the sliding window"
-        )
+    yield from window_warnings(values, decoder, period=_PERIODS[decoder.architecture])
 
 
 def _tensors(decoder: Decoder, shapes: Shapes) -> Iterator[Tensor]:
     third = decoder.architecture == "gemma3"
-    yield from common.frame(decoder, norm=1.0, trimmed=shapes if third else None)
+    yield from blocks.frame(decoder, norm=1.0, trimmed=shapes if third else None)
     for layer in range(decoder.layers):
-        yield from common.norms(decoder, layer, _NORMS, add=1.0)
-        yield from common.attention(decoder, layer)
-        yield from common.feed_forward(decoder, layer)
+        yield from blocks.norms(decoder, layer, *_NORMS, add=1.0)
+        yield from blocks.attention(decoder, layer)
+        yield from blocks.feed_forward(decoder, layer)
         if third:
-            yield from common.head_norms(decoder, layer, add=1.0)
+            yield from blocks.head_norms(decoder, layer, add=1.0)

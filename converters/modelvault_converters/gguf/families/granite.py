@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
 from modelvault_converters.gguf.families.decoder import Decoder
 from modelvault_converters.gguf.families.rope import Rope, read_rope, rope_entries, rope_tensors
@@ -37,9 +38,12 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     decoder = common.read_decoder(values, "granite")
     rope = read_rope(values)
     common.check_activation(values, "silu", "swish")
-    entries = tuple(_entries(values, decoder, rope))
-    values.check()
-    return decoder.blueprint(iter(entries), _tensors(values, decoder, rope), warnings=rope.warnings)
+    return decoder.blueprint(
+        values,
+        _entries(values, decoder, rope),
+        _tensors(values, decoder, rope),
+        warnings=rope.warnings,
+    )
 
 
 def _entries(values: Config, decoder: Decoder, rope: Rope) -> Iterator[Entry]:
@@ -55,10 +59,10 @@ def _entries(values: Config, decoder: Decoder, rope: Rope) -> Iterator[Entry]:
 
 
 def _tensors(values: Config, decoder: Decoder, rope: Rope) -> Iterator[Tensor]:
-    yield from common.frame(decoder)
+    yield from blocks.frame(decoder)
     yield from rope_tensors(decoder, rope)
     bias = "qkvo" if values.flag("attention_bias", default=False) else ""
     for layer in range(decoder.layers):
-        yield from common.norms(decoder, layer, common.PRE_NORMS)
-        yield from common.attention(decoder, layer, bias=bias, order=common.pairs(decoder.head))
-        yield from common.feed_forward(decoder, layer, bias=values.flag("mlp_bias", default=False))
+        yield from blocks.norms(decoder, layer, *blocks.PRE_NORMS)
+        yield from blocks.attention(decoder, layer, bias=bias, order=blocks.pairs(decoder.head))
+        yield from blocks.feed_forward(decoder, layer, bias=values.flag("mlp_bias", default=False))

@@ -12,10 +12,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
 from modelvault_converters.gguf.families.decoder import Decoder
 from modelvault_converters.gguf.families.experts import Mixture, Spelling, read_mixture, stacked
 from modelvault_converters.gguf.families.rope import Rope, read_rope, rope_entries, rope_tensors
+from modelvault_converters.gguf.families.windows import LEFT_OUT
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM")
@@ -51,24 +53,15 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
         mixture = read_mixture(values, "num_local_experts", width="intermediate_size")
     rope = read_rope(values)
     common.check_activation(values, "silu", "swish")
-    entries = tuple(_entries(values, decoder, rope, mixture))
-    values.check()
+    window = (LEFT_OUT,) if values.has("sliding_window") else ()
     return decoder.blueprint(
-        iter(entries),
+        values,
+        _entries(values, decoder, rope, mixture),
         _tensors(values, decoder, rope, mixture, shapes),
         experts=mixture.experts if mixture else 0,
-        warnings=(*_warnings(values), *rope.warnings),
+        special={"eot": _CODE_LLAMA_TURN} if decoder.vocabulary == _CODE_LLAMA else {},
+        warnings=(*window, *rope.warnings),
     )
-
-
-def _warnings(values: Config) -> tuple[str, ...]:
-    if not values.has("sliding_window"):
-        return ()
-    warning = (
-        "the sliding window of config.json has no place in a GGUF of this architecture: "
-        "llama.cpp attends to the whole context"
-    )
-    return (warning,)
 
 
 def _entries(
@@ -80,22 +73,20 @@ def _entries(
     yield from rope_entries(decoder, rope)
     if mixture:
         yield from mixture.entries(decoder)
-    if decoder.vocabulary == _CODE_LLAMA:
-        yield Entry(key="tokenizer.ggml.eot_token_id", kind="u32", value=_CODE_LLAMA_TURN)
 
 
 def _tensors(
     values: Config, decoder: Decoder, rope: Rope, mixture: Mixture | None, shapes: Shapes
 ) -> Iterator[Tensor]:
-    yield from common.frame(decoder)
+    yield from blocks.frame(decoder)
     yield from rope_tensors(decoder, rope)
     attention_bias = "qkvo" if values.flag("attention_bias", default=False) else ""
     mlp_bias = values.flag("mlp_bias", default=False)
-    order = common.pairs(decoder.head)
+    order = blocks.pairs(decoder.head)
     for layer in range(decoder.layers):
-        yield from common.norms(decoder, layer, common.PRE_NORMS)
-        yield from common.attention(decoder, layer, bias=attention_bias, order=order)
+        yield from blocks.norms(decoder, layer, *blocks.PRE_NORMS)
+        yield from blocks.attention(decoder, layer, bias=attention_bias, order=order)
         if mixture:
             yield from stacked(decoder, mixture, layer, shapes, _MIXTRAL)
         else:
-            yield from common.feed_forward(decoder, layer, bias=mlp_bias)
+            yield from blocks.feed_forward(decoder, layer, bias=mlp_bias)

@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
-from modelvault_converters.gguf.families.decoder import Decoder, same
-from modelvault_converters.gguf.families.rope import Rope, read_rope, rope_entries
+from modelvault_converters.gguf.families.decoder import Decoder
+from modelvault_converters.gguf.families.rope import Rope, read_rope, refuse_scaling, rope_entries
+from modelvault_converters.gguf.families.windows import read_windows
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
 ARCHITECTURES = ("Olmo2ForCausalLM", "Olmo3ForCausalLM")
@@ -21,10 +23,7 @@ ARCHITECTURES = ("Olmo2ForCausalLM", "Olmo3ForCausalLM")
 _PERIOD = 4
 """Every so many blocks one sees the whole context, where the configuration does not say it."""
 
-_NORMS = {
-    "post_attention_norm": "post_attention_layernorm",
-    "post_ffw_norm": "post_feedforward_layernorm",
-}
+_NORMS = ("post_attention_layernorm", "post_feedforward_layernorm")
 
 
 def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
@@ -40,16 +39,13 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     decoder = common.read_decoder(values, "olmo2")
     rope = read_rope(values, layers="full_attention")
     common.check_activation(values, "silu", "swish")
-    if values.flag("attention_bias", default=False):
-        values.fault("'attention_bias' is true: llama.cpp knows no biases for this architecture")
+    common.refuse_biases(values, "attention_bias")
     if decoder.tied:
         values.fault("'tie_word_embeddings' is true: llama.cpp wants an output of its own here")
-    if rope.kind == "llama3":
-        values.fault("rotary scaling of type 'llama3' is not known for this architecture")
+    refuse_scaling(rope, "llama3")
     newer = config["architectures"] == ["Olmo3ForCausalLM"]
-    entries = tuple(_entries(values, decoder, rope, newer=newer))
-    values.check()
-    return decoder.blueprint(iter(entries), _tensors(decoder), warnings=rope.warnings)
+    entries = _entries(values, decoder, rope, newer=newer)
+    return decoder.blueprint(values, entries, _tensors(decoder), warnings=rope.warnings)
 
 
 def _entries(values: Config, decoder: Decoder, rope: Rope, *, newer: bool) -> Iterator[Entry]:
@@ -60,23 +56,17 @@ def _entries(values: Config, decoder: Decoder, rope: Rope, *, newer: bool) -> It
     yield decoder.number("attention.sliding_window", values.integer("sliding_window", default=4096))
     local = read_rope(values, layers="sliding_attention")
     yield decoder.real("rope.freq_base_swa", local.theta)
-    kinds = values.texts("layer_types") or tuple(
-        "full_attention" if (layer + 1) % _PERIOD == 0 else "sliding_attention"
-        for layer in range(decoder.layers)
-    )
-    if len(kinds) != decoder.layers:
-        values.fault(f"'layer_types' names {len(kinds)} of {decoder.layers} blocks")
-    pattern = tuple(kind == "sliding_attention" for kind in kinds)
+    pattern = read_windows(values, decoder, period=_PERIOD)
     key = f"{decoder.architecture}.attention.sliding_window_pattern"
     yield Entry(key=key, kind="bools", value=pattern)
 
 
 def _tensors(decoder: Decoder) -> Iterator[Tensor]:
-    yield from common.frame(decoder)
+    yield from blocks.frame(decoder)
     for layer in range(decoder.layers):
-        to, at = f"blk.{layer}.attn_", f"{decoder.source(layer)}self_attn."
-        yield from common.attention(decoder, layer)
-        yield same(f"{to}q_norm.weight", f"{at}q_norm.weight", decoder.queries)
-        yield same(f"{to}k_norm.weight", f"{at}k_norm.weight", decoder.keys)
-        yield from common.norms(decoder, layer, _NORMS)
-        yield from common.feed_forward(decoder, layer)
+        yield from blocks.attention(decoder, layer)
+        yield from blocks.head_norms(
+            decoder, layer, queries=(decoder.queries,), keys=(decoder.keys,)
+        )
+        yield from blocks.norms(decoder, layer, *_NORMS)
+        yield from blocks.feed_forward(decoder, layer)

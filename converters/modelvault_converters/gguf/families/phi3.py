@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
-from modelvault_converters.gguf.families.decoder import Decoder, same
-from modelvault_converters.gguf.families.rope import Rope, read_rope
+from modelvault_converters.gguf.families.decoder import Decoder
+from modelvault_converters.gguf.families.rope import Rope, read_rope, rotary_columns
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
 ARCHITECTURES = ("Phi3ForCausalLM",)
@@ -45,17 +46,13 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
         original = values.integer("original_max_position_embeddings", default=default)
     else:
         original = rope.original_context
-    part = values.number("partial_rotary_factor", default=1.0)
-    part = rope.section.number("partial_rotary_factor", default=part)
-    if not 0 < part <= 1:
-        values.fault(f"'partial_rotary_factor' is {part}")
+    turned = rotary_columns(values, rope, decoder.hidden // decoder.heads)
     values.check()
-    turned = int(part * decoder.hidden) // decoder.heads
     factors = tuple(_factors(rope, turned))
-    entries = tuple(_entries(values, decoder, rope, turned, original, stretched=bool(factors)))
-    warnings = _warnings(values)
-    values.check()
-    return decoder.blueprint(iter(entries), _tensors(decoder, factors), warnings=warnings)
+    entries = _entries(values, decoder, rope, turned, original, stretched=bool(factors))
+    return decoder.blueprint(
+        values, entries, _tensors(decoder, factors), warnings=_warnings(values)
+    )
 
 
 def _warnings(values: Config) -> tuple[str, ...]:
@@ -115,16 +112,16 @@ def _factors(rope: Rope, turned: int) -> Iterator[Tensor]:
 
 
 def _tensors(decoder: Decoder, factors: tuple[Tensor, ...]) -> Iterator[Tensor]:
-    yield from common.frame(decoder)
+    yield from blocks.frame(decoder)
     yield from factors
     fused = decoder.queries + 2 * decoder.keys
     wide, narrow = decoder.intermediate, decoder.hidden
     for layer in range(decoder.layers):
-        to, at = f"blk.{layer}.", decoder.source(layer)
-        yield from common.norms(decoder, layer, common.PRE_NORMS)
-        yield same(f"{to}attn_qkv.weight", f"{at}self_attn.qkv_proj.weight", fused, narrow)
-        yield same(
-            f"{to}attn_output.weight", f"{at}self_attn.o_proj.weight", narrow, decoder.queries
-        )
-        yield same(f"{to}ffn_up.weight", f"{at}mlp.gate_up_proj.weight", 2 * wide, narrow)
-        yield same(f"{to}ffn_down.weight", f"{at}mlp.down_proj.weight", narrow, wide)
+        yield from blocks.norms(decoder, layer, *blocks.PRE_NORMS)
+        for source, rows, columns in (
+            ("self_attn.qkv_proj", fused, narrow),
+            ("self_attn.o_proj", narrow, decoder.queries),
+            ("mlp.gate_up_proj", 2 * wide, narrow),
+            ("mlp.down_proj", narrow, wide),
+        ):
+            yield decoder.take(f"{source}.weight", rows, columns, layer=layer)

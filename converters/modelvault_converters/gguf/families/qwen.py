@@ -13,9 +13,11 @@ from dataclasses import replace
 from typing import Any
 
 from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
 from modelvault_converters.gguf.families.decoder import Decoder
 from modelvault_converters.gguf.families.rope import read_rope, rope_entries
+from modelvault_converters.gguf.families.windows import LEFT_OUT
 from modelvault_converters.gguf.tensors import Blueprint, Shapes, Tensor
 
 ARCHITECTURES = ("Qwen2ForCausalLM", "Qwen3ForCausalLM", "Qwen2Model", "Qwen3Model")
@@ -47,35 +49,32 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
         decoder = replace(decoder, tied=True)
     rope = read_rope(values)
     common.check_activation(values, "silu", "swish")
-    entries = (*common.dimension_entries(values, decoder), *rope_entries(decoder, rope))
-    warnings = (*window_warnings(values), *rope.warnings)
-    values.check()
-    return decoder.blueprint(iter(entries), _tensors(decoder), warnings=warnings)
-
-
-def window_warnings(values: Config) -> tuple[str, ...]:
-    """Return a warning where the model was made with a sliding window, which is left out."""
-    if not values.flag("use_sliding_window", default=False) or not values.has("sliding_window"):
-        return ()
-    warning = (
-        "the sliding window of config.json has no place in a GGUF of this architecture: "
-        "llama.cpp attends to the whole context"
+    return decoder.blueprint(
+        values,
+        (*common.dimension_entries(values, decoder), *rope_entries(decoder, rope)),
+        _tensors(decoder),
+        warnings=(*lost_window(values), *rope.warnings),
     )
-    return (warning,)
+
+
+def lost_window(values: Config) -> tuple[str, ...]:
+    """Return a warning where the model was made with a sliding window, which is left out."""
+    has = values.flag("use_sliding_window", default=False) and values.has("sliding_window")
+    return (LEFT_OUT,) if has else ()
 
 
 def qwen_attention(decoder: Decoder, layer: int) -> Iterator[Tensor]:
     """Yield a block's attention: biases in the second generation, norms in the third."""
     if decoder.architecture.startswith("qwen2"):
-        yield from common.attention(decoder, layer, bias="qkv")
+        yield from blocks.attention(decoder, layer, bias="qkv")
     else:
-        yield from common.attention(decoder, layer)
-        yield from common.head_norms(decoder, layer)
+        yield from blocks.attention(decoder, layer)
+        yield from blocks.head_norms(decoder, layer)
 
 
 def _tensors(decoder: Decoder) -> Iterator[Tensor]:
-    yield from common.frame(decoder)
+    yield from blocks.frame(decoder)
     for layer in range(decoder.layers):
-        yield from common.norms(decoder, layer, common.PRE_NORMS)
+        yield from blocks.norms(decoder, layer, *blocks.PRE_NORMS)
         yield from qwen_attention(decoder, layer)
-        yield from common.feed_forward(decoder, layer)
+        yield from blocks.feed_forward(decoder, layer)

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modelvault_converters.gguf.config import Config
+from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
 from modelvault_converters.gguf.families.decoder import Decoder
 from modelvault_converters.gguf.families.experts import Mixture, read_mixture, stacked
-from modelvault_converters.gguf.families.qwen import qwen_attention, window_warnings
+from modelvault_converters.gguf.families.qwen import lost_window, qwen_attention
 from modelvault_converters.gguf.families.rope import Rope, read_rope, rope_entries
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
@@ -42,18 +43,16 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
     common.check_activation(values, "silu", "swish")
     if values.has_items("mlp_only_layers") or values.integer("decoder_sparse_step", default=1) != 1:
         values.fault("some blocks have no experts, which llama.cpp cannot express here")
-    entries = tuple(_entries(values, decoder, mixture, shared, rope))
-    warnings = (
-        *window_warnings(values),
-        *_router_warnings(values, normalised=third),
-        *rope.warnings,
-    )
-    values.check()
     return decoder.blueprint(
-        iter(entries),
+        values,
+        _entries(values, decoder, mixture, shared, rope),
         _tensors(decoder, mixture, shared, shapes),
         experts=mixture.experts,
-        warnings=warnings,
+        warnings=(
+            *lost_window(values),
+            *_router_warnings(values, normalised=third),
+            *rope.warnings,
+        ),
     )
 
 
@@ -81,14 +80,13 @@ def _entries(
 
 
 def _tensors(decoder: Decoder, mixture: Mixture, shared: int, shapes: Shapes) -> Iterator[Tensor]:
-    yield from common.frame(decoder)
+    yield from blocks.frame(decoder)
     for layer in range(decoder.layers):
-        yield from common.norms(decoder, layer, common.PRE_NORMS)
+        yield from blocks.norms(decoder, layer, *blocks.PRE_NORMS)
         yield from qwen_attention(decoder, layer)
         yield from stacked(decoder, mixture, layer, shapes)
         if shared:
-            yield from common.feed_forward(
-                decoder, layer, width=shared, kind="_shexp", source="mlp.shared_expert."
+            yield from blocks.feed_forward(
+                decoder, layer, width=shared, source="mlp.shared_expert."
             )
-            gate = f"{decoder.source(layer)}mlp.shared_expert_gate.weight"
-            yield common.same(f"blk.{layer}.ffn_gate_inp_shexp.weight", gate, 1, decoder.hidden)
+            yield decoder.take("mlp.shared_expert_gate.weight", 1, decoder.hidden, layer=layer)

@@ -115,6 +115,45 @@ def _yarn_entries(decoder: Decoder, rope: Rope) -> Iterator[Entry]:
             yield decoder.real(f"rope.scaling.{name}", rope.section.number(key))
 
 
+def rotary_columns(
+    values: Config,
+    rope: Rope,
+    width: int,
+    *,
+    keys: tuple[str, ...] = ("partial_rotary_factor",),
+    share: float = 1.0,
+) -> int:
+    """Return how many columns of a head positions turn; note a share that cannot be.
+
+    Args:
+        values: The configuration.
+        rope: Its rotary encoding, whose section may say the share, too, and then counts.
+        width: Columns of a head.
+        keys: Names of the share, of which the last that is there counts.
+        share: What it is where nothing says it.
+    """
+    for key in keys:
+        share = values.number(key, default=share)
+    share = rope.section.number("partial_rotary_factor", default=share)
+    columns = int(share * width) if 0 < share <= 1 else 0
+    if columns <= 0 or columns % 2:
+        values.fault(f"'{keys[-1]}' is {share}, which does not part {width} columns of a head")
+    return max(columns, 2)
+
+
+def refuse_scaling(rope: Rope, *kinds: str) -> None:
+    """Note a rotary scaling that the runtime does not know; every one where none is named.
+
+    Args:
+        rope: The encoding.
+        *kinds: Those that it does not know.
+    """
+    if rope.kind in kinds or (not kinds and rope.kind != "default"):
+        rope.section.fault(
+            f"rotary scaling of type '{rope.kind:.40}' is not known for this architecture"
+        )
+
+
 def rope_tensors(decoder: Decoder, rope: Rope) -> Iterator[Tensor]:
     """Yield the factors by which ``llama3`` divides each frequency; nothing for other kinds."""
     if rope.kind == "llama3":

@@ -6,7 +6,7 @@ was made of one; a WordPiece comes from ``tokenizer.json`` or ``vocab.txt``,
 a Unigram from ``tokenizer.json`` or ``sentencepiece.bpe.model``.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,7 @@ def read_tokenizer(
     *,
     architecture: str,
     rows: int,
+    special: Mapping[str, str | int],
     pre_tokenizer: str = "",
 ) -> Tokenizer:
     """Return the model's tokenizer, padded to the rows of the embedding.
@@ -71,6 +72,7 @@ def read_tokenizer(
         config: Its ``config.json``.
         architecture: ``general.architecture``.
         rows: Rows of the embedding.
+        special: Special tokens that the family knows: GGUF's role → text or id.
         pre_tokenizer: Name that overrides what the structure says; empty for none.
 
     Raises:
@@ -82,8 +84,8 @@ def read_tokenizer(
     settings = source.optional_object("tokenizer_config.json")
     file = source.optional_object("tokenizer.json")
     vocabulary = _read_vocabulary(source, file, settings, architecture, pre_tokenizer).padded(rows)
-    special = SpecialTokens.read(source, vocabulary, file, settings, config)
-    return Tokenizer(vocabulary=vocabulary, special=special)
+    read = SpecialTokens.read(source, vocabulary, file, settings, config, known=special)
+    return Tokenizer(vocabulary=vocabulary, special=read)
 
 
 def _read_vocabulary(

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelvault.errors import UnsupportedTokenizer
+import gguf
+
+from modelvault.errors import FamilyDefect, UnsupportedTokenizer
 from modelvault_converters.checkpoint import Checkpoint
 from modelvault_converters.gguf.config import is_classifier
 from modelvault_converters.gguf.tensors import Entry
@@ -24,7 +26,14 @@ _KEYS = {"bos": "bos", "eos": "eos", "unk": "unknown", "sep": "seperator", "pad"
 _TURN = "eot"
 """What ends a turn, where something else ends a text."""
 
-_TEMPLATE = "tokenizer.chat_template"
+ROLES = frozenset(
+    key.removeprefix("tokenizer.ggml.").removesuffix("_token_id")
+    for key in vars(gguf.Keys.Tokenizer).values()
+    if isinstance(key, str) and key.endswith("_token_id")
+)
+"""Special tokens that GGUF has a key for: ``bos``, ``eos``, ``eot``, ``fim_pre`` …"""
+
+_TEMPLATE = gguf.Keys.Tokenizer.CHAT_TEMPLATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +56,8 @@ class SpecialTokens:
         file: dict[str, Any],
         settings: dict[str, Any],
         config: dict[str, Any],
+        *,
+        known: Mapping[str, str | int],
     ) -> "SpecialTokens":
         """Return what the files of ``source`` say.
 
@@ -56,13 +67,16 @@ class SpecialTokens:
             file: ``tokenizer.json``, or empty.
             settings: ``tokenizer_config.json``, or empty.
             config: ``config.json``.
+            known: What the model's family knows: GGUF's role → text or id. It counts where the
+                files are silent and the vocabulary has the token.
 
         Raises:
+            FamilyDefect: A role is none of GGUF's.
             UnsupportedTokenizer: A template is not text.
             MalformedRecord: A file does not parse.
         """
         texts = _read_texts(settings, read_frame(file))
-        ids = _find_ids(vocabulary, file, texts, config)
+        ids = _known_ids(vocabulary, known) | _find_ids(vocabulary, file, texts, config)
         templates = read_templates(source, settings)
         talks = vocabulary.model not in ("bert", "t5")
         warnings = [] if templates or not talks else ["the model has no chat template"]
@@ -123,6 +137,19 @@ def _find_ids(
     if vocabulary.model == "t5" and TokenType.UNKNOWN in vocabulary.types:
         ids.setdefault("unknown", vocabulary.types.index(TokenType.UNKNOWN))
     return ids
+
+
+def _known_ids(vocabulary: Vocabulary, known: Mapping[str, str | int]) -> dict[str, int]:
+    """Return role → id of what a family knows, as far as the vocabulary has it."""
+    numbers = {token: number for number, token in enumerate(vocabulary.tokens)} if known else {}
+    for role in known:
+        if role not in ROLES:
+            raise FamilyDefect(
+                f"GGUF has no special token '{role:.40}'", hint=f"it has {', '.join(sorted(ROLES))}"
+            )
+    ids = {role: numbers.get(token, -1) if isinstance(token, str) else token
+           for role, token in known.items()}  # fmt: skip
+    return {role: number for role, number in ids.items() if 0 <= number < len(vocabulary.tokens)}
 
 
 def _listed(file: dict[str, Any]) -> dict[str, int]:
