@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelvault_converters.gguf.config import Config, is_classifier
+from modelvault_converters.gguf.families.names import tensor_name
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Part, Shapes, Tensor
 
 ARCHITECTURES = (
@@ -39,17 +40,17 @@ _ACTIVATIONS = ("gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh")
 _UNNAMED = ("LABEL_0", "LABEL_1")
 """What transformers calls the outputs of a classifier whose configuration names none."""
 
-_BLOCK = (
-    ("attn_q", "attention.self.query", "square"),
-    ("attn_k", "attention.self.key", "square"),
-    ("attn_v", "attention.self.value", "square"),
-    ("attn_output", "attention.output.dense", "square"),
-    ("attn_output_norm", "attention.output.LayerNorm", "norm"),
-    ("ffn_up", "intermediate.dense", "up"),
-    ("ffn_down", "output.dense", "down"),
-    ("layer_output_norm", "output.LayerNorm", "norm"),
-)
-"""GGUF name, name in transformers, kind of shape: each with a weight and a bias."""
+_BLOCK = {
+    "attention.self.query": "square",
+    "attention.self.key": "square",
+    "attention.self.value": "square",
+    "attention.output.dense": "square",
+    "attention.output.LayerNorm": "norm",
+    "intermediate.dense": "up",
+    "output.dense": "down",
+    "output.LayerNorm": "norm",
+}
+"""Name in transformers → kind of shape: each with a weight and a bias."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,17 @@ class _Names:
     """How this checkpoint spells names: with a prefix or not, norms the old way or the new."""
 
     stored: Shapes
+
+    def take(self, source: str, *shape: int, name: str = "") -> Tensor:
+        """Return a tensor that is one of the source.
+
+        Args:
+            source: Name in transformers, without a prefix.
+            *shape: Of both, rows first.
+            name: GGUF's, where the gguf package knows none for ``source``.
+        """
+        part = Part(name=self.find(source), shape=shape)
+        return Tensor(name=name or tensor_name(ARCHITECTURE, source), shape=shape, parts=(part,))
 
     def find(self, name: str) -> str:
         """Return the stored tensor that ``name`` means."""
@@ -93,6 +105,7 @@ def describe(config: Mapping[str, Any], stored: Shapes) -> Blueprint:
         key = f"{ARCHITECTURE}.classifier.output_labels"
         entries.append(Entry(key=key, kind="strings", value=labels))
     values.check()
+    kept = {part.name for tensor in head for part in tensor.parts}
     return Blueprint(
         architecture=ARCHITECTURE,
         entries=tuple(entries),
@@ -101,7 +114,7 @@ def describe(config: Mapping[str, Any], stored: Shapes) -> Blueprint:
         layers=layers,
         heads=heads,
         kv_heads=heads,
-        ignored=frozenset(name for name in stored if _is_ignored(name)),
+        ignored=frozenset(name for name in stored if _is_ignored(name) and name not in kept),
         tied=True,  # there is no output: the mixes treat the embedding as one
         warnings=_pair_warnings(values) if classifies else (),
     )
@@ -161,17 +174,19 @@ def _labels(section: Config) -> tuple[str, ...]:
 
 def _embeddings(values: Config, names: _Names, skipped: int) -> Iterator[Tensor]:
     hidden, positions = values.integer("hidden_size"), values.integer("max_position_embeddings")
-    source = names.find("embeddings.position_embeddings.weight")
-    part = Part(name=source, shape=(positions, hidden), first=skipped, drops_rest=skipped > 0)
-    yield Tensor(name="position_embd.weight", shape=(positions - skipped, hidden), parts=(part,))
-    for name, source, rows in (
-        ("token_embd", "word_embeddings", values.integer("vocab_size")),
-        ("token_types", "token_type_embeddings", values.integer("type_vocab_size", default=2)),
+    source = "embeddings.position_embeddings.weight"
+    part = Part(
+        name=names.find(source), shape=(positions, hidden), first=skipped, drops_rest=skipped > 0
+    )
+    name = tensor_name(ARCHITECTURE, source)
+    yield Tensor(name=name, shape=(positions - skipped, hidden), parts=(part,))
+    for source, rows in (
+        ("word_embeddings", values.integer("vocab_size")),
+        ("token_type_embeddings", values.integer("type_vocab_size", default=2)),
     ):
-        yield _tensor(f"{name}.weight", names.find(f"embeddings.{source}.weight"), rows, hidden)
+        yield names.take(f"embeddings.{source}.weight", rows, hidden)
     for half in ("weight", "bias"):
-        source = names.find(f"embeddings.LayerNorm.{half}")
-        yield _tensor(f"token_embd_norm.{half}", source, hidden)
+        yield names.take(f"embeddings.LayerNorm.{half}", hidden)
 
 
 def _blocks(values: Config, names: _Names) -> Iterator[Tensor]:
@@ -183,20 +198,20 @@ def _blocks(values: Config, names: _Names) -> Iterator[Tensor]:
         "down": (hidden, wide),
     }
     for layer in range(values.integer("num_hidden_layers")):
-        for name, source, kind in _BLOCK:
+        for source, kind in _BLOCK.items():
             at, shape = f"encoder.layer.{layer}.{source}", shapes[kind]
-            yield _tensor(f"blk.{layer}.{name}.weight", names.find(f"{at}.weight"), *shape)
-            yield _tensor(f"blk.{layer}.{name}.bias", names.find(f"{at}.bias"), shape[0])
+            yield names.take(f"{at}.weight", *shape)
+            yield names.take(f"{at}.bias", shape[0])
 
 
 def _head(names: _Names, hidden: int, labels: int, *, is_roberta: bool) -> Iterator[Tensor]:
-    """Yield the two layers of a classifier."""
+    """Yield the two layers of a classifier, under names that the package has for one spelling."""
     first, second = "pooler.dense", "classifier"
     if is_roberta:
         first, second = "classifier.dense", "classifier.out_proj"
     for name, source, rows in (("cls", first, hidden), ("cls.output", second, labels)):
-        yield _tensor(f"{name}.weight", names.find(f"{source}.weight"), rows, hidden)
-        yield _tensor(f"{name}.bias", names.find(f"{source}.bias"), rows)
+        yield names.take(f"{source}.weight", rows, hidden, name=f"{name}.weight")
+        yield names.take(f"{source}.bias", rows, name=f"{name}.bias")
 
 
 def _pair_warnings(values: Config) -> tuple[str, ...]:
@@ -208,10 +223,6 @@ def _pair_warnings(values: Config) -> tuple[str, ...]:
         "token the first: scores of pairs can differ (rerankers made from XLM-RoBERTa keep theirs)"
     )
     return (warning,)
-
-
-def _tensor(name: str, source: str, *shape: int) -> Tensor:
-    return Tensor(name=name, shape=shape, parts=(Part(name=source, shape=shape),))
 
 
 def _is_ignored(name: str) -> bool:
