@@ -9,10 +9,20 @@ from modelvault.catalog.values import Event, Install, RecordedInstall
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
 from modelvault.core.ports import Progress
-from modelvault.errors import ArtifactNotFound, BadOption, InstallNotFound
+from modelvault.errors import (
+    ArtifactNotFound,
+    BadOption,
+    CatalogDamaged,
+    InstallNotFound,
+    MalformedRecord,
+    StorageError,
+    UnknownTarget,
+    UnsupportedVersion,
+)
 from modelvault.targets.receipt import Receipt
 from modelvault.targets.registry import runtime
-from modelvault.targets.runtime import InstallPlan, Removal
+from modelvault.targets.runtime import InstallPlan, Removal, Runtime
+from modelvault.targets.standing import Standing, inspect_install
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +46,9 @@ class StatusRow:
     since: str
     """UTC, ISO 8601."""
     state: str
-    """``in place``, or which files are missing or changed in size."""
+    """``in place`` when every file is, byte for byte, what was installed; ``in place by size``
+    when large ones were not read; else how many files are missing or changed, or why that
+    cannot be told."""
 
 
 def plan_install(
@@ -50,13 +62,22 @@ def plan_install(
 ) -> InstallPlan:
     """Return what an install would do, without touching the target.
 
+    Args:
+        vault: Holds the artefact.
+        reference: What to install.
+        target: The runtime's name, as ``--to`` spells it.
+        folder: The runtime's folder; None for its usual one.
+        name: What to call the model there; None derives it from the reference.
+        replace: Whether a different model of this name may be replaced.
+
     Raises:
         ArtifactNotFound: The vault holds no such artefact.
         TargetError: The runtime is not known, cannot use the artefact, or something stands
             in the way.
+        UnsupportedVersion: A newer release installed the model that would be replaced.
     """
     artifact = vault.catalog.find(reference).artifact
-    return runtime(target).plan(
+    plan = runtime(target).plan(
         artifact,
         vault.manifest(artifact),
         vault.store,
@@ -65,28 +86,37 @@ def plan_install(
         when=dt.datetime.now(dt.UTC).replace(microsecond=0),
         replace=replace,
     )
+    _refuse_newer(vault, plan)
+    return plan
 
 
 def install(vault: Vault, plan: InstallPlan, progress: Progress) -> Installed:
     """Carry a plan out and record its receipt.
 
+    Args:
+        vault: Holds the artefact; remembers the install.
+        plan: What ``plan_install`` returned.
+        progress: Told about copied and hashed bytes.
+
     Raises:
         TargetError: Something stands in the way.
+        UnsupportedVersion: A newer release installed the model that would be replaced.
         Corruption: A blob is not what it should be.
         StorageError: The target's disk is full or refuses.
     """
     artifact = vault.catalog.artifact(plan.artifact).artifact
     with vault.store.writing():
+        _refuse_newer(vault, plan)
         receipt = runtime(plan.target).apply(plan, progress=progress)
-        standing = _standing(vault, receipt)
-        if standing is not None and standing.install.artifact == receipt.artifact:
+        standing = _find_standing(vault, plan)
+        if standing is not None and _vouches_for(standing, receipt):
             return Installed(artifact=artifact, receipt=receipt, new=False)
         entry = Install(
             artifact=receipt.artifact,
             target=receipt.target,
             name=receipt.name,
             location=receipt.location,
-            receipt=receipt.as_json(),
+            receipt=receipt.encode(),
         )
         vault.catalog.add_install(
             entry,
@@ -96,13 +126,41 @@ def install(vault: Vault, plan: InstallPlan, progress: Progress) -> Installed:
     return Installed(artifact=artifact, receipt=receipt, new=True)
 
 
-def _standing(vault: Vault, receipt: Receipt) -> RecordedInstall | None:
-    key = (receipt.target, receipt.location, receipt.name)
+def _find_standing(vault: Vault, plan: InstallPlan) -> RecordedInstall | None:
+    key = (plan.target, str(plan.location), plan.name)
     for recorded in vault.catalog.installs():
         found = recorded.install
         if (found.target, found.location, found.name) == key:
             return recorded
     return None
+
+
+def _refuse_newer(vault: Vault, plan: InstallPlan) -> None:
+    """Refuse to replace what only a newer release can take back.
+
+    Raises:
+        UnsupportedVersion: As said.
+    """
+    standing = _find_standing(vault, plan)
+    if standing is None or standing.install.artifact == plan.artifact:
+        return
+    try:
+        _read_receipt(standing)
+    except CatalogDamaged:
+        return  # nobody can undo it any more: what is installed now gets a sound receipt
+
+
+def _vouches_for(standing: RecordedInstall, receipt: Receipt) -> bool:
+    """Return whether a recorded install is this very one and its receipt can stay."""
+    if standing.install.artifact != receipt.artifact:
+        return False
+    try:
+        _read_receipt(standing)
+    except CatalogDamaged:
+        return False
+    except UnsupportedVersion:
+        return True
+    return True
 
 
 def uninstall(
@@ -119,6 +177,8 @@ def uninstall(
     Raises:
         InstallNotFound: Nothing is installed under this name.
         BadOption: Several installs answer to it.
+        UnsupportedVersion: A newer release made the install; only it can take it back.
+        CatalogDamaged: The receipt does not parse, or is another install's.
         TargetChanged: The files are no longer what was installed; nothing was removed.
     """
     found = [
@@ -138,15 +198,23 @@ def uninstall(
             hint="say which with --from and --dir",
             issues=[f"{item.install.target} in {item.install.location}" for item in found],
         )
-    receipt = Receipt.from_json(found[0].install.receipt)
-    removal = runtime(receipt.target).undo(receipt)
+    receipt = _read_receipt(found[0])
+    removal = _runtime_of(receipt).undo(receipt)
     label = _label(vault, found[0])
     vault.catalog.close_install(found[0].id, event=_event("uninstall", label, receipt))
     return receipt, removal
 
 
-def status(vault: Vault) -> tuple[StatusRow, ...]:
-    """Return the active installs, and whether their files still stand."""
+def status(vault: Vault, progress: Progress, *, read: bool = False) -> tuple[StatusRow, ...]:
+    """Return the active installs, and whether their files still stand.
+
+    An install whose receipt cannot be read is a row like any other, which says so.
+
+    Args:
+        vault: The vault that made the installs.
+        progress: Told about hashed bytes.
+        read: Read every file, instead of going by the size of large ones.
+    """
     return tuple(
         StatusRow(
             target=recorded.install.target,
@@ -154,25 +222,62 @@ def status(vault: Vault) -> tuple[StatusRow, ...]:
             reference=_label(vault, recorded),
             location=recorded.install.location,
             since=recorded.installed_at.isoformat(timespec="seconds"),
-            state=_state(Receipt.from_json(recorded.install.receipt)),
+            state=_state(recorded, progress, read=read),
         )
         for recorded in vault.catalog.installs()
     )
 
 
-def _state(receipt: Receipt) -> str:
-    """Compare what stands with the receipt, by presence and size: nothing is read."""
-    missing = changed = 0
-    for file in receipt.files:
-        try:
-            found = (Path(receipt.location) / file.path).lstat().st_size
-        except (FileNotFoundError, NotADirectoryError):
-            missing += 1
-            continue
-        changed += found != file.size
-    words = [f"{missing} missing"] if missing else []
-    words += [f"{changed} changed"] if changed else []
-    return ", ".join(words) or "in place"
+def _state(recorded: RecordedInstall, progress: Progress, *, read: bool) -> str:
+    try:
+        return _words(inspect_install(_read_receipt(recorded), read=read, progress=progress))
+    except UnsupportedVersion:
+        return "written by a newer release; update modelvault to uninstall it"
+    except CatalogDamaged:
+        return "receipt damaged"
+    except StorageError as error:
+        return f"cannot be read: {error.message}"
+
+
+def _words(found: Standing) -> str:
+    words = [f"{len(found.missing)} missing"] if found.missing else []
+    words += [f"{len(found.changed)} changed"] if found.changed else []
+    return ", ".join(words) or ("in place by size" if found.unread else "in place")
+
+
+def _read_receipt(recorded: RecordedInstall) -> Receipt:
+    """Return the receipt of an install.
+
+    Raises:
+        UnsupportedVersion: A newer release wrote it.
+        CatalogDamaged: It does not parse, or is another install's.
+    """
+    install = recorded.install
+    damaged = f"the receipt of install {recorded.id} ({install.target} '{install.name}')"
+    hint = "install the same model again: that writes a new receipt"
+    try:
+        receipt = Receipt.parse(install.receipt)
+    except MalformedRecord as error:
+        raise CatalogDamaged(f"{damaged} does not parse: {error}", hint=hint) from error
+    facts = (receipt.artifact, receipt.target, receipt.name, receipt.location)
+    if facts != (install.artifact, install.target, install.name, install.location):
+        raise CatalogDamaged(f"{damaged} is another install's", hint=hint)
+    return receipt
+
+
+def _runtime_of(receipt: Receipt) -> Runtime:
+    """Return the runtime that a receipt names.
+
+    Raises:
+        UnsupportedVersion: This release does not know it.
+    """
+    try:
+        return runtime(receipt.target)
+    except UnknownTarget as error:
+        raise UnsupportedVersion(
+            f"{receipt.name!r} was installed for {receipt.target!r} by a newer release",
+            hint="update modelvault: the release that installed it can uninstall it",
+        ) from error
 
 
 def _names(vault: Vault, recorded: RecordedInstall) -> set[str]:

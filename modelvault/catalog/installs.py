@@ -1,4 +1,8 @@
-"""What was installed where, with the receipt that undoes it."""
+"""What was installed where, with the receipt that undoes it.
+
+Receipts are kept as they were given and never read here: what one of them holds, a newer
+release's words or damage, is the business of who asks for it, and touches no other install.
+"""
 
 import datetime as dt
 
@@ -11,7 +15,6 @@ from modelvault.core import canonical
 from modelvault.core.digest import Digest
 from modelvault.errors import (
     ArtifactNotFound,
-    CatalogDamaged,
     InstallNotFound,
     MalformedRecord,
     TargetConflict,
@@ -25,6 +28,12 @@ def add(
     session: Session, install: Install, now: dt.datetime, *, replaces: int | None
 ) -> RecordedInstall:
     """Record an install, closing the one it replaces; return it with its number.
+
+    Args:
+        session: A transaction.
+        install: What was installed where.
+        now: The time, with its zone.
+        replaces: Number of the active install that it takes the place of; None for none.
 
     Raises:
         ArtifactNotFound: The catalogue does not hold the artefact.
@@ -66,6 +75,11 @@ def add(
 def close(session: Session, number: int, now: dt.datetime) -> RecordedInstall:
     """Record that an install was removed; return it as it is now.
 
+    Args:
+        session: A transaction.
+        number: The install's number.
+        now: The time, with its zone.
+
     Raises:
         InstallNotFound: There is no such install, or it was removed before.
     """
@@ -96,28 +110,26 @@ def read_all(session: Session, artifact: Digest | None, *, active: bool) -> list
 
 
 def _encode_receipt(install: Install) -> str:
+    """Return the receipt as the text that is stored, after checking what can be kept.
+
+    Raises:
+        MalformedRecord: Too long, not canonical JSON, or a text that no database holds.
+    """
+    words = (install.target, install.name, install.location)
+    if any("\0" in text for text in words):
+        raise MalformedRecord(f"the install {words!r} holds a null character")
     try:
-        data = canonical.encode(install.receipt)
-        for text in (install.target, install.name, install.location):
-            if "\0" in text:
-                raise MalformedRecord(f"{text!r} holds a null character")
+        canonical.parse(install.receipt, limit=RECEIPT_LIMIT)
+        for text in words:
             text.encode("utf-8")
-    except (TypeError, ValueError, RecursionError) as error:
+        return install.receipt.decode("utf-8")
+    except (ValueError, MalformedRecord) as error:
         raise MalformedRecord(
             f"the install of {install.name!r} cannot be recorded: {error}"
         ) from error
-    if len(data) > RECEIPT_LIMIT:
-        raise MalformedRecord(
-            f"the receipt of {install.name!r} is longer than {RECEIPT_LIMIT} bytes"
-        )
-    return data.decode("utf-8")
 
 
 def _value(row: InstallRow) -> RecordedInstall:
-    try:
-        receipt = canonical.parse(row.receipt.encode("utf-8"), limit=RECEIPT_LIMIT)
-    except (MalformedRecord, AttributeError, UnicodeEncodeError) as error:
-        raise CatalogDamaged(f"the receipt of install {row.id} does not parse") from error
     return RecordedInstall(
         id=row.id,
         install=Install(
@@ -125,7 +137,8 @@ def _value(row: InstallRow) -> RecordedInstall:
             target=row.target,
             name=row.name,
             location=row.location,
-            receipt=receipt,
+            # SQLite returns whatever type was stored: anything but text is not a receipt.
+            receipt=str(row.receipt).encode("utf-8", "surrogatepass"),
         ),
         installed_at=row.installed_at,
         removed_at=row.removed_at,

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from modelvault.core.artifact import Artifact
-from modelvault.core.canonical import Json
 from modelvault.core.digest import Digest
 from modelvault.core.names import Reference
 
@@ -176,8 +175,9 @@ class Install:
     """What the runtime calls the model."""
     location: str
     """The runtime's folder or store."""
-    receipt: Json = field(hash=False)
-    """What was done, so that it can be undone."""
+    receipt: bytes
+    """What was done, so that it can be undone: canonical JSON, kept and returned verbatim.
+    Only ``targets`` reads it, so that one from a newer release hides no other install."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -112,7 +112,7 @@ class FileInstaller:
             )
         placement = Placement(fsio.link_or_copy(source, path, progress=self.progress).value)
         if placement is Placement.COPY:
-            computed = self._hash(file, path)
+            computed = _hash(path, file.size, self.progress)
             if computed != file.digest:
                 path.unlink()
                 raise DigestMismatch(
@@ -150,19 +150,13 @@ class FileInstaller:
             return None
         if file.kind is FileKind.BLOB and self._is_linked(file.digest, found):
             return _installed(file, path, Placement.HARDLINK)
-        if self._hash(file, path) != file.digest:
+        if _hash(path, file.size, self.progress) != file.digest:
             return None
         return _installed(file, path, Placement.PRESENT)
 
     def _is_linked(self, digest: Digest, found: os.stat_result) -> bool:
         source = self.store.paths.blob(digest)
         return source.is_file() and os.path.samestat(source.stat(), found)
-
-    def _hash(self, file: PlannedFile, path: Path) -> Digest:
-        self.progress.begin(path.name, total=file.size)
-        digest, _ = hash_file(path, progress=self.progress)
-        self.progress.end(path.name, note="checked")
-        return digest
 
     def make_folders(self, relative: str) -> None:
         """Create a folder below the root and those above it; new ones go into ``made``.
@@ -209,7 +203,9 @@ def locate(root: Path, relative: str, *, link: bool) -> Path:
     return fsio.safe_join(root, folder) / name
 
 
-def is_untouched(file: InstalledFile, path: Path, *, read: bool = False) -> bool | None:
+def is_untouched(
+    file: InstalledFile, path: Path, *, read: bool = False, progress: Progress | None = None
+) -> bool | None:
     """Return whether an installed file is as it was; None when it is gone.
 
     A link is told by its text, a hardlink by inode and size: its bytes are the vault's
@@ -219,6 +215,7 @@ def is_untouched(file: InstalledFile, path: Path, *, read: bool = False) -> bool
         file: What was installed.
         path: Where it should stand.
         read: Hash hardlinks, too.
+        progress: Told about hashed bytes.
     """
     try:
         found = path.lstat()
@@ -230,7 +227,7 @@ def is_untouched(file: InstalledFile, path: Path, *, read: bool = False) -> bool
         return False
     if not read and is_same_inode(file, found):
         return True
-    return hash_file(path)[0] == file.digest
+    return _hash(path, file.size, progress or Silence()) == file.digest
 
 
 def is_same_inode(file: InstalledFile, found: os.stat_result) -> bool:
@@ -244,6 +241,13 @@ def _read_link(path: Path) -> str | None:
         return os.readlink(path)
     except OSError:
         return None
+
+
+def _hash(path: Path, size: int, progress: Progress) -> Digest:
+    progress.begin(path.name, total=size)
+    digest, _ = hash_file(path, progress=progress)
+    progress.end(path.name, note="checked")
+    return digest
 
 
 def _write(content: bytes, path: Path) -> None:

@@ -14,6 +14,7 @@ from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference
 from modelvault.targets.receipt import Receipt
+from modelvault.targets.registry import NAMES
 from modelvault.targets.runtime import InstallPlan
 
 
@@ -21,7 +22,7 @@ def install(
     context: typer.Context,
     *,
     reference: ReferenceArgument,
-    to: Annotated[str, typer.Option("--to", help="ollama, vllm or llamacpp.")],
+    to: Annotated[str, typer.Option("--to", help=f"{', '.join(NAMES)}.")],
     folder: Annotated[
         Path | None, typer.Option("--dir", help="The runtime's folder; default: its own.")
     ] = None,

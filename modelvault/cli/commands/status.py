@@ -1,18 +1,27 @@
 """``modelvault status``."""
 
+from typing import Annotated
+
 import typer
 
 from modelvault.app import install as verb
 from modelvault.app.vault import Vault
 from modelvault.cli.lines import text
+from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 
 
-def status(context: typer.Context) -> None:
+def status(
+    context: typer.Context,
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every file, instead of going by size.")
+    ] = False,
+) -> None:
     """Show what is installed where."""
     session = Session.of(context)
-    with Vault.open(session.vault) as vault:
-        rows = verb.status(vault)
+    with Vault.open(session.vault) as vault, show_progress(session) as progress:
+        rows = verb.status(vault, progress, read=check)
     table = [("TARGET", "NAME", "REFERENCE", "LOCATION", "SINCE", "STATE")]
     table += [
         (
