@@ -1,7 +1,11 @@
 """What holds for every test."""
 
 import os
+import shutil
 import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -15,3 +19,25 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 def _interruptible() -> None:
     """Heed SIGINT: shells start what runs in the background without, and children inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+SHARED_MEMORY = Path("/dev/shm")
+ENOUGH = 48 * 1024 * 1024
+"""Bytes that have to be free in shared memory; containers often have 64 MiB in all."""
+
+
+@pytest.fixture
+def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """An empty folder; in memory, where flushing is free, for tests marked ``memory``.
+
+    The mark is for tests that ask what is written, not what a disk does: a vault flushes every
+    file and folder, and on a disk a test waits for that most of its time. Where there is too
+    little shared memory the folder is on the disk, as for every other test.
+    """
+    marked = request.node.get_closest_marker("memory") is not None
+    if not marked or not SHARED_MEMORY.is_dir() or shutil.disk_usage(SHARED_MEMORY).free < ENOUGH:
+        yield tmp_path
+        return
+    folder = Path(tempfile.mkdtemp(dir=SHARED_MEMORY, prefix="modelvault-test-"))
+    yield folder
+    shutil.rmtree(folder)

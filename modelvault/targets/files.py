@@ -22,7 +22,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Silence
 from modelvault.errors import DigestMismatch, SizeMismatch, TargetConflict
 from modelvault.store.blobs import Store, hash_file
-from modelvault.targets.folder import Owner, held, target_errors
+from modelvault.targets.folder import Owner, held, staged, target_errors
 from modelvault.targets.receipt import InstalledFile, Placement
 from modelvault.targets.runtime import FileKind, InstallPlan, PlannedFile
 
@@ -102,6 +102,24 @@ class FileInstaller:
         if placement is not Placement.HARDLINK and self.owner is not None:
             self.owner.take(path)
         return _installed(file, path, placement)
+
+    def publish(self, file: PlannedFile) -> InstalledFile:
+        """Bring a file to its final path in one step, durably, replacing what stood there.
+
+        Args:
+            file: What to bring; its folder is there, see ``make_folders``.
+
+        Raises:
+            BadPath: A part of the path is a symbolic link, or unsafe.
+            Corruption: The store's blob is not what it should be.
+            StorageError: The file system refuses.
+        """
+        path = locate(self.root, file.path, link=file.link is not None)
+        installed = self.install(file, staged(path))
+        with fsio.storage_errors(path):
+            os.replace(staged(path), path)
+        fsio.sync_folder(path.parent)
+        return installed
 
     def _install_blob(self, file: PlannedFile, path: Path) -> Placement:
         source = self.store.path(file.digest)
@@ -184,6 +202,47 @@ class FileInstaller:
         _set_mode(path, FOLDER_MODE)
         if self.owner is not None:
             self.owner.take(path)
+
+
+def check_paths(plan: InstallPlan) -> None:
+    """Refuse, while planning, to overwrite what stands at the paths of a plan's files.
+
+    Nothing is hashed: a file that has the right size passes, and so does every file where
+    the plan replaces.
+
+    Raises:
+        TargetConflict: As said.
+        StorageError: The file system refuses.
+    """
+    with target_errors(plan.location):
+        refuse_others(plan, [file for file in plan.files if not _looks_right(plan, file)])
+
+
+def refuse_others(plan: InstallPlan, files: Iterable[PlannedFile]) -> None:
+    """Refuse to overwrite what stands at the paths of ``files``.
+
+    Args:
+        plan: Says whether regular files, and links where links are planned, may be replaced.
+        files: What does not stand there yet, as ``FileInstaller.find`` says.
+
+    Raises:
+        TargetConflict: As said.
+    """
+    for file in files:
+        path = locate(plan.location, file.path, link=file.link is not None)
+        replaceable = path.is_symlink() if file.link is not None else fsio.is_regular(path)
+        if os.path.lexists(path) and not (plan.replace and replaceable):
+            raise TargetConflict(
+                f"{path}: something else stands here",
+                hint="choose another name with --as, or remove what is there",
+            )
+
+
+def _looks_right(plan: InstallPlan, file: PlannedFile) -> bool:
+    path = locate(plan.location, file.path, link=file.link is not None)
+    if file.link is not None:
+        return _read_link(path) == file.link
+    return fsio.is_regular(path) and path.lstat().st_size == file.size
 
 
 def locate(root: Path, relative: str, *, link: bool) -> Path:

@@ -64,7 +64,7 @@ class VllmRuntime:
             location=location,
             name=model,
             artifact=artifact.digest,
-            files=tuple(PlannedFile.blob(f"{model}/{file.path}", file) for file in servable.files),
+            files=_files(model, servable),
             notes=_notes(location / model, model, servable),
             replace=replace,
             when=when,
@@ -80,6 +80,12 @@ class VllmRuntime:
     def undo(self, receipt: Receipt) -> Removal:
         """Take back what an install did; see ``Runtime.undo``."""
         return undo_install(receipt)
+
+
+def _files(model: str, servable: Servable) -> tuple[PlannedFile, ...]:
+    """Return the files with the config last: without it no server takes the folder for a model."""
+    files = sorted(servable.files, key=lambda file: file.path == "config.json")
+    return tuple(PlannedFile.blob(f"{model}/{file.path}", file) for file in files)
 
 
 def _derive_name(artifact: Artifact) -> str:

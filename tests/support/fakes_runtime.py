@@ -1,24 +1,30 @@
-"""A runtime in memory: the contract of ``Runtime`` without a file system."""
+"""A runtime of our own: a cache of blobs, with symbolic links to them under readable names.
 
+It stands for every layout that uses links, and proves them in the contract suite::
+
+    NAME/blobs/<sha256>            the bytes
+    NAME/files/<path>              a link to them
+    NAME/complete                  the artefact's digest; the server looks for this file
+"""
+
+import os
+import posixpath
 from datetime import datetime
 from pathlib import Path
 
 from modelvault.core.artifact import Artifact
-from modelvault.core.digest import Digest
-from modelvault.core.manifest import Manifest
+from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.ports import Progress
-from modelvault.errors import BadOption, TargetChanged, TargetConflict, UnsuitableArtifact
+from modelvault.errors import BadOption, UnsuitableArtifact
 from modelvault.store.blobs import Store
-from modelvault.targets.receipt import InstalledFile, Placement, Receipt
+from modelvault.targets.receipt import Receipt
+from modelvault.targets.removing import undo_install
 from modelvault.targets.runtime import InstallPlan, PlannedFile, Removal
+from modelvault.targets.swap import check_entry, install_entry
 
 
-class FakeRuntime:
-    """Keeps GGUF models in a dictionary: path → bytes."""
-
-    def __init__(self) -> None:
-        """Start empty."""
-        self.files: dict[str, bytes] = {}
+class LinkingRuntime:
+    """Keeps whole safetensors models, their files as links; a ``Runtime``."""
 
     def plan(
         self,
@@ -31,65 +37,45 @@ class FakeRuntime:
         when: datetime,
         replace: bool = False,
     ) -> InstallPlan:
-        """Return what an install would do."""
-        entries = [entry for entry in manifest.files if entry.path.endswith(".gguf")]
-        if len(entries) != 1:
-            raise UnsuitableArtifact(f"{artifact.label} is no single GGUF")
-        name = name or artifact.model.name
-        if not name or "/" in name:
-            raise BadOption(f"{name!r} is not a name")
+        """Return what an install would do; see ``Runtime.plan``."""
+        if manifest.find("config.json") is None:
+            raise UnsuitableArtifact(
+                f"{artifact.label} has no config.json",
+                hint=f"modelvault pull {artifact.model}",
+            )
+        name = artifact.model.name if name is None else name
+        if not name.replace("-", "a").isalnum() or name.startswith("-") or folder is None:
+            raise BadOption(f"{name!r} in {folder} is no model's folder")
+        links = [(f"{name}/files/{file.path}", file) for file in manifest.files]
         plan = InstallPlan(
-            target="fake",
-            location=folder or Path("/fake"),
+            target="linking",
+            location=Path(os.path.realpath(folder)),
             name=name,
             artifact=artifact.digest,
-            files=(PlannedFile.blob(f"{name}.gguf", entries[0]),),
-            notes=(),
+            files=(
+                *dict.fromkeys(PlannedFile.blob(_blob(name, file), file) for _, file in links),
+                *(
+                    PlannedFile.link_to(path, posixpath.relpath(_blob(name, file), path + "/.."))
+                    for path, file in links
+                ),
+                PlannedFile.of(f"{name}/complete", str(artifact.digest).encode()),
+            ),
+            notes=(f"serve {name}",),
             replace=replace,
             when=when,
             store=store,
         )
-        self._refuse_conflict(plan)
+        check_entry(plan, name)
         return plan
 
     def apply(self, plan: InstallPlan, *, progress: Progress | None = None) -> Receipt:
-        """Carry a plan out."""
-        self._refuse_conflict(plan)
-        files = []
-        for file in plan.files:
-            present = file.path in self.files
-            self.files[file.path] = plan.store.read(file.digest, limit=file.size)
-            files.append(
-                InstalledFile(
-                    path=file.path,
-                    digest=file.digest,
-                    size=file.size,
-                    placement=Placement.PRESENT if present else Placement.COPY,
-                    inode=0,
-                )
-            )
-        return Receipt(
-            target=plan.target,
-            location=str(plan.location),
-            name=plan.name,
-            artifact=plan.artifact,
-            files=tuple(files),
-            folders=(),
-            installed=plan.when,
-        )
+        """Carry a plan out; see ``Runtime.apply``."""
+        return install_entry(plan, plan.name, progress=progress)
 
     def undo(self, receipt: Receipt) -> Removal:
-        """Take back what an install did."""
-        standing = [file for file in receipt.files if file.path in self.files]
-        changed = [file for file in standing if Digest.of(self.files[file.path]) != file.digest]
-        if changed:
-            raise TargetChanged(f"{receipt.name} has changed")
-        for file in standing:
-            del self.files[file.path]
-        return Removal(removed=tuple(file.path for file in standing), kept=())
+        """Take back what an install did; see ``Runtime.undo``."""
+        return undo_install(receipt)
 
-    def _refuse_conflict(self, plan: InstallPlan) -> None:
-        for file in plan.files:
-            found = self.files.get(file.path)
-            if found is not None and Digest.of(found) != file.digest and not plan.replace:
-                raise TargetConflict(f"{plan.name} is another model")
+
+def _blob(name: str, file: FileEntry) -> str:
+    return f"{name}/blobs/{file.digest.hex}"

@@ -83,13 +83,14 @@ Tree = dict[str, tuple[int, int, int, bytes]]
 
 
 def tree(root: Path) -> Tree:
-    """Return everything below ``root``: path → mode, owner, group and content."""
+    """Return everything below ``root``: path → mode, owner, group, and content or link's text."""
     found: Tree = {}
     for folder, names, files in os.walk(root):
         for name in [*names, *files]:
             path = Path(folder) / name
             state = path.lstat()
             content = path.read_bytes() if stat.S_ISREG(state.st_mode) else b""
+            content = os.readlink(path).encode() if path.is_symlink() else content
             relative = path.relative_to(root).as_posix()
             found[relative] = (state.st_mode, state.st_uid, state.st_gid, content)
     return found

@@ -1,16 +1,12 @@
 """Fixtures of the target tests: a store, and a second file system."""
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from modelvault.store.blobs import Store
-
-ELSEWHERE = Path("/dev/shm")
+from tests.support.filesystems import other_file_system
 
 
 @pytest.fixture
@@ -20,23 +16,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
+def elsewhere(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Return an empty folder on another file system than the store's."""
-    if not ELSEWHERE.is_dir() or ELSEWHERE.stat().st_dev == tmp_path.stat().st_dev:
-        if os.environ.get("MODELVAULT_REQUIRE_ALL") == "1":
-            pytest.fail("no second file system")
-        pytest.skip("no second file system")
-    folder = Path(tempfile.mkdtemp(dir=ELSEWHERE))
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Return an empty folder where fsync costs nothing, for tests that kill at each one."""
-    if not ELSEWHERE.is_dir():
-        yield tmp_path
-        return
-    folder = Path(tempfile.mkdtemp(dir=ELSEWHERE))
-    yield folder
-    shutil.rmtree(folder)
+    with other_file_system(tmp_path, tmp_path_factory.getbasetemp()) as folder:
+        yield folder

@@ -19,6 +19,8 @@ from modelvault.targets.runtime import PlannedFile, Removal, Runtime
 from modelvault.targets.vllm import VllmRuntime
 from tests.support.installable import WHEN, make_gguf
 
+pytestmark = pytest.mark.memory
+
 
 def _fail(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     def flock(*_: object) -> None:

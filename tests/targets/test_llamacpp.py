@@ -13,6 +13,8 @@ from modelvault.targets.receipt import Placement, Receipt
 from tests.support.installable import WHEN, make_gguf, tree
 from tests.support.killpoints import kill_points
 
+pytestmark = pytest.mark.memory
+
 
 @pytest.fixture
 def models(tmp_path: Path) -> Path:

@@ -34,6 +34,8 @@ from tests.support import tinygguf
 from tests.support.installable import WHEN, make_artifact, make_gguf, tree
 from tests.support.killpoints import kill_points
 
+pytestmark = pytest.mark.memory
+
 HOME = "manifests/registry.ollama.ai/library"
 
 
@@ -512,11 +514,11 @@ def test_folder_that_may_not_be_written_is_a_storage_error(
 
 @pytest.mark.parametrize("far", [False, True], ids=["hardlinks", "copies"])
 def test_killed_install_is_mended_by_the_next(
-    store: Store, quick: Path, elsewhere: Path, far: bool
+    store: Store, tmp_path: Path, elsewhere: Path, far: bool
 ) -> None:
     """Killed at any step: no half model is visible, and running again completes it."""
-    store = store if far else Store.create(quick / "vault")
-    folder = elsewhere if far else quick / "models"
+    store = store if far else Store.create(tmp_path / "vault")
+    folder = elsewhere if far else tmp_path / "models"
     folder.mkdir(exist_ok=True)
     manifest = folder / HOME / "tiny-1b" / "q4_k_m"
     make_gguf(store)
@@ -534,10 +536,10 @@ def test_killed_install_is_mended_by_the_next(
         folder.mkdir()
 
 
-def test_killed_undo_is_completed_by_the_next(quick: Path) -> None:
+def test_killed_undo_is_completed_by_the_next(tmp_path: Path) -> None:
     """Killed at any step: the model is whole or invisible, and running again ends it."""
     runtime = OllamaRuntime({})
-    store, models = Store.create(quick / "vault"), quick / "models"
+    store, models = Store.create(tmp_path / "vault"), tmp_path / "models"
     models.mkdir()
     before = tree(models)
     receipt = _install(store, models)

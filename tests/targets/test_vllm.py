@@ -15,6 +15,8 @@ from modelvault.targets.vllm import VllmRuntime
 from tests.support.installable import SAFETENSORS_FILES, WHEN, make_artifact, make_gguf, tree
 from tests.support.killpoints import kill_points
 
+pytestmark = pytest.mark.memory
+
 MODEL = "acme/Tiny-1B"
 
 
@@ -237,9 +239,9 @@ SMALL = {
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_killed_install_is_mended_by_the_next(quick: Path, replace: bool) -> None:
+def test_killed_install_is_mended_by_the_next(tmp_path: Path, replace: bool) -> None:
     """Killed at any step: the old model, the new one or none stands there, never a part."""
-    store, models = Store.create(quick / "vault"), quick / "models"
+    store, models = Store.create(tmp_path / "vault"), tmp_path / "models"
     old = {**SMALL, "README.md": b"# the older card\n"}
     make_artifact(store, SMALL)
     if replace:
@@ -268,10 +270,10 @@ def test_crash_between_the_two_renames_gives_the_old_model_back(store: Store, mo
     assert _content(models / MODEL) == old
 
 
-def test_killed_undo_is_completed_by_the_next(quick: Path) -> None:
+def test_killed_undo_is_completed_by_the_next(tmp_path: Path) -> None:
     """Killed at any step, undoing again ends it."""
     runtime = VllmRuntime()
-    store, models = Store.create(quick / "vault"), quick / "models"
+    store, models = Store.create(tmp_path / "vault"), tmp_path / "models"
     models.mkdir()
     receipt = _install(store, models, SMALL)
     for _ in kill_points(partial(runtime.undo, receipt)):
