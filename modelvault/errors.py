@@ -139,6 +139,14 @@ class CatalogDamaged(Corruption):
     """The catalogue database or its event chain is broken."""
 
 
+class CatalogIncomplete(CatalogDamaged):
+    """The store holds artefacts that no catalogue knows: it is gone, or older than the store."""
+
+
+class ForeignCatalog(CatalogDamaged):
+    """The catalogue belongs to another vault."""
+
+
 class TrustError(ModelVaultError):
     """A signature, key or policy refuses what was offered."""
 
@@ -303,6 +311,10 @@ class NewerCatalog(StorageError):
 
 class CatalogUnavailable(StorageError):
     """The catalogue database cannot be opened or reached."""
+
+
+class CatalogElsewhere(CatalogUnavailable):
+    """The vault's catalogue was made in another database than the one that is named."""
 
 
 class Interrupted(ModelVaultError):

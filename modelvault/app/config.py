@@ -9,6 +9,9 @@
     limit_rate = "20MB"                  # default of --limit-rate; none by default
     ca_bundle = "/etc/ssl/site.pem"      # default of --ca-bundle
 
+    [catalog]
+    url = "postgresql://db.example/vault"  # where the catalogue is; "sqlite" for the vault's folder
+
     [trust]
     threshold = 1                        # signatures by trusted keys that a bundle needs
 """
@@ -31,6 +34,7 @@ _KNOWN: dict[str, dict[str, type]] = {
         "limit_rate": str,
         "ca_bundle": str,
     },
+    "catalog": {"url": str},
     "trust": {"threshold": int},
 }
 
@@ -46,7 +50,8 @@ class Config:
     ca_bundle: Path | None = None
     threshold: int = 1
     database_url: str | None = None
-    """``MODELVAULT_DATABASE_URL``; None for the SQLite file in the vault."""
+    """``MODELVAULT_DATABASE_URL``, else ``catalog.url``: where the catalogue is. ``sqlite`` is
+    the file in the vault; None, too, for a vault that has no other."""
     key_passphrase: bytes | None = field(default=None, repr=False)
     """``MODELVAULT_KEY_PASSPHRASE``: of the signing key's file, where it has one."""
 
@@ -70,10 +75,11 @@ def read_config(path: Path, environment: Mapping[str, str]) -> Config:
             values[key] = value
     if "ca_bundle" in values:
         values["ca_bundle"] = Path(values["ca_bundle"]).expanduser()
+    url = values.pop("url", None)
     passphrase = environment.get("MODELVAULT_KEY_PASSPHRASE")
     return Config(
         **values,
-        database_url=environment.get("MODELVAULT_DATABASE_URL") or None,
+        database_url=environment.get("MODELVAULT_DATABASE_URL") or url,
         key_passphrase=passphrase.encode() if passphrase else None,
     )
 

@@ -1,20 +1,18 @@
 """``list``, ``show``, ``remove``, ``gc``, ``history`` and ``rebuild``."""
 
-import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelvault.app.records import find_unknown, restorable
 from modelvault.app.vault import Vault
+from modelvault.catalog.kept import find_records
 from modelvault.catalog.values import CatalogedArtifact, Event, RecordedEvent
-from modelvault.core.artifact import ARTIFACT_LIMIT, Artifact
+from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import Manifest
 from modelvault.core.names import Reference
-from modelvault.errors import CatalogDamaged, Corruption, MalformedRecord
-from modelvault.store.blobs import BlobFile
+from modelvault.errors import CatalogDamaged, CatalogIncomplete
 from modelvault.store.gc import Garbage, find_garbage
-
-_RECORD_START = b'{"_type":"modelvault/artifact/v1",'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,12 +94,21 @@ def collect_garbage(vault: Vault, *, dry_run: bool, partials: bool) -> Collected
         partials: Also drop unfinished downloads, imports and conversions.
 
     Raises:
+        CatalogIncomplete: Records in the store are of artefacts that the catalogue does not
+            know; nothing was removed.
         VaultBusy: Another process is writing.
     """
     store = vault.store
     with store.alone():
         referenced = vault.catalog.referenced_digests()
         garbage = find_garbage(store.blobs(), referenced)
+        unknown = find_unknown(vault, garbage.blobs)
+        if unknown:
+            raise CatalogIncomplete(
+                f"the store holds {len(unknown)} artefacts that the catalogue does not know",
+                hint="run 'modelvault rebuild' to bring them back; then remove what is not wanted",
+                issues=unknown[:100],
+            )
         leftovers = tuple(store.leftovers(partials=partials, referenced=referenced))
         size = sum(_size(path) for path in leftovers)
         if not dry_run:
@@ -137,13 +144,16 @@ def history(vault: Vault, reference: Reference | None) -> Iterator[RecordedEvent
 def rebuild(vault: Vault) -> Rebuilt:
     """Restore the catalogue from the artefact records in the store.
 
+    Another vault's catalogue, and one that cannot be read, is set aside where it is a file.
+
     Raises:
         VaultBusy: Another process is writing.
     """
     with vault.store.alone():
         issues: list[str] = []
+        vault.allow_new_catalog()
         set_aside = _open_or_set_aside(vault, issues)
-        records = list(_find_records(vault, issues))
+        records = list(restorable(vault, find_records(vault.store), issues))
         event = Event(verb="rebuild", subject="catalog", details={"artifacts": str(len(records))})
         vault.catalog.rebuild(records, event=event)
     return Rebuilt(
@@ -171,37 +181,3 @@ def _open_or_set_aside(vault: Vault, issues: list[str]) -> Path | None:
     except CatalogDamaged as error:
         issues.append(f"event log: {error}")
     return None
-
-
-def _find_records(
-    vault: Vault, issues: list[str]
-) -> Iterator[tuple[Artifact, Manifest, dt.datetime]]:
-    for blob in vault.store.blobs():
-        data = _read_record(vault, blob, issues)
-        if data is None:
-            continue
-        try:
-            artifact = Artifact.parse(data)
-            manifest = vault.manifest(artifact)
-            for entry in manifest.files:
-                if not vault.store.has(entry.digest, entry.size):
-                    raise MalformedRecord(f"file {entry.path} is not in the store")
-        except Corruption as error:
-            issues.append(f"record {blob.digest.short}: {error}")
-            continue
-        modified = vault.store.path(blob.digest).stat().st_mtime
-        yield artifact, manifest, dt.datetime.fromtimestamp(modified, dt.UTC)
-
-
-def _read_record(vault: Vault, blob: BlobFile, issues: list[str]) -> bytes | None:
-    """Return a blob's bytes if it is an artefact record."""
-    if not len(_RECORD_START) < blob.size <= ARTIFACT_LIMIT:
-        return None
-    with vault.store.open_blob(blob.digest) as file:
-        if file.read(len(_RECORD_START)) != _RECORD_START:
-            return None
-    try:
-        return vault.store.read(blob.digest, limit=ARTIFACT_LIMIT)
-    except Corruption as error:
-        issues.append(f"record {blob.digest.short}: {error}")
-        return None

@@ -163,8 +163,10 @@ def pull(
         UpstreamChanged: The bytes are not what was expected; nothing is recorded.
         FetchError: A file could not be fetched; what came is kept for the next run.
         Corruption: Bytes do not match what the source declares.
-        StorageError: The disk is full or refuses.
+        CatalogDamaged: The catalogue is gone, or another vault's; nothing is fetched.
+        StorageError: The disk or the catalogue's database is full or refuses.
     """
+    vault.open_catalog()  # what is wrong with it is said before anything is fetched
     store = vault.store
     with store.writing():
         digests = source.deliver(plan.selection.chosen, store, progress)

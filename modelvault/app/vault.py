@@ -49,6 +49,7 @@ class Vault:
         self.store = store
         self.config = config
         self._named = named
+        self._anew = False
         self._exit = contextlib.ExitStack()
 
     @classmethod
@@ -76,8 +77,16 @@ class Vault:
         from modelvault.catalog.catalog import Catalog
 
         return self._exit.enter_context(
-            Catalog.open(self.store.paths, url=self.config.database_url)
+            Catalog.open(self.store.paths, url=self.config.database_url, anew=self._anew)
         )
+
+    def open_catalog(self) -> "Catalog":
+        """Open the catalogue if it is not open yet, so that what is wrong with it is said now."""
+        return self.catalog
+
+    def allow_new_catalog(self) -> None:
+        """Let a catalogue that is gone be made anew; call it before the first use of it."""
+        self._anew = True
 
     @cached_property
     def keystore(self) -> "Keystore":
@@ -91,7 +100,13 @@ class Vault:
         return Manifest.parse(self.store.read(artifact.manifest, limit=MANIFEST_LIMIT))
 
     def keep(self, artifact: Artifact, manifest: Manifest) -> None:
-        """Put manifest and record into the store, so that the catalogue can be rebuilt."""
+        """Put manifest and record into the store, so that the catalogue can be rebuilt.
+
+        Raises:
+            CatalogDamaged: The catalogue is gone, or another vault's: nothing is kept.
+            StorageError: The catalogue cannot be reached, or the file system refuses.
+        """
+        self.open_catalog()
         self.store.put(manifest.encode())
         self.store.put(artifact.encode())
 

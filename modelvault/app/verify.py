@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelvault.app.records import find_unknown
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact
@@ -10,6 +11,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.names import Reference
 from modelvault.core.ports import Progress
 from modelvault.errors import BlobMissing, Corruption
+from modelvault.store.gc import find_garbage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,7 @@ def verify(vault: Vault, references: Sequence[Reference], progress: Progress) ->
         ArtifactNotFound: A reference names nothing.
         Corruption: Blobs are damaged or missing, or the log was altered; ``issues`` names
             each with the artefact and path it belongs to.
+        VaultBusy: Another process is writing, and the store holds what the catalogue does not.
     """
     catalog = vault.catalog
     if references:
@@ -60,7 +63,10 @@ def verify(vault: Vault, references: Sequence[Reference], progress: Progress) ->
                 if not isinstance(error, BlobMissing):
                     vault.store.condemn(digest, str(error))
             progress.end(digest.hex)
-    events = None if references else _verify_history(vault, issues)
+    events = None
+    if not references:
+        issues += _find_unknown(vault)
+        events = _verify_history(vault, issues)
     subject = " ".join(map(str, references)) or "everything"
     catalog.record(
         Event(verb="verify", subject=subject, details={"ok": str(checked), "bad": str(len(issues))})
@@ -90,6 +96,20 @@ def _blobs(vault: Vault, artifacts: Sequence[Artifact], issues: list[str]) -> di
         for entry in manifest.files:
             blobs.setdefault(entry.digest, _Blob(size=entry.size, owner=f"{label}: {entry.path}"))
     return blobs
+
+
+def _find_unknown(vault: Vault) -> list[str]:
+    """Return a line for each artefact in the store that the catalogue has lost."""
+    found = _uncataloged(vault)
+    if found:
+        with vault.store.alone():  # another process may have been about to catalogue them
+            found = _uncataloged(vault)
+    return [f"{line}: not in the catalogue; run 'modelvault rebuild'" for line in found]
+
+
+def _uncataloged(vault: Vault) -> list[str]:
+    garbage = find_garbage(vault.store.blobs(), vault.catalog.referenced_digests())
+    return find_unknown(vault, garbage.blobs)
 
 
 def _verify_history(vault: Vault, issues: list[str]) -> int:

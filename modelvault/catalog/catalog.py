@@ -23,10 +23,11 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from modelvault.catalog import artifacts, bundles, events, installs, records, resolution
-from modelvault.catalog.database import Database, open_database
+from modelvault.catalog.binding import open_bound
+from modelvault.catalog.database import Database
 from modelvault.catalog.listing_view import QUERY, parse_listing
 from modelvault.catalog.rebuild import rebuild
-from modelvault.catalog.schema import ensure_current, set_aside_damaged
+from modelvault.catalog.schema import set_aside_damaged
 from modelvault.catalog.values import (
     Actor,
     Bundle,
@@ -46,7 +47,6 @@ from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
 from modelvault.core.names import Reference
-from modelvault.errors import VaultNotFound
 from modelvault.store.paths import VaultPaths
 
 __all__ = ["Catalog", "set_aside_damaged"]
@@ -69,33 +69,29 @@ class Catalog:
         url: str | None = None,
         actor: Actor | None = None,
         clock: Clock = utc_now,
+        anew: bool = False,
     ) -> "Catalog":
         """Return the catalogue of a vault, making or migrating it where needed.
 
         Args:
             paths: The vault; its folder exists.
-            url: ``postgresql://…``, or None for the SQLite file in the vault.
+            url: ``postgresql://…``; None or ``sqlite`` for the SQLite file in the vault.
             actor: Who acts; None for the account this process runs under.
             clock: Tells the time.
+            anew: Whether an empty catalogue may be made for a vault that had one, or that
+                holds artefacts: for ``rebuild`` alone.
 
         Raises:
-            VaultNotFound: There is no folder.
+            VaultNotFound: There is no vault in the folder.
             BadConfiguration: The URL is not a PostgreSQL URL.
             NewerCatalog: A newer release wrote the catalogue.
+            CatalogElsewhere: The vault's catalogue was made in another database.
+            CatalogIncomplete: The vault's catalogue is gone.
+            ForeignCatalog: The catalogue is another vault's.
             CatalogDamaged: The database is not one.
             StorageError: The database refuses or cannot be reached.
         """
-        if not paths.root.is_dir():
-            raise VaultNotFound(
-                f"{paths.root}: no vault here",
-                hint="the first pull or import makes one; or name another with --vault",
-            )
-        database = open_database(paths, url)
-        try:
-            ensure_current(database, paths)
-        except BaseException:
-            database.close()
-            raise
+        database = open_bound(paths, url, anew=anew)
         return cls(database, actor=actor or Actor.current(), clock=clock)
 
     def __enter__(self) -> Self:

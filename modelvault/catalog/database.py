@@ -6,11 +6,13 @@ Invariants:
       true when it writes, and the event chain never forks.
     * A commit is on disk when it returns.
     * No password gets into a message, and no driver's error leaves.
+    * On PostgreSQL every name means one in the vault's own schema.
 """
 
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from sqlalchemy import (
@@ -29,6 +31,7 @@ from sqlalchemy.orm import Session
 from modelvault.catalog.faults import translate
 from modelvault.catalog.sqlite_file import is_immutable, reading_uri
 from modelvault.errors import BadConfiguration, CatalogUnavailable
+from modelvault.store.identity import POSTGRESQL, SQLITE, CatalogPlace
 from modelvault.store.paths import VaultPaths
 
 BUSY_SECONDS = 30
@@ -44,10 +47,21 @@ _URL_HINT = "set MODELVAULT_DATABASE_URL to postgresql://USER:PASSWORD@HOST/DATA
 class Database:
     """The catalogue's database; it knows transactions, not tables."""
 
-    def __init__(self, engine: Engine, where: str, *, secret: str | None = None) -> None:
-        """Wrap an engine; see ``open_database``."""
+    def __init__(
+        self, engine: Engine, where: str, *, place: CatalogPlace, secret: str | None = None
+    ) -> None:
+        """Wrap an engine; see ``open_database``.
+
+        Args:
+            engine: How to connect.
+            where: The database in messages, without its password.
+            place: What the vault remembers of it.
+            secret: The password, removed from what drivers say.
+        """
         self.where = where
         """The database in messages, without its password."""
+        self.place = place
+        """What the vault remembers of where its catalogue stands."""
         self._engine = engine
         self._writer = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
         self._secret = secret
@@ -109,18 +123,19 @@ class Database:
             )
 
 
-def open_database(paths: VaultPaths, url: str | None) -> Database:
+def open_database(paths: VaultPaths, url: str | None, *, schema: str | None = None) -> Database:
     """Return the database of a vault; nothing is connected yet.
 
     Args:
         paths: The vault.
-        url: ``postgresql://…``, or None for the SQLite file in the vault.
+        url: ``postgresql://…``; None or ``sqlite`` for the SQLite file in the vault.
+        schema: On PostgreSQL, the schema that every name is in; None for the account's usual one.
 
     Raises:
         BadConfiguration: The URL is not a PostgreSQL URL.
         CatalogUnavailable: The PostgreSQL driver is not installed.
     """
-    if url is None:
+    if url in (None, SQLITE):
         return _open_sqlite(paths)
     parsed = _parse_url(url)
     try:
@@ -133,10 +148,13 @@ def open_database(paths: VaultPaths, url: str | None) -> Database:
         raise CatalogUnavailable(
             "the PostgreSQL driver is not installed", hint="pip install 'modelvault[postgresql]'"
         ) from error
+    if schema is not None:
+        event.listen(engine, "connect", partial(_choose_schema, schema))
     password = parsed.password or parsed.query.get("password")
     return Database(
         engine,
         f"catalogue {_describe(parsed)}",
+        place=CatalogPlace(kind=POSTGRESQL, where=_place(parsed)),
         secret=None if password is None else str(password),
     )
 
@@ -156,6 +174,20 @@ def _parse_url(url: str) -> URL:
 
 def _describe(url: URL) -> str:
     return url.set(drivername="postgresql", query={}, password=None).render_as_string()
+
+
+def _place(url: URL) -> str:
+    """Return server and database, without the account: what of a URL outlives its change."""
+    host = url.host or str(url.query.get("host", "localhost"))
+    return f"{host}:{url.port or 5432}/{url.database or ''}"
+
+
+def _choose_schema(schema: str, connection: Any, _record: object) -> None:
+    """Let every unqualified name mean one in the schema, which need not exist yet."""
+    # Outside any transaction: a setting made inside one ends when that is rolled back.
+    before, connection.autocommit = connection.autocommit, True
+    connection.execute(f'SET search_path TO "{schema}"')
+    connection.autocommit = before
 
 
 def _connect_arguments(url: URL) -> dict[str, str | int]:
@@ -179,7 +211,8 @@ def _open_sqlite(paths: VaultPaths) -> Database:
         engine = create_engine(url, connect_args=arguments)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
-    return Database(engine, str(paths.catalog))
+    place = CatalogPlace(kind=SQLITE, where=paths.catalog.name)
+    return Database(engine, str(paths.catalog), place=place)
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -14,6 +14,7 @@ from modelvault.catalog.listing_view import QUERY, parse_listing
 from modelvault.catalog.sqlite_file import reading_uri
 from modelvault.catalog.values import ListingRow
 from modelvault.catalog.versions import is_current
+from modelvault.store.identity import SQLITE, read_identity
 from modelvault.store.paths import VaultPaths
 
 _BUSY_SECONDS = 30
@@ -24,14 +25,18 @@ def read_listing(paths: VaultPaths, url: str | None = None) -> list[ListingRow]:
 
     Args:
         paths: The vault.
-        url: ``postgresql://…``, or None for the SQLite file in the vault.
+        url: ``postgresql://…``; None or ``sqlite`` for the SQLite file in the vault.
 
     Raises:
+        VaultNotFound: There is no vault.
+        CatalogElsewhere: The vault's catalogue was made in another database.
+        CatalogIncomplete: The vault's catalogue is gone.
+        ForeignCatalog: The catalogue is another vault's.
         NewerCatalog: A newer release wrote the catalogue.
         CatalogDamaged: The database is not one, or was altered.
         StorageError: The database refuses or cannot be reached.
     """
-    if url is None and paths.catalog.is_file():
+    if url in (None, SQLITE) and paths.catalog.is_file() and paths.blobs.is_dir():
         rows = _read_sqlite(paths)
         if rows is not None:
             return rows
@@ -42,7 +47,13 @@ def read_listing(paths: VaultPaths, url: str | None = None) -> list[ListingRow]:
 
 
 def _read_sqlite(paths: VaultPaths) -> list[ListingRow] | None:
-    """Return the listing, or None where the schema has to be brought up to date."""
+    """Return the listing, or None where the catalogue has to be opened in full.
+
+    That is where its schema is out of date, or vault and catalogue do not know each other.
+    """
+    identity = read_identity(paths)
+    if identity is None or identity.catalog is None or identity.catalog.kind != SQLITE:
+        return None
     where = str(paths.catalog)
     uri = reading_uri(paths.catalog)
     with (
@@ -56,5 +67,8 @@ def _read_sqlite(paths: VaultPaths) -> list[ListingRow] | None:
             return None
         version = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         if not is_current(None if version is None else str(version[0]), where):
+            return None
+        owner = connection.execute("SELECT id FROM vault").fetchone()
+        if owner is None or str(owner[0]) != identity.id:
             return None
         return parse_listing(connection.execute(QUERY))

@@ -8,7 +8,16 @@ migrated schema together. ``docs/formats/catalog.md`` describes every column.
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -148,6 +157,15 @@ class LineageRow(Row):
     )
     parent: Mapped[Digest] = mapped_column(HexDigest, primary_key=True, index=True)
     converter: Mapped[str] = mapped_column(String(255))
+
+
+class VaultRow(Row):
+    """Whose catalogue this is; one row."""
+
+    __tablename__ = "vault"
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    id: Mapped[str] = mapped_column(String(32))
+    __table_args__ = (CheckConstraint("number = 1", name="vault_single"),)
 
 
 class BundleRow(Row):

@@ -7,7 +7,7 @@ is one transaction: killed half-way, it has not happened.
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 
@@ -24,8 +24,16 @@ from modelvault.store.paths import VaultPaths
 _SIDE_FILES = ("-wal", "-shm")
 
 
-def ensure_current(database: Database, paths: VaultPaths) -> None:
+def ensure_current(
+    database: Database, paths: VaultPaths, *, prepare: Callable[[Connection], None] | None = None
+) -> None:
     """Make the schema what this release expects.
+
+    Args:
+        database: The catalogue's.
+        paths: The vault.
+        prepare: Called in the transaction that would make a catalogue where there is none, and
+            may refuse; or may bring one from elsewhere.
 
     Raises:
         NewerCatalog: A newer release wrote the catalogue.
@@ -36,7 +44,11 @@ def ensure_current(database: Database, paths: VaultPaths) -> None:
         if is_current(_read_version(connection, database.where), database.where):
             return
     with _migrating(database, paths), database.changing() as connection:
-        if not is_current(_read_version(connection, database.where), database.where):
+        found = _read_version(connection, database.where)
+        if found is None and prepare is not None:
+            prepare(connection)
+            found = _read_version(connection, database.where)
+        if not is_current(found, database.where):
             _upgrade(connection, database.where)
 
 

@@ -6,7 +6,7 @@ that one value keeps Alembic, which is slow to import, out of every ordinary com
 
 from modelvault.errors import NewerCatalog
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Alembic revisions, oldest first; a test keeps them equal to the migrations folder's."""
 
 HEAD = REVISIONS[-1]

@@ -8,6 +8,7 @@
     quarantine/                bytes that failed a check, with a note of why
     keys/                      this site's signing key and the keys it trusts
     catalog.db, config.toml
+    vault.json                 who the vault is, and where its catalogue stands
     vault.lock                 shared by writers, exclusive for gc
 """
 
@@ -50,6 +51,11 @@ class VaultPaths:
     def catalog(self) -> Path:
         """The SQLite catalogue."""
         return self.root / "catalog.db"
+
+    @property
+    def identity(self) -> Path:
+        """Who the vault is; see ``store.identity``."""
+        return self.root / "vault.json"
 
     @property
     def config(self) -> Path:

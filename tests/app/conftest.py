@@ -60,7 +60,7 @@ def assert_sound(root: Path) -> list[str]:
             for entry in vault.manifest(item.artifact).files:
                 vault.store.check(entry.digest, entry.size, progress=Silence())
         known = {"blobs", "partial", "quarantine", "keys", "vault.lock"}
-        known |= {"catalog.db", "catalog.db.lock"}
+        known |= {"catalog.db", "catalog.db.lock", "vault.json", "vault.json.lock"}
         for path in root.iterdir():
             assert path.name.split("-")[0] in known or path.name.startswith(TEMPORARY_PREFIX)
         return sorted(item.artifact.label for item in items)

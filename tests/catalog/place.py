@@ -9,12 +9,15 @@ from typing import Any
 
 import psycopg
 
+from modelvault.catalog.binding import schema_name
 from modelvault.catalog.catalog import Catalog
 from modelvault.catalog.values import Actor, Event
 from modelvault.core.artifact import Artifact, ConversionOrigin, HubOrigin, License, Origin
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.names import ModelName, Reference
+from modelvault.store.blobs import Store
+from modelvault.store.identity import read_identity
 from modelvault.store.paths import VaultPaths
 
 START = dt.datetime(2030, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
@@ -50,9 +53,16 @@ class Place:
         """Whether the catalogue is the file in the vault."""
         return self.url is None
 
-    def open(self) -> Catalog:
+    def open(self, *, anew: bool = False) -> Catalog:
         """Return the catalogue, with a known actor and clock."""
-        return Catalog.open(self.paths, url=self.url, actor=ACTOR, clock=self.clock)
+        return Catalog.open(self.paths, url=self.url, actor=ACTOR, clock=self.clock, anew=anew)
+
+    @property
+    def schema(self) -> str:
+        """The vault's schema on PostgreSQL."""
+        identity = read_identity(self.paths)
+        assert identity is not None
+        return schema_name(identity)
 
     def run(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run SQL behind the catalogue's back; return the rows of the last statement."""
@@ -66,6 +76,8 @@ class Place:
                 lite.close()
             return rows
         with psycopg.connect(self.url) as connection:
+            if self.paths.identity.is_file():
+                connection.execute(f"SET search_path TO {self.schema}".encode())
             for statement in statements:
                 cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
@@ -81,9 +93,8 @@ class Place:
 
 
 def new_paths(root: Path) -> VaultPaths:
-    """Return the paths of a new folder."""
-    root.mkdir(parents=True, exist_ok=True)
-    return VaultPaths(root)
+    """Return the paths of a new vault."""
+    return Store.create(root).paths
 
 
 def event(verb: str = "pull", subject: str = "org/name", **details: str) -> Event:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from modelvault.errors import CatalogIncomplete
 from tests.catalog.place import Place, add, artifact, event, manifest
 
 REPOSITORY = Path(__file__).parents[2]
@@ -81,7 +82,9 @@ def test_rebuild_after_losing_the_catalog_gives_the_same_list(lite: Place) -> No
         before = catalog.listing()
         records = [(item.artifact, manifest(), item.created_at) for item in catalog.artifacts()]
     lite.paths.catalog.unlink()
-    with lite.open() as catalog:
+    with pytest.raises(CatalogIncomplete, match="gone"):
+        lite.open()
+    with lite.open(anew=True) as catalog:
         assert catalog.listing() == []
         catalog.rebuild(reversed(records), event=event("rebuild"))
         assert catalog.listing() == before

@@ -63,7 +63,8 @@ def test_documented_grants_are_enough_for_daily_work_and_not_for_tampering(serve
     text = (FORMATS / "catalog.md").read_text(encoding="utf-8")
     grants = re.search(r"```sql\n(.*?)```", text, re.DOTALL)
     assert grants is not None
-    server.run("CREATE ROLE clerk LOGIN PASSWORD 'clerk'", grants[1])
+    statements = grants[1].replace("modelvault_ID", server.schema)
+    server.run("CREATE ROLE clerk LOGIN PASSWORD 'clerk'", statements)
     clerk = dataclasses.replace(
         server, url="postgresql://clerk:clerk@" + server.url.partition("@")[2]
     )

@@ -67,6 +67,7 @@ def test_migrated_schema_is_what_the_mappings_say(catalog: Catalog, place: Place
     url = f"sqlite:///{place.paths.catalog}"
     if place.url is not None:
         url = place.url.replace("postgresql://", "postgresql+psycopg://")
+        url += f"?options=-csearch_path={place.schema}"
     engine = create_engine(url)
     try:
         with engine.connect() as connection:
