@@ -120,6 +120,12 @@ MODELS: dict[str, tuple[dict[str, Any], int]] = {
         },
         3_880_263_168,
     ),
+    "SmolLM3 3B": (
+        config("SmolLM3ForCausalLM", 2048, 11008, 36, 16, 4, 128256, rope_theta=5000000.0,
+               no_rope_layers=[1, 1, 1, 0] * 9, no_rope_layer_interval=4, use_sliding_window=False,
+               sliding_window=None, mlp_bias=False),
+        3_075_098_624,
+    ),
     "Phi-3 mini 128k": (
         config("Phi3ForCausalLM", 3072, 8192, 32, 32, 32, 32064, rope_scaling=LONG,
                max_position_embeddings=131072, original_max_position_embeddings=4096),

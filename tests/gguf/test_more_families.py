@@ -1,4 +1,4 @@
-"""Granite, OLMo, StableLM and Command-R: their own parts count, and what cannot be is refused.
+"""Granite, OLMo, StableLM, Command-R, SmolLM3: their own parts count; what cannot be is refused.
 
 That each computes what transformers computes is in ``test_family_runtime.py``.
 """
@@ -18,6 +18,7 @@ from modelvault_converters.gguf.families import (
     granite,
     olmo2,
     qwen,
+    smollm3,
     stablelm,
 )
 from modelvault_converters.gguf.tensors import Entry, Tensor
@@ -36,6 +37,7 @@ MODULES: dict[str, Any] = {
     "cohere": commandr,
     "cohere2": commandr,
     "stablelm": stablelm,
+    "smollm3": smollm3,
 }
 
 
@@ -49,6 +51,7 @@ MODULES: dict[str, Any] = {
         ("stablelm", {"use_parallel_residual": True, "qk_layernorm": True}),
         ("granite", {"mlp_bias": True, "tie_word_embeddings": True}),
         ("olmo2", {"num_key_value_heads": 4}),
+        ("smollm3", {"tie_word_embeddings": False, "num_key_value_heads": 4}),
     ],
 )
 def test_variant_computes_what_transformers_does(
@@ -72,6 +75,7 @@ def test_variant_computes_what_transformers_does(
         ("olmo3", "attention.sliding_window"),
         ("olmo3", "rope.scaling.factor"),
         ("stablelm", "rope.dimension_count"),
+        ("smollm3", "rope.freq_base"),
     ],
 )
 def test_wrong_key_is_caught(
@@ -90,10 +94,13 @@ def test_wrong_key_is_caught(
     assert difference(tmp_path / "tiny", "F32", tmp_path / "out") > 10 * NEAR
 
 
-def test_unpermuted_granite_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Negative control: Granite's queries and keys must change their rows' order."""
+@pytest.mark.parametrize("family", ["granite", "smollm3"])
+def test_unpermuted_family_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    """Negative control: queries and keys of what is like Llama must change their rows' order."""
     monkeypatch.setattr(blocks, "pairs", lambda _head: ())
-    make_tiny_family(tmp_path / "tiny", "granite")
+    make_tiny_family(tmp_path / "tiny", family)
     assert difference(tmp_path / "tiny", "F32", tmp_path / "out") > 10 * NEAR
 
 
@@ -161,6 +168,10 @@ def test_quantized_family_loads(tmp_path: Path, family: str) -> None:
         ("cohere2", {"use_qk_norm": True}, "use_qk_norm"),
         ("cohere2", {"rotary_pct": 1.5}, "rotary_pct"),
         ("stablelm", {"rope_parameters": {"partial_rotary_factor": 1.5}}, "rotary"),
+        ("smollm3", {"no_rope_layers": [1, 1, 1, 1, 1]}, "no_rope_layers"),
+        ("smollm3", {"no_rope_layers": [1, 1, 1]}, "no list of 5 numbers"),
+        ("smollm3", {"no_rope_layers": None, "no_rope_layer_interval": 3}, "every 4th block"),
+        ("smollm3", {"mlp_bias": True}, "mlp_bias"),
     ],
 )
 def test_family_that_cannot_be_expressed_is_refused(

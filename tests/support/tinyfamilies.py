@@ -114,6 +114,7 @@ FAMILIES: dict[str, tuple[Kind, dict[str, Any]]] = {
     "cohere": ("bpe", {"logit_scale": 0.3}),
     "cohere2": ("bpe", {"logit_scale": 0.3, "num_hidden_layers": 5, "sliding_window": 48}),
     "stablelm": ("bpe", {"use_qkv_bias": True}),
+    "smollm3": ("bpe", {"num_hidden_layers": 5}),
 }
 """Model type of transformers → kind of tokenizer, and what differs from a common shape."""
 

@@ -20,6 +20,7 @@ from modelvault_converters.gguf.families import (
     phi3,
     qwen,
     qwen_moe,
+    smollm3,
     stablelm,
 )
 from modelvault_converters.gguf.scaling import read_scaling
@@ -39,6 +40,7 @@ _MODULES = (
     olmo2,
     stablelm,
     commandr,
+    smollm3,
 )  # fmt: skip
 
 FAMILIES: dict[str, Describe] = {
