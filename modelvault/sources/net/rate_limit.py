@@ -12,11 +12,11 @@ Example:
     20000000
 """
 
-import re
 import threading
 import time
 from collections.abc import Callable
 
+from modelvault.core.sizes import parse_size
 from modelvault.errors import BadOption
 
 CREDIT = 0.25
@@ -24,9 +24,6 @@ CREDIT = 0.25
 
 _PORTIONS = 20
 """Portions a second: the more, the smoother, and the more calls."""
-
-_RATE = re.compile(r"(\d{1,15})(?:\.(\d{1,3}))?\s*([kmgt]?)(i?)b?(?:/s)?", re.IGNORECASE)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 class RateLimit:
@@ -91,14 +88,11 @@ def parse_rate(text: str) -> int:
     Raises:
         BadOption: Not a rate, or less than one byte a second.
     """
-    match = _RATE.fullmatch(text.strip())
-    if match is None:
-        raise BadOption(
-            f"'{text}' is not a rate", hint="write bytes a second, such as 500kB, 20MB or 1.5MiB"
-        )
-    whole, fraction = match[1], match[2] or ""
-    scale: int = (1024 if match[4] else 1000) ** _POWERS[match[3].lower()]
-    rate: int = int(whole + fraction) * scale // 10 ** len(fraction)
+    rate = parse_size(
+        text.strip().removesuffix("/s"),
+        what="a rate",
+        hint="write bytes a second, such as 500kB, 20MB or 1.5MiB",
+    )
     if rate < 1:
         raise BadOption(f"'{text}' would let nothing through", hint="leave out --limit-rate")
     return rate

@@ -8,6 +8,7 @@ Example:
 import re
 
 from modelvault.bundle.format.layouts.layout import Layout
+from modelvault.core.sizes import parse_size
 from modelvault.errors import BadOption
 
 SMALLEST_VOLUME = 1024 * 1024
@@ -21,8 +22,6 @@ _NAMED_SIZES = {
     "dvd": 4_650_000_000,
 }
 _NAME = re.compile(r"volume-[0-9]{4}\.mvb")
-_SIZE = re.compile(r"([0-9]{1,15})(?:\.([0-9]{1,3}))?\s*([kmgt]i?b?|b|)", re.IGNORECASE)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def volume_name(position: int) -> str:
@@ -49,18 +48,8 @@ def parse_volume_size(text: str) -> int:
     """
     hint = "write fat32, dvd, a number of bytes, or a size such as 25GB or 16GiB"
     named = _NAMED_SIZES.get(text.strip().lower())
-    if named is not None:
-        return named
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise BadOption(f"'{text}' is not a volume size", hint=hint)
-    whole, fraction, unit = match[1], match[2] or "", match[3].lower()
-    if fraction and unit in ("", "b"):
-        raise BadOption(f"'{text}' is not a whole number of bytes", hint=hint)
-    base = 1024 if "i" in unit else 1000
-    scale: int = base ** _POWERS[unit.rstrip("b").rstrip("i")]
-    size: int = int(whole + fraction) * scale // 10 ** len(fraction)
-    if not SMALLEST_VOLUME <= size < 2**63:
+    size = parse_size(text, what="a volume size", hint=hint) if named is None else named
+    if size < SMALLEST_VOLUME:
         raise BadOption(
             f"files of {size} bytes are not possible: at least {SMALLEST_VOLUME} bytes",
             hint=hint,
