@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from modelvault.core.model_files import ADAPTER_CONFIG, WeightFormat, weight_format
 from modelvault.core.protocol import SourceFile
 from modelvault.errors import (
     MalformedRecord,
@@ -112,9 +113,10 @@ class Checkpoint:
             if path.startswith(folder) and path.endswith(suffix) and path.count("/") == 1
         )
 
-    def ending_with(self, *suffixes: str) -> list[str]:
-        """Return the files whose path ends so, those of no folder first."""
-        return sorted((path for path in self._files if path.endswith(suffixes)), key=_depth)
+    def weights(self, *formats: WeightFormat) -> list[str]:
+        """Return the files of weights in these formats, those of no folder first."""
+        found = (path for path in self._files if weight_format(path) in formats)
+        return sorted(found, key=_depth)
 
     def configuration(self) -> dict[str, Any]:
         """Return ``config.json``.
@@ -125,12 +127,12 @@ class Checkpoint:
             UnsupportedSource: What there is instead is GGUF already, or an adapter.
         """
         if not self.has(CONFIGURATION):
-            if made := self.ending_with(".gguf"):
+            if made := self.weights(WeightFormat.GGUF):
                 raise UnsupportedSource(
                     f"the model is GGUF already ({made[0]})",
                     hint="install it as it is, or pull and convert the model that it was made from",
                 )
-            if self.has("adapter_config.json"):
+            if self.has(ADAPTER_CONFIG):
                 raise UnsupportedSource(
                     "the model is an adapter, not a model of its own",
                     hint=MERGE_ADAPTER,

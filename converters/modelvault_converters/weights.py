@@ -6,11 +6,16 @@ checked by ``core/safetensors_header`` before anything of them is believed.
 """
 
 import os
-import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
 
+from modelvault.core.model_files import (
+    WeightFormat,
+    is_adapter,
+    is_training_state,
+    parse_shard,
+)
 from modelvault.core.protocol import SourceFile
 from modelvault.core.safetensors_header import TensorEntry, read_header
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
@@ -20,11 +25,6 @@ from modelvault_converters.positioned import read_all
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 
-_SHARD = re.compile(r"model-(\d{5})-of-(\d{5})\.safetensors")
-_MOST_SHARDS = 10_000
-_FOREIGN = (".bin", ".pth", ".pt", ".gguf", ".h5", ".msgpack", ".onnx")
-_STATE = ("training_args.bin", "optimizer.pt", "scheduler.pt", "optimizer.bin", "scheduler.bin")
-"""What training leaves beside weights."""
 _PULL = "pull the model again without --exclude patterns for its weights"
 _SHOWN = 100
 
@@ -133,20 +133,24 @@ def _without_index(checkpoint: Checkpoint) -> list[str]:
     """Return the weight files of a model without an index, by their names alone."""
     if checkpoint.has(SINGLE):
         return [SINGLE]
-    found = checkpoint.ending_with(".safetensors", *_FOREIGN)
-    totals = {match[2] for path in found if (match := _SHARD.fullmatch(path))}
-    if len(totals) == 1 and 0 < (total := int(totals.pop())) <= _MOST_SHARDS:
-        return [f"model-{number:05}-of-{total:05}.safetensors" for number in range(1, total + 1)]
-    others = [path for path in found if path.endswith(".safetensors") and "/" not in path]
+    found = checkpoint.weights(WeightFormat.SAFETENSORS)
+    sets = {
+        shard.count: shard
+        for path in found
+        if (shard := parse_shard(path)) and (shard.stem, shard.suffix) == ("model", ".safetensors")
+    }
+    if len(sets) == 1:
+        return sets.popitem()[1].names()
+    others = [path for path in found if "/" not in path]
     if others:
-        is_adapter = any(path.startswith("adapter_") for path in others)
         raise UnsupportedSource(
             f"the weights are in {others[0]}, not in {SINGLE} as transformers names them",
             hint=MERGE_ADAPTER
-            if is_adapter
+            if any(map(is_adapter, others))
             else "pull the model again with its files for transformers",
         )
-    if foreign := [path for path in found if path.endswith(_FOREIGN) and path not in _STATE]:
+    foreign = checkpoint.weights(*set(WeightFormat) - {WeightFormat.SAFETENSORS})
+    if foreign := [path for path in foreign if not is_training_state(path)]:
         raise UnsupportedSource(
             f"the weights are not safetensors but {foreign[0]}",
             hint="pull a revision or a model of the same publisher with safetensors files",

@@ -4,7 +4,6 @@ GGUF and safetensors files, single or in shards, from a path or from the vault. 
 read, within their bounds, so a model of any size takes as little memory as its tensor list.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from modelvault import fsio
 from modelvault.core import ggml, gguf, safetensors_header
+from modelvault.core.model_files import WeightFormat, is_consolidated, shard_names, weight_format
 from modelvault.errors import (
     BadOption,
     MalformedWeights,
@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from modelvault.app.vault import Vault
     from modelvault.core.names import Reference
 
-SUFFIXES = (".gguf", ".safetensors")
-MOST_FILES = 10_000
-_SHARD = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.gguf|\.safetensors)", re.IGNORECASE)
+_READ = (WeightFormat.GGUF, WeightFormat.SAFETENSORS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,16 +164,6 @@ def inspect_reference(vault: "Vault", reference: "Reference") -> Inspected:
     return inspect_files(_choose(files, artifact.label))
 
 
-def shard_names(name: str) -> list[str]:
-    """Return the names of all shards of the set that ``name`` belongs to, or ``name`` alone."""
-    match = _SHARD.fullmatch(name)
-    if match is None or not 1 <= int(match[3]) <= MOST_FILES:
-        return [name]
-    return [
-        f"{match[1]}-{number:05}-of-{match[3]}{match[4]}" for number in range(1, int(match[3]) + 1)
-    ]
-
-
 def inspect_files(files: Sequence[InspectedFile]) -> Inspected:
     """Return what the files of one model hold together.
 
@@ -213,10 +201,10 @@ def _choose(files: list[InspectedFile], where: str) -> list[InspectedFile]:
     Raises:
         BadOption: There is none, or several GGUF models.
     """
-    tensors = [file for file in files if file.name.lower().endswith(".safetensors")]
+    tensors = [file for file in files if _is_safetensors(file)]
     if tensors:
         # As a pull leaves them out: the same weights once more, under their training's names.
-        return [file for file in tensors if not _is_copy(file)] or tensors
+        return [file for file in tensors if not is_consolidated(file.name)] or tensors
     models = {tuple(shard_names(file.name)) for file in files}
     if len(models) != 1:
         raise BadOption(
@@ -238,7 +226,7 @@ def _inspect_file(file: InspectedFile) -> Inspected:
                 return _read_gguf(file, stream, size)
             return _read_safetensors(file, stream, size)
         except MalformedWeights as error:
-            if magic != b"GGUF" and not file.name.lower().endswith(".safetensors"):
+            if magic != b"GGUF" and not _is_safetensors(file):
                 raise BadOption(
                     f"{file.name}: neither GGUF nor safetensors",
                     hint="inspect reads these two formats",
@@ -295,9 +283,9 @@ def _safetensors_tensor(entry: safetensors_header.TensorEntry, file: str) -> Ten
     )
 
 
-def _is_copy(file: InspectedFile) -> bool:
-    return file.name.rpartition("/")[2].startswith("consolidated")
+def _is_safetensors(file: InspectedFile) -> bool:
+    return weight_format(file.name) is WeightFormat.SAFETENSORS
 
 
 def _is_weights(name: str) -> bool:
-    return name.lower().endswith(SUFFIXES)
+    return weight_format(name) in _READ

@@ -12,6 +12,13 @@ from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact, HubOrigin
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
+from modelvault.core.model_files import (
+    ADAPTER_CONFIG,
+    WeightFormat,
+    is_adapter,
+    is_code,
+    weight_format,
+)
 from modelvault.core.ports import Progress
 from modelvault.core.repository import is_dataset
 from modelvault.errors import UpstreamChanged
@@ -24,9 +31,12 @@ from modelvault.sources.stored import find_stored
 from modelvault.store.blobs import Store
 from modelvault.store.paths import VaultPaths
 
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_FORMATS = (("safetensors", (".safetensors",)), ("gguf", (".gguf",)), ("pytorch", _PICKLES))
-_ADAPTER_CONFIG = "adapter_config.json"
+_FORMATS = (
+    ("safetensors", WeightFormat.SAFETENSORS),
+    ("gguf", WeightFormat.GGUF),
+    ("pytorch", WeightFormat.PICKLE),
+)
+_OF_ADAPTERS = (WeightFormat.SAFETENSORS, WeightFormat.PICKLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,8 +267,9 @@ def folder_revision(manifest: Digest) -> str:
 def _format(manifest: Manifest) -> str:
     if _is_adapter(manifest):
         return "adapter"
-    for name, suffixes in _FORMATS:
-        if any(entry.path.endswith(suffixes) for entry in manifest.files):
+    found = {weight_format(entry.path) for entry in manifest.files}
+    for name, format_ in _FORMATS:
+        if format_ in found:
             return name
     return "other"
 
@@ -268,18 +279,18 @@ def _is_adapter(manifest: Manifest) -> bool:
     weights = [
         entry.path
         for entry in manifest.files
-        if "/" not in entry.path and entry.path.endswith((".safetensors", *_PICKLES))
+        if "/" not in entry.path and weight_format(entry.path) in _OF_ADAPTERS
     ]
     return (
-        manifest.find(_ADAPTER_CONFIG) is not None
-        and any(path.startswith("adapter_model.") for path in weights)
+        manifest.find(ADAPTER_CONFIG) is not None
+        and any(map(is_adapter, weights))
         and not any(path.startswith(("model", "pytorch_model")) for path in weights)
     )
 
 
 def _adapter_fields(store: Store, manifest: Manifest, notes: list[str]) -> Mapping[str, str]:
     """Return what an adapter's configuration says of the model it belongs to."""
-    entry = manifest.find(_ADAPTER_CONFIG)
+    entry = manifest.find(ADAPTER_CONFIG)
     if entry is None or not _is_adapter(manifest):
         return {}
     with store.open_blob(entry.digest) as file:
@@ -287,14 +298,14 @@ def _adapter_fields(store: Store, manifest: Manifest, notes: list[str]) -> Mappi
     try:
         return read_adapter(data)
     except ValueError as error:
-        notes.append(f"{_ADAPTER_CONFIG}: {error}; the base model is not recorded")
+        notes.append(f"{ADAPTER_CONFIG}: {error}; the base model is not recorded")
         return {}
 
 
 def _warnings(files: Sequence[OfferedFile]) -> list[str]:
     flagged = [file.path for file in files if file.scan in ("unsafe", "suspicious")]
-    pickles = [file.path for file in files if file.path.endswith(_PICKLES)]
-    scripts = [file.path for file in files if file.path.endswith(".py")]
+    pickles = [file.path for file in files if weight_format(file.path) is WeightFormat.PICKLE]
+    scripts = [file.path for file in files if is_code(file.path)]
     warnings = [f"the Hub's scanner flags {path}" for path in flagged]
     if pickles:
         warnings.append(f"pickle files can execute code when loaded: {_first(pickles)}")

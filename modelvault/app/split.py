@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelvault import fsio
-from modelvault.app.inspect import shard_names
 from modelvault.core import gguf, gguf_shards
 from modelvault.core.gguf_shards import FilePlan
+from modelvault.core.model_files import shard_names
 from modelvault.core.ports import Progress
 from modelvault.errors import (
     BadOption,

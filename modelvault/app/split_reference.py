@@ -5,12 +5,12 @@ from pathlib import Path
 from modelvault import __version__
 from modelvault.app.conversion.results import record_result
 from modelvault.app.conversion.workplace import working_folder
-from modelvault.app.inspect import shard_names
 from modelvault.app.split import merge_files, split_file
 from modelvault.app.vault import Vault
 from modelvault.core import gguf
 from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import FileEntry
+from modelvault.core.model_files import WeightFormat, parse_shard, shard_names, weight_format
 from modelvault.core.names import Reference, is_variant
 from modelvault.core.ports import Progress
 from modelvault.core.protocol import Produced
@@ -123,7 +123,7 @@ def _choose_set(parent: Artifact, paths: list[str], file: str) -> list[str]:
     for path in sorted(paths):
         folder, slash, name = path.rpartition("/")
         members = [f"{folder}{slash}{member}" for member in shard_names(name)]
-        if len(members) > 1 and name.lower().endswith(".gguf"):
+        if len(members) > 1 and weight_format(name) is WeightFormat.GGUF:
             sets.setdefault(members[0], members)
     chosen = [members for members in sets.values() if not file or file in members]
     if len(chosen) != 1:
@@ -140,7 +140,7 @@ def _choose_file(parent: Artifact, files: tuple[FileEntry, ...], file: str) -> F
     found = [
         entry
         for entry in files
-        if entry.path.lower().endswith(".gguf") and len(shard_names(_name(entry.path))) == 1
+        if weight_format(entry.path) is WeightFormat.GGUF and parse_shard(entry.path) is None
     ]
     chosen = [entry for entry in found if not file or entry.path == file]
     if len(chosen) != 1:

@@ -39,7 +39,7 @@ def parse_size(
         raise BadOption(f"'{text}' is not a whole number of bytes", hint=hint)
     base = 1024 if "i" in unit else 1000
     scale: int = base ** _POWERS[unit.rstrip("b").rstrip("i")]
-    size = int(whole + fraction) * scale // 10 ** len(fraction)
+    size: int = int(whole + fraction) * scale // 10 ** len(fraction)
     if size > LARGEST_INTEGER:
         raise BadOption(f"'{text}' is larger than any file", hint=hint)
     return size

@@ -5,11 +5,10 @@ import re
 from modelvault.core.artifact import Artifact
 from modelvault.core.gguf import Header, read_header
 from modelvault.core.manifest import FileEntry, Manifest
+from modelvault.core.model_files import WeightFormat, is_license, parse_shard, weight_format
 from modelvault.errors import MalformedWeights, UnsuitableArtifact
 from modelvault.store.blobs import Store
 
-_SPLIT = re.compile(r"-\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
-_LICENSE = re.compile(r"(?:licen[cs]e|copying|notice)(?:[._-][^/]*)?", re.IGNORECASE)
 _LARGEST_LICENSE = 1024 * 1024
 _MOST_LICENSES = 8
 
@@ -25,13 +24,13 @@ def find_gguf(artifact: Artifact, manifest: Manifest, *, runtime: str) -> FileEn
     Raises:
         UnsuitableArtifact: No GGUF, several, or one split into parts.
     """
-    found = [entry for entry in manifest.files if entry.path.lower().endswith(".gguf")]
+    found = [entry for entry in manifest.files if weight_format(entry.path) is WeightFormat.GGUF]
     if not found:
         raise UnsuitableArtifact(
             f"{artifact.label} is {artifact.format}, and {runtime} loads GGUF",
             hint=f"modelvault convert {artifact.label} --to gguf:Q4_K_M",
         )
-    if any(_SPLIT.search(entry.path) for entry in found):
+    if any(parse_shard(entry.path) for entry in found):
         raise _split(artifact, runtime, len(found))
     if len(found) > 1:
         raise UnsuitableArtifact(
@@ -69,7 +68,7 @@ def find_licenses(manifest: Manifest) -> tuple[FileEntry, ...]:
     found = [
         entry
         for entry in manifest.files
-        if _LICENSE.fullmatch(entry.path) and 0 < entry.size <= _LARGEST_LICENSE
+        if "/" not in entry.path and is_license(entry.path) and 0 < entry.size <= _LARGEST_LICENSE
     ]
     return tuple(found[:_MOST_LICENSES])
 

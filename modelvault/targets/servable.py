@@ -9,11 +9,12 @@ Source: https://docs.vllm.ai, https://huggingface.co/docs/safetensors
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import FileEntry, Manifest
+from modelvault.core.model_files import WeightFormat, has_tokenizer, is_license, weight_format
 from modelvault.core.names import check_path
 from modelvault.errors import BadPath, UnsuitableArtifact
 
@@ -24,16 +25,7 @@ INDEX_LIMIT = 64 * 1024 * 1024
 
 INDEX = "model.safetensors.index.json"
 _SIDE_FILES = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".bpe", ".md", ".py")
-_SIDE_NAMES = ("license", "licence", "notice", "copying", "use_policy")
 _FOREIGN_FOLDERS = (".git", ".github", ".cache", "onnx", "openvino", "coreml", "original", "assets")
-_TOKENIZERS = (
-    ("tokenizer.json",),
-    ("tokenizer.model",),
-    ("tekken.json",),
-    ("spiece.model",),
-    ("vocab.json", "merges.txt"),
-    ("vocab.txt",),
-)
 
 Reader = Callable[[FileEntry, int], bytes]
 """Returns a small file's bytes; the second argument is the largest acceptable length."""
@@ -73,7 +65,7 @@ def select_servable(artifact: Artifact, manifest: Manifest, read: Reader) -> Ser
     config = _read_object(manifest, "config.json", CONFIG_LIMIT, read, issues)
     chosen = _choose_weights(manifest, weights, read, issues)
     side = {entry.path: entry for entry in manifest.files if _is_side_file(entry.path)}
-    if not _has_tokenizer(side):
+    if not has_tokenizer(side):
         issues.append("no tokenizer: tokenizer.json, tokenizer.model or the like is missing")
     if issues:
         raise UnsuitableArtifact(
@@ -147,13 +139,7 @@ def _is_side_file(path: str) -> bool:
         return False
     if name.endswith(".index.json"):  # of another format's weights, which stay behind
         return path == INDEX
-    return name.endswith(_SIDE_FILES) or name.startswith(_SIDE_NAMES)
-
-
-def _has_tokenizer(side: Mapping[str, FileEntry]) -> bool:
-    if any(all(name in side for name in names) for names in _TOKENIZERS):
-        return True
-    return any(path.endswith(".tiktoken") for path in side)
+    return name.endswith(_SIDE_FILES) or is_license(name)
 
 
 def _context(config: Mapping[str, object]) -> int | None:
@@ -172,10 +158,10 @@ def _quantization(config: Mapping[str, object]) -> str | None:
 
 
 def _not_safetensors(artifact: Artifact, manifest: Manifest) -> UnsuitableArtifact:
-    paths: Sequence[str] = [entry.path.lower() for entry in manifest.files]
-    if any(path.endswith(".gguf") for path in paths):
+    found = {weight_format(entry.path) for entry in manifest.files}
+    if WeightFormat.GGUF in found:
         hint = f"modelvault install {artifact.label} --to ollama, or install the source as pulled"
-    elif any(path.endswith((".bin", ".pt", ".pth")) for path in paths):
+    elif WeightFormat.PICKLE in found:
         hint = "choose a revision with safetensors: pickled weights can run code when loaded"
     else:
         hint = f"pull the weights too: modelvault pull {artifact.model}"

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
-from modelvault.app.inspect import inspect_path, shard_names
+from modelvault.app.inspect import inspect_path
+from modelvault.core.model_files import shard_names
 from modelvault.core.safetensors_header import read_header
 from modelvault.errors import BadOption, MalformedWeights, SourceIncomplete
 from tests.support import tinygguf

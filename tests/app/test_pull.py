@@ -121,6 +121,19 @@ def test_scan_of_files_and_repository_is_in_the_plan(hub: LoopbackHub, vault: Va
     assert "the Hub's scanner flags pytorch_model.bin" in plan.warnings
 
 
+def test_names_in_capitals_are_what_they_are(hub: LoopbackHub, vault: Vault) -> None:
+    """A pickle is warned of, and a GGUF is one, however their names are spelled."""
+    hub.add("acme/loud", {"pytorch_model.BIN": b"pickle", "modeling.PY": b"x = 1\n"})
+    pulled = pull_from(hub, vault, "acme/loud")
+    assert pulled.artifact.format == "pytorch"
+    assert [text.partition(":")[0] for text in pulled.plan.warnings] == [
+        "pickle files can execute code when loaded",
+        "Python files are carried, never executed",
+    ]
+    hub.add("acme/quiet", {"Model-Q4_K_M.GGUF": b"GGUF"})
+    assert pull_from(hub, vault, "acme/quiet").artifact.format == "gguf"
+
+
 # -- adapters and datasets
 
 

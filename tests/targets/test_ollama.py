@@ -93,6 +93,18 @@ def test_layout_is_ollamas(store: Store, models: Path) -> None:
     assert "ollama run tiny-1b:q4_k_m" in receipt.notes
 
 
+def test_licence_and_policy_of_use_are_carried_along(store: Store, models: Path) -> None:
+    """Each is a layer, in the order of the model's files; what Llama asks to hand on is kept."""
+    texts = {"LICENSE": b"terms\n", "Notice": b"by us\n", "USE_POLICY.md": b"not for harm\n"}
+    files = {"Tiny-1B-Q4_K_M.gguf": tinygguf.tiny_llama(), "README.md": b"# Tiny\n", **texts}
+    artifact, content = make_artifact(store, files, variant="Q4_K_M", kind="gguf")
+    runtime = OllamaRuntime({})
+    runtime.apply(runtime.plan(artifact, content, store, folder=models, name=None, when=WHEN))
+    manifest = json.loads((models / HOME / "tiny-1b" / "q4_k_m").read_bytes())
+    kept = [layer["digest"] for layer in manifest["layers"] if "license" in layer["mediaType"]]
+    assert kept == [str(Digest.of(texts[name])) for name in sorted(texts)]
+
+
 def test_blobs_are_the_vaults_own_files(store: Store, models: Path) -> None:
     """On one file system no second copy is made, and the vault's file stays read-only."""
     receipt = _install(store, models)

@@ -10,14 +10,13 @@ from modelvault.catalog.values import Event
 from modelvault.core import canonical
 from modelvault.core.artifact import Artifact, ConversionOrigin
 from modelvault.core.manifest import FileEntry, Manifest
+from modelvault.core.model_files import is_license, is_model_card
 from modelvault.core.protocol import Produced
 from modelvault.errors import BadPath, ConverterCrashed, MalformedRecord
 from modelvault.store.blobs import BlobFile, hash_file
 
 OPTIONS = "options"
 """Parameter of the lineage: the options that shaped the result, as canonical JSON."""
-
-_CARRIED = ("license", "licence", "notice", "readme.md", "use_policy", "copying")
 
 
 def encode_options(shaping: Mapping[str, str]) -> str:
@@ -91,7 +90,7 @@ def _take(vault: Vault, parent: Artifact, produced: Produced, folder: Path) -> M
     entries = [
         entry
         for entry in vault.manifest(parent).files
-        if entry.path.lower().startswith(_CARRIED) and "/" not in entry.path
+        if "/" not in entry.path and (is_license(entry.path) or is_model_card(entry.path))
     ]
     found: list[tuple[Path, BlobFile]] = []
     try:
