@@ -1,12 +1,15 @@
 """Canonical JSON: one byte string for one value, so that a digest can name it.
 
-Rules: UTF-8, keys sorted by code point, no insignificant white space, no floats
-(whose text differs between writers), no duplicate keys. What ``parse`` accepts is
-exactly what ``encode`` writes: a record that re-encodes to other bytes is refused,
-so that two different byte strings can never mean the same record.
+It is RFC 8785 (JCS), so that a standard tool can verify a record, for the values that records
+hold: objects, lists, strings, booleans, null and integers. There are no floats. Integers beyond
+``EXACT_INTEGER``, which RFC 8785 leaves out, are written digit by digit; only a receipt can
+hold one (the number of an inode), and no receipt leaves its vault.
 
-Source: the same restrictions as the OLPC canonical JSON used by TUF, without its
-escaping rules; string escapes are those of Python's :mod:`json`.
+What ``parse`` accepts is exactly what ``encode`` writes: a record that re-encodes to other
+bytes is refused, so that two different byte strings can never mean the same record.
+
+Source:
+    https://www.rfc-editor.org/rfc/rfc8785
 """
 
 import json
@@ -17,15 +20,21 @@ from modelvault.errors import MalformedRecord
 
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 
+EXACT_INTEGER = 2**53 - 1
+"""Largest integer, and least when negative, that RFC 8785 covers."""
+
 
 def encode(value: Json) -> bytes:
     """Return the one canonical byte string of a JSON value.
 
     Raises:
         TypeError: For floats and other values that canonical JSON does not hold.
+        ValueError: A string holds half a character: a lone surrogate.
     """
-    _refuse_floats(value)
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    if _is_plain(value):
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    else:
+        text = json.dumps(_ordered(value), separators=(",", ":"), ensure_ascii=False)
     return text.encode("utf-8")
 
 
@@ -67,14 +76,31 @@ def _refuse_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is not an integer")
 
 
-def _refuse_floats(value: Json) -> None:
+def _is_plain(value: Json) -> bool:
+    """Return whether all keys are ASCII, so that every order of keys is the same.
+
+    Raises:
+        TypeError: For floats, and keys that are no strings.
+    """
     if isinstance(value, float):
         raise TypeError(f"canonical JSON holds no floats: {value!r}")
+    plain = True
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"canonical JSON keys are strings: {key!r}")
-            _refuse_floats(item)
+            plain = _is_plain(item) and plain and key.isascii()
     elif isinstance(value, list | tuple):
         for item in value:
-            _refuse_floats(item)
+            plain = _is_plain(item) and plain
+    return plain
+
+
+def _ordered(value: Json) -> Json:
+    """Return a value whose keys stand by their UTF-16 code units, as RFC 8785 sorts them."""
+    if isinstance(value, Mapping):
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+        return {key: _ordered(value[key]) for key in keys}
+    if isinstance(value, list | tuple):
+        return [_ordered(item) for item in value]
+    return value
