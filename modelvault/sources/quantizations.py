@@ -5,16 +5,11 @@ Example:
     ['Q4_K_M', 'Q8_0']
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from modelvault.core.model_files import quantization_label
 from modelvault.sources.source import OfferedFile
-
-_LABEL = re.compile(
-    r"(?<![A-Za-z0-9])(I?Q[1-8]_[A-Z0-9]+(?:_[A-Z]{1,2})?|TQ[12]_0|MXFP4|BF16|F16|F32)(?![A-Za-z0-9])",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +29,13 @@ class Quantization:
 def group_quantizations(files: Iterable[OfferedFile]) -> tuple[Quantization, ...]:
     """Return the quantisations that GGUF files are named after, smallest first.
 
-    Projectors (``mmproj-…``) belong to all of them and are in none.
+    Projectors belong to all of them and are in none.
     """
     found: dict[str, list[tuple[OfferedFile, str]]] = {}
     for file in files:
-        name = file.path.rpartition("/")[2]
-        labels = _LABEL.findall(name)
-        if labels and name.lower().endswith(".gguf") and not name.startswith("mmproj"):
-            found.setdefault(labels[-1].upper(), []).append((file, labels[-1]))
+        label = quantization_label(file.path)
+        if label:
+            found.setdefault(label.upper(), []).append((file, label))
     spelled = {label: _spelling(members) for label, members in found.items()}
     groups = [
         Quantization(

@@ -23,19 +23,21 @@ from fnmatch import fnmatchcase
 
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
+from modelvault.core.model_files import (
+    WeightFormat,
+    indexed_name,
+    is_adapter,
+    is_consolidated,
+    is_training_state,
+    weight_format,
+)
 from modelvault.errors import BadOption, BadPath, NothingSelected
 from modelvault.sources.quantizations import group_quantizations
 from modelvault.sources.source import OfferedFile
 
-_SAFETENSORS = (".safetensors",)
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
-_OTHERS = (".h5", ".msgpack", ".onnx", ".onnx_data", ".ot", ".tflite", ".mlmodel", ".pb", ".npz")
-_GGUF = (".gguf",)
+_MODELS = frozenset({WeightFormat.SAFETENSORS, WeightFormat.PICKLE})
+_OTHERS = frozenset(WeightFormat) - _MODELS - {WeightFormat.GGUF}
 
-_INDEX = re.compile(r"\.index(?:\.[a-z0-9_]+)?\.json$")
-_TRAINING = re.compile(
-    r"(?:optimizer|scheduler|scaler|rng_state(?:_\d+)?|training_args)\.(?:bin|pt|pth|pkl)"
-)
 _PRECISION = r"(?:fp|bf|float|int)(?:4|8|16|32)(?:_[a-z0-9]+)?|[48]bit|ema|non_ema"
 _VARIANT = re.compile(rf"\.({_PRECISION})(?=[.-])")
 _LAYOUT = re.compile(r"(?:model|pytorch_model)(?:[.-][^/]*)?\.(?:safetensors|bin)")
@@ -121,18 +123,21 @@ def _matches(path: str, patterns: Iterable[str]) -> bool:
 
 
 def _training_state(paths: Sequence[str]) -> dict[str, str]:
-    return {path: "training state" for path in paths if _TRAINING.fullmatch(_name(path))}
+    return {path: "training state" for path in paths if is_training_state(path)}
 
 
 def _second_copies(paths: Sequence[str]) -> dict[str, str]:
     """Leave out weights where better ones of the same family stand beside or above them."""
-    safe = {_home(path) for path in paths if _is_weights(path, _SAFETENSORS)}
-    pickled = {_home(path) for path in paths if _is_weights(path, _PICKLES)}
+    safe = {_home(path) for path in paths if _weights(path) is WeightFormat.SAFETENSORS}
+    pickled = {_home(path) for path in paths if _weights(path) is WeightFormat.PICKLE}
     reasons: dict[str, str] = {}
     for path in paths:
-        if _is_weights(path, _PICKLES + _OTHERS + _GGUF) and _covered(path, safe):
+        format_ = _weights(path)
+        if format_ is None or format_ is WeightFormat.SAFETENSORS:
+            continue
+        if _covered(path, safe):
             reasons[path] = "safetensors hold the same weights"
-        elif _is_weights(path, _OTHERS) and _covered(path, pickled):
+        elif format_ in _OTHERS and _covered(path, pickled):
             reasons[path] = "PyTorch files hold the same weights"
     return reasons
 
@@ -144,33 +149,30 @@ def _other_layouts(paths: Sequence[str]) -> dict[str, str]:
     for path in paths:
         if path.startswith("original/") and "" in homes:
             reasons[path] = "the original layout of the same weights"
-        elif (
-            _name(path).startswith("consolidated")
-            and _is_weights(path, _SAFETENSORS + _PICKLES)
-            and _folder(path) in homes
-        ):
+        elif is_consolidated(path) and _weights(path) in _MODELS and _folder(path) in homes:
             reasons[path] = "consolidated copy of the same weights"
     return reasons
 
 
 def _variants(paths: Sequence[str]) -> dict[str, str]:
     """Leave out ``model.fp16.safetensors`` where there is a ``model.safetensors``."""
-    plain = {_base(path) for path in paths if _is_weights(path) and not _variant(path)}
+    models = [path for path in paths if _weights(path) in _MODELS]
+    plain = {_base(path) for path in models if not _variant(path)}
     return {
         path: f"variant {_variant(path)} of weights that are chosen"
-        for path in paths
-        if _is_weights(path) and _variant(path) and _base(path) in plain
+        for path in models
+        if _variant(path) and _base(path) in plain
     }
 
 
-def _is_weights(path: str, suffixes: tuple[str, ...] = _SAFETENSORS + _PICKLES) -> bool:
-    """Return whether a path names weights, or the index of sharded weights."""
-    return _INDEX.sub("", path).lower().endswith(suffixes)
+def _weights(path: str) -> WeightFormat | None:
+    """Return the format of weights that a path names, itself or as their index."""
+    return weight_format(indexed_name(path))
 
 
 def _home(path: str) -> tuple[str, bool]:
     """Return the folder of weights, and whether they are an adapter's, not a model's."""
-    return _folder(path), _name(path).startswith("adapter_")
+    return _folder(path), is_adapter(path)
 
 
 def _covered(path: str, homes: set[tuple[str, bool]]) -> bool:
@@ -189,7 +191,7 @@ def _variant(path: str) -> str:
 
 def _base(path: str) -> str:
     """Return folder and first word of a weight file's name, its shard and variant dropped."""
-    name = _INDEX.sub("", _name(path))
+    name = indexed_name(_name(path))
     stem, _, suffix = _VARIANT.sub("", name).rpartition(".")
     return f"{_folder(path)}/{re.sub(r'-[0-9]+-of-[0-9]+$', '', stem)}.{suffix}"
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelvault.errors import BadOption, BadPath, NothingSelected
+from modelvault.sources.quantizations import group_quantizations
 from modelvault.sources.selection import Selection, select
 from modelvault.sources.source import OfferedFile
 
@@ -135,6 +136,22 @@ def test_many_quantisations_are_kept_and_remarked_on() -> None:
     assert "--include '*Q4_K_M*'" in note
     assert choose(*names, include=("*q8_0*",)).notes == ()
     assert choose("m-Q8_0.gguf").notes == ()
+
+
+def test_quantisation_that_was_dropped_is_not_the_one_it_begins_with() -> None:
+    """``Q4_0_4_4`` is a group of its own, and the pattern for ``Q4_0`` does not take it."""
+    names = ("m-Q4_0.gguf", "m-Q4_0_4_4.gguf", "m-Q8_0.gguf", "m-mmproj-f16.gguf")
+    selection = choose(*names)
+    groups = {group.label: group for group in group_quantizations(selection.chosen)}
+    assert sorted(groups) == ["Q4_0", "Q4_0_4_4", "Q8_0"]
+    assert paths(choose(*names, include=(groups["Q4_0"].include,))) == ["m-Q4_0.gguf"]
+    assert paths(choose(*names, include=(groups["Q4_0_4_4"].include,))) == ["m-Q4_0_4_4.gguf"]
+
+
+def test_capitals_change_nothing() -> None:
+    """A pickle in capitals is a second copy like any other."""
+    assert paths(choose("model.safetensors", "PYTORCH_MODEL.BIN")) == ["model.safetensors"]
+    assert paths(choose("a-Q8_0.GGUF", "MODEL.SAFETENSORS")) == ["MODEL.SAFETENSORS"]
 
 
 def test_pattern_that_matches_nothing_is_remarked_on() -> None:
