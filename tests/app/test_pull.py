@@ -22,6 +22,8 @@ from modelvault.store.paths import VaultPaths
 from tests.support.hub.hub import LoopbackHub
 from tests.support.pulls import forget_token, open_vault, pull_from
 
+pytestmark = pytest.mark.memory
+
 WEIGHTS = os.urandom(70_000)
 FILES = {
     "config.json": b"{}",
@@ -239,7 +241,7 @@ def test_selections_that_only_overlap_are_both_kept_and_told(
 def test_installed_selection_is_not_superseded(hub: LoopbackHub, vault: Vault) -> None:
     """What a runtime uses stays, and the user is told why."""
     small = pull_from(hub, vault, "acme/tiny", include=["config.json"]).artifact
-    install = Install(artifact=small.digest, target="vllm", name="x", location="/x", receipt={})
+    install = Install(artifact=small.digest, target="vllm", name="x", location="/x", receipt=b"{}")
     vault.catalog.add_install(install, event=Event(verb="install", subject="x"))
     done = pull_from(hub, vault, "acme/tiny")
     assert done.replaced == ()

@@ -153,7 +153,7 @@ def test_installed_artifact_is_not_removed(catalog: Catalog) -> None:
     """A runtime's model does not lose its origin; after the uninstall it may go."""
     item = add(catalog, artifact())
     install = Install(
-        artifact=item.digest, target="ollama", name="name:latest", location="/models", receipt={}
+        artifact=item.digest, target="ollama", name="name:latest", location="/models", receipt=b"{}"
     )
     number = catalog.add_install(install, event=event("install")).id
     with pytest.raises(TargetConflict, match="ollama as name:latest") as caught:
@@ -251,7 +251,7 @@ def test_rebuild_restores_what_the_store_holds(catalog: Catalog) -> None:
 def test_rebuild_keeps_events_installs_and_bundles(catalog: Catalog) -> None:
     """The store knows nothing of these; the database still does."""
     item = add(catalog, artifact())
-    install = Install(artifact=item.digest, target="vllm", name="n", location="/srv", receipt=[])
+    install = Install(artifact=item.digest, target="vllm", name="n", location="/srv", receipt=b"[]")
     catalog.add_install(install, event=event("install"))
     catalog.rebuild([(item, manifest(), START)], event=event("rebuild"))
     assert [found.install for found in catalog.installs()] == [install]

@@ -72,7 +72,7 @@ def test_documented_grants_are_enough_for_daily_work_and_not_for_tampering(serve
         with clerk.open() as catalog:
             item = add(catalog, artifact())
             install = Install(
-                artifact=item.digest, target="vllm", name="n", location="/srv", receipt=None
+                artifact=item.digest, target="vllm", name="n", location="/srv", receipt=b"null"
             )
             number = catalog.add_install(install, event=event("install")).id
             catalog.close_install(number, event=event("uninstall"))

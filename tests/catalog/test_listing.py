@@ -62,7 +62,7 @@ def fill(catalog: Catalog) -> None:
     for target in ("vllm", "ollama"):
         for name in ("x", "y"):
             install = Install(
-                artifact=small.digest, target=target, name=name, location="/", receipt=None
+                artifact=small.digest, target=target, name=name, location="/", receipt=b"null"
             )
             catalog.add_install(install, event=event("install"))
 
