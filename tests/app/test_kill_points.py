@@ -29,6 +29,8 @@ from modelvault.trust.policy import IntegrityVerifier
 from tests.app.conftest import FILES, assert_sound
 from tests.support.killpoints import kill_points
 
+pytestmark = pytest.mark.memory
+
 LABEL = "acme/tiny"
 REFERENCE = Reference.parse(LABEL)
 Restore = Callable[[Path, Path], None]

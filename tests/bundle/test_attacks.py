@@ -45,6 +45,8 @@ from tests.support.bundles import (
 )
 from tests.support.fakes_signing import FakeVerifier
 
+pytestmark = pytest.mark.memory
+
 WEIGHTS = Digest.of(MODEL["model-00001-of-00002.safetensors"])
 
 

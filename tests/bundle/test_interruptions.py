@@ -42,6 +42,8 @@ from tests.support.bundles import (
 )
 from tests.support.killpoints import kill_points
 
+pytestmark = pytest.mark.memory
+
 WEIGHTS = "model-00001-of-00002.safetensors"
 SMALL = {"config.json": b"{}", "weights.bin": noise(20_000)}
 SMALL_VOLUME = 9_000

@@ -17,6 +17,8 @@ from modelvault.bundle.read.find import find_bundles, is_medium
 from modelvault.errors import BadOption
 from tests.support.bundles import make_site
 
+pytestmark = pytest.mark.memory
+
 
 @pytest.mark.parametrize(
     ("text", "size"),

@@ -44,6 +44,8 @@ from tests.support.bundles import (
     snapshot,
 )
 
+pytestmark = pytest.mark.memory
+
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:

@@ -12,6 +12,8 @@ from modelvault.errors import Interrupted, NoSpace, StorageError
 from modelvault.store.blobs import Store
 from modelvault.store.hashing import FollowingHasher
 
+pytestmark = pytest.mark.memory
+
 MIB = 1024 * 1024
 
 

@@ -20,6 +20,8 @@ from modelvault.store.blobs import BlobFile, Store
 from modelvault.store.gc import find_garbage
 from modelvault.store.hashing import FollowingHasher
 
+pytestmark = pytest.mark.memory
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
