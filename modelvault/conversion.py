@@ -17,6 +17,7 @@ from typing import IO
 
 from modelvault import errors
 from modelvault.core.protocol import Event, Failed, Request, parse_event
+from modelvault.distribution import install_command
 from modelvault.errors import ConverterCrashed, ConverterMissing, ModelVaultError
 
 GROUP = "modelvault.converters"
@@ -70,7 +71,7 @@ def run_converter(command: Command, request: Request) -> Iterator[Event]:
         )
         with child:
             try:
-                yield from _converse(child, request)
+                yield from _converse(child, request, extra=extra_of(command))
                 status = child.wait()
             except BaseException:
                 child.kill()
@@ -83,7 +84,12 @@ def run_converter(command: Command, request: Request) -> Iterator[Event]:
             )
 
 
-def _converse(child: "subprocess.Popen[bytes]", request: Request) -> Iterator[Event]:
+def extra_of(command: Command) -> str:
+    """Return the extra that brings a converter's libraries: it is named like its module."""
+    return command[-1].rpartition(".")[2]
+
+
+def _converse(child: "subprocess.Popen[bytes]", request: Request, *, extra: str) -> Iterator[Event]:
     if child.stdin is None or child.stdout is None:
         raise ConverterCrashed("the converter has no pipes")
     try:
@@ -94,16 +100,24 @@ def _converse(child: "subprocess.Popen[bytes]", request: Request) -> Iterator[Ev
     while line := child.stdout.readline(_LONGEST_EVENT):
         event = parse_event(line)
         if isinstance(event, Failed):
-            raise failure(event)
+            raise failure(event, extra=extra)
         yield event
 
 
-def failure(event: Failed) -> ModelVaultError:
-    """Return the error that a ``Failed`` event stands for."""
+def failure(event: Failed, *, extra: str) -> ModelVaultError:
+    """Return the error that a ``Failed`` event stands for.
+
+    Args:
+        event: What the converter said.
+        extra: What brings its libraries; a converter does not know how it was installed.
+    """
     kind = getattr(errors, event.error, None)
     if not (isinstance(kind, type) and issubclass(kind, ModelVaultError)):
         kind = ConverterCrashed
-    return kind(event.message, hint=event.hint, issues=event.issues)
+    hint = event.hint
+    if kind is ConverterMissing and not hint:
+        hint = install_command(extra)
+    return kind(event.message, hint=hint, issues=event.issues)
 
 
 def _death(status: int) -> str:

@@ -34,17 +34,16 @@ Convert = Callable[[Request, ExitStack], Iterator[Event]]
 """Carries a request out; what it opens it leaves to the stack."""
 
 
-def main(load: Callable[[], Convert], *, extra: str) -> int:
+def main(load: Callable[[], Convert]) -> int:
     """Serve one request; return the exit status.
 
     Args:
         load: Imports the converter: a missing library is to be reported, not a traceback.
-        extra: The extra of the package that brings its libraries, for the hint.
     """
     _die_with_parent()
     events = _take_stdout()
     data = sys.stdin.buffer.read(_LARGEST_REQUEST + 1)
-    with closing(serve(data, load, extra=extra)) as served:
+    with closing(serve(data, load)) as served:
         try:
             for event in served:
                 events.write(encode_event(event))
@@ -54,13 +53,12 @@ def main(load: Callable[[], Convert], *, extra: str) -> int:
     return 0
 
 
-def serve(data: bytes, load: Callable[[], Convert], *, extra: str) -> Generator[Event, None, None]:
+def serve(data: bytes, load: Callable[[], Convert]) -> Generator[Event, None, None]:
     """Carry out the request in ``data``; yield its events, ``Failed`` as the last one.
 
     Args:
         data: The request as ``Request.encode`` writes it.
         load: As for ``main``.
-        extra: As for ``main``.
     """
     try:
         if len(data) > _LARGEST_REQUEST:
@@ -71,8 +69,8 @@ def serve(data: bytes, load: Callable[[], Convert], *, extra: str) -> Generator[
     except ModelVaultError as error:
         yield _failed(error)
     except ImportError as error:
-        hint = f"pip install 'modelvault[{extra}]'"
-        yield _failed(ConverterMissing(f"a library is missing: {error}", hint=hint))
+        # The vault, which knows how it was installed, adds the command that brings it.
+        yield _failed(ConverterMissing(f"a library is missing: {error}"))
     except RecursionError:
         # Newer Pythons parse JSON nested deeper than they can walk; no real file comes near.
         yield _failed(MalformedRecord("a file of the model is nested without end", hint=_DAMAGED))

@@ -30,6 +30,7 @@ from sqlalchemy.orm import Session
 
 from modelvault.catalog.faults import translate
 from modelvault.catalog.sqlite_file import is_immutable, reading_uri
+from modelvault.distribution import install_command
 from modelvault.errors import BadConfiguration, CatalogUnavailable
 from modelvault.store.identity import POSTGRESQL, SQLITE, CatalogPlace
 from modelvault.store.paths import VaultPaths
@@ -146,7 +147,7 @@ def open_database(paths: VaultPaths, url: str | None, *, schema: str | None = No
         )
     except ImportError as error:
         raise CatalogUnavailable(
-            "the PostgreSQL driver is not installed", hint="pip install 'modelvault[postgresql]'"
+            "the PostgreSQL driver is not installed", hint=install_command("postgresql")
         ) from error
     if schema is not None:
         event.listen(engine, "connect", partial(_choose_schema, schema))

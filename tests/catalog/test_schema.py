@@ -22,6 +22,7 @@ from modelvault.catalog.catalog import Catalog, set_aside_damaged
 from modelvault.catalog.database import _WRITER_LOCK
 from modelvault.catalog.rows import Row
 from modelvault.catalog.versions import HEAD, REVISIONS
+from modelvault.distribution import install_command
 from modelvault.errors import (
     BadConfiguration,
     CatalogDamaged,
@@ -337,4 +338,4 @@ def test_missing_driver_says_what_to_install(lite: Place, monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(CatalogUnavailable) as caught:
         Catalog.open(lite.paths, url="postgresql://host/db")
-    assert caught.value.hint == "pip install 'modelvault[postgresql]'"
+    assert caught.value.hint == install_command("postgresql")

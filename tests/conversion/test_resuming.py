@@ -304,7 +304,7 @@ def orphaned(tmp_path: Path) -> Callable[[], int]:
         "    pathlib.Path(request.output, 'pid').write_text(str(os.getpid()))\n"
         "    time.sleep(60)\n"
         "    yield\n"
-        "sys.exit(process.main(lambda: convert, extra='awq'))\n"
+        "sys.exit(process.main(lambda: convert))\n"
     )
     parent = tmp_path / "parent.py"
     parent.write_text(

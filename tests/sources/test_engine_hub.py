@@ -10,6 +10,7 @@ import pytest
 from modelvault.app.config import read_config
 from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.core.names import ModelName
+from modelvault.distribution import install_command
 from modelvault.errors import BadOption, HubError
 from modelvault.sources.fetch import choice
 from modelvault.sources.fetch.engine import EngineFailed
@@ -138,7 +139,7 @@ def test_engine_without_its_package_says_what_to_install(
     monkeypatch.setattr(choice, "find_spec", lambda _: None)
     with pytest.raises(BadOption) as caught:
         choice.check_engine(name)
-    assert f"pip install 'modelvault[{name}]'" in (caught.value.hint or "")
+    assert caught.value.hint.endswith(f": {install_command(name)}")
 
 
 def test_engine_that_cannot_keep_a_rate_is_refused_one(monkeypatch: pytest.MonkeyPatch) -> None:

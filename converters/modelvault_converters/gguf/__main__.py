@@ -9,12 +9,12 @@ from modelvault_converters import process
 
 def main() -> int:
     """Serve the request on standard input; return the exit status."""
-    return process.main(_load, extra="gguf")
+    return process.main(_load)
 
 
 def serve(data: bytes) -> Generator[Event, None, None]:
     """Carry out the request in ``data``; yield its events, ``Failed`` as the last one."""
-    return process.serve(data, _load, extra="gguf")
+    return process.serve(data, _load)
 
 
 def _load() -> process.Convert:

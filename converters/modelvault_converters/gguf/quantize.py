@@ -27,7 +27,6 @@ from modelvault_converters.gguf.tensors import Floats
 from modelvault_converters.gguf.types import WRITTEN
 
 PACKAGE = "xllamacpp"
-_HINT = "pip install 'modelvault[gguf]'"
 
 _LARGEST_F16 = 65504.0
 _LARGEST_BLOCK = 1e6
@@ -59,9 +58,7 @@ class Quantizer:
             self._initialize = library.ggml_quantize_init
             sizes, weights = library.ggml_type_size, library.ggml_blck_size
         except (OSError, AttributeError) as error:
-            raise ConverterMissing(
-                f"{PACKAGE} does not offer ggml's quantiser: {error}", hint=_HINT
-            ) from error
+            raise ConverterMissing(f"{PACKAGE} does not offer ggml's quantiser: {error}") from error
         self._quantize.restype = ctypes.c_size_t
         self._quantize.argtypes = [
             ctypes.c_int,
@@ -76,7 +73,7 @@ class Quantizer:
         for type_ in WRITTEN:
             if (sizes(type_.number), weights(type_.number)) != (type_.block_bytes, type_.weights):
                 raise ConverterMissing(
-                    f"{PACKAGE} {version(PACKAGE)} lays {type_.name} out differently", hint=_HINT
+                    f"{PACKAGE} {version(PACKAGE)} lays {type_.name} out differently"
                 )
             self._initialize(type_.number)
 
@@ -104,8 +101,7 @@ class Quantizer:
         )
         if written != result.size:
             raise ConverterMissing(
-                f"{PACKAGE} wrote {written} bytes of {type_.name} where {result.size} belong",
-                hint=_HINT,
+                f"{PACKAGE} wrote {written} bytes of {type_.name} where {result.size} belong"
             )
         if not self._validate(type_.number, result.ctypes.data, result.size):
             raise _too_large(type_, name)
@@ -227,12 +223,10 @@ def _to_float16(rows: Floats, name: str) -> npt.NDArray[np.float16]:
 def _find_library() -> Path:
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
-        raise ConverterMissing(
-            f"the package {PACKAGE}, which quantises, is not installed", hint=_HINT
-        )
+        raise ConverterMissing(f"the package {PACKAGE}, which quantises, is not installed")
     libraries = sorted(Path(found.origin).parent.glob(f"{PACKAGE}*.so"))
     if len(libraries) != 1:
         raise ConverterMissing(
-            f"the package {PACKAGE} holds {len(libraries)} shared libraries, not one", hint=_HINT
+            f"the package {PACKAGE} holds {len(libraries)} shared libraries, not one"
         )
     return libraries[0]

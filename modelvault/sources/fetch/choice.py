@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
+from modelvault.distribution import install_command
 from modelvault.errors import BadOption
 from modelvault.sources.fetch.engine import Engine
 from modelvault.sources.fetch.libraries import hf_transfer, xet
@@ -58,7 +59,7 @@ def check_engine(name: str, *, limited: bool = False) -> None:
     if find_spec(_MODULES[name]) is None:
         raise BadOption(
             f"the engine '{name}' needs a package that is not installed",
-            hint=f"pip install 'modelvault[{name}]', or leave out --engine",
+            hint=f"leave out --engine, or install it: {install_command(name)}",
         )
     if limited:
         raise BadOption(

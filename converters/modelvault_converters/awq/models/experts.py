@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from modelvault.errors import ConverterCrashed
+from modelvault.errors import ConverterMissing
 from modelvault_converters.awq.models.families import Experts
 
 
@@ -22,7 +22,7 @@ def separate_experts(layer: torch.nn.Module, experts: Experts) -> None:
         experts: How the family names them.
 
     Raises:
-        ConverterCrashed: This version of transformers lays them out in another way.
+        ConverterMissing: This version of transformers lays them out in another way.
     """
     block: Any = layer.get_submodule("mlp")
     fused = getattr(block, "experts", None)
@@ -32,9 +32,8 @@ def separate_experts(layer: torch.nn.Module, experts: Experts) -> None:
         count, double, width = fused.gate_up_proj.shape
         activation = fused.act_fn
     except (AttributeError, ValueError) as error:
-        raise ConverterCrashed(
-            f"unknown layout of experts: {type(fused).__name__}",
-            hint="install the version of transformers that constraints.txt names",
+        raise ConverterMissing(
+            f"this version of transformers lays experts out differently: {type(fused).__name__}"
         ) from error
     block.experts = _Experts(experts, count, (width, double // 2), activation)
 

@@ -36,7 +36,6 @@ _BLOCK = 1024
 
 PACKAGE = "xllamacpp"
 _LOG_LINES = 20
-_HINT = "pip install 'modelvault[gguf]'"
 
 
 class _Block(ctypes.Structure):
@@ -108,7 +107,7 @@ def open_library() -> ctypes.CDLL:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
         raise ConverterMissing(
-            f"{PACKAGE} does not offer llama.cpp's interface: {error}", hint=_HINT
+            f"{PACKAGE} does not offer llama.cpp's interface: {error}"
         ) from error
     library.llama_backend_init()
     return library
@@ -118,7 +117,7 @@ def _find_library() -> str:
     found = importlib.util.find_spec(PACKAGE)
     files = sorted(Path(found.origin).parent.glob("*.so")) if found and found.origin else []
     if len(files) != 1:
-        raise ConverterMissing(f"the package {PACKAGE}, which checks, is not installed", hint=_HINT)
+        raise ConverterMissing(f"the package {PACKAGE}, which checks, is not installed")
     return str(files[0])
 
 
@@ -126,8 +125,7 @@ def _expect(data: memoryview, form: str, offset: int, values: tuple[int, ...]) -
     """Raise ``ConverterMissing`` unless the library's defaults are where they are expected."""
     if struct.unpack_from(form, data, offset) != values:
         raise ConverterMissing(
-            f"{PACKAGE} {version(PACKAGE)} has another interface than this release knows",
-            hint=_HINT,
+            f"{PACKAGE} {version(PACKAGE)} has another interface than this release knows"
         )
 
 
