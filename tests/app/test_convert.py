@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def vault(site: Site) -> Iterator[Vault]:
         yield opened
 
 
-def make(vault: Vault, type_: str, **options: Path) -> Converted:
+def make(vault: Vault, type_: str, **options: Any) -> Converted:
     """Convert the model to one type."""
     target = Target(converter="gguf", type=type_)
     return convert(vault, Reference.parse(MODEL), [target], ConvertOptions(**options), Silence())

@@ -144,7 +144,8 @@ def test_lock_file_repeats_the_set_elsewhere_byte_for_byte(
         _, failures = run(hub, elsewhere, lock_of(models))
         assert failures == ()
         assert content(elsewhere) == content(vault)
-        assert elsewhere.catalog.find(Reference.parse("acme/tiny@main"))
+        main = Reference.parse("acme/tiny@main")
+        assert elsewhere.catalog.find(main).digest == vault.catalog.find(main).digest
 
 
 def test_unlocked_run_follows_the_branches_and_pins_anew(

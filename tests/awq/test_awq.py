@@ -4,11 +4,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from modelvault.app.conversion.convert import Target
+from modelvault.app.conversion.options import Target
 from modelvault.core.protocol import Laid, Planned, Warned
 from modelvault.errors import (
     BadOption,
@@ -67,7 +68,7 @@ def test_wrong_packing_is_caught_by_the_comparison(
 def test_packing_is_the_layout_that_servers_read() -> None:
     """Nibbles hold columns 0, 2, 4, 6, 1, 3, 5, 7, from the lowest bits on."""
     values = torch.arange(8, dtype=torch.uint8)[None]
-    assert pack(values).item() & 0xFFFFFFFF == 0x75316420
+    assert int(pack(values).item()) & 0xFFFFFFFF == 0x75316420
     top = torch.full((3, 16), 15, dtype=torch.uint8)
     assert torch.equal(pack(top), torch.full((3, 2), -1, dtype=torch.int32))
     assert torch.equal(unpack(pack(top)), top)
@@ -224,7 +225,7 @@ def test_conversations_take_the_models_own_form(trained: Trained, tmp_path: Path
         {"calibration": "/nonexistent"},
     ],
 )
-def test_bad_option_is_refused(options: dict[str, str], trained: Trained, tmp_path: Path) -> None:
+def test_bad_option_is_refused(options: dict[str, Any], trained: Trained, tmp_path: Path) -> None:
     """Bounds are checked before anything is read or made."""
     with pytest.raises(BadOption):
         run(make_request(trained("llama"), "AWQ", tmp_path, **options))

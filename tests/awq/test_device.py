@@ -100,7 +100,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> FarDevice:
     return device
 
 
-def _convert(source: Path, target: str, output: Path, **given: str) -> Produced:
+def _convert(source: Path, target: str, output: Path, **given: Any) -> Produced:
     return produced(run(make_request(source, target, output, check="1", **given)))
 
 

@@ -10,13 +10,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from modelvault.app.conversion import convert as verb
 from modelvault.app.conversion import requests
-from modelvault.app.conversion.convert import ConvertOptions, Target
+from modelvault.app.conversion.options import ConvertOptions, Target
 from modelvault.app.pull import plan_pull, pull
 from modelvault.app.vault import Vault
 from modelvault.core.names import ModelName, Reference
@@ -223,8 +224,9 @@ def test_option_without_a_use_is_refused_by_name(
     option: str, trained: Trained, tmp_path: Path
 ) -> None:
     """Nothing is calibrated, so nothing that asks for it is passed over."""
+    options: dict[str, Any] = {option: "5"}
     with pytest.raises(BadOption, match=option):
-        run(make_request(trained("llama"), "FP8", tmp_path, **{option: "5"}))
+        run(make_request(trained("llama"), "FP8", tmp_path, **options))
 
 
 def test_several_targets_at_once_are_refused(trained: Trained, tmp_path: Path) -> None:

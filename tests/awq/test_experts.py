@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,8 @@ def test_routers_and_dense_layers_are_told_apart(
     make_random(folder, "qwen2-moe-dense-layers")
     _with_tokenizer(folder, trained)
     out = tmp_path / "out"
-    few = {"calibration": str(corpus), "samples": "4"} if target in ("AWQ", "W4A16") else {}
+    calibrated = target in ("AWQ", "W4A16")
+    few: dict[str, Any] = {"calibration": str(corpus), "samples": "4"} if calibrated else {}
     run(make_request(folder, target, out, **few))
     tensors = load(out)
     for layer, sparse in ((0, True), (1, False), (2, True)):

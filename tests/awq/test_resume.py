@@ -11,14 +11,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from modelvault.core.protocol import RESUME, Advanced, Event, Request, Stepped
 from modelvault.errors import CheckFailed
-from modelvault_converters.awq import quantize
 from modelvault_converters.awq.__main__ import serve
 from modelvault_converters.awq.convert import convert
+from modelvault_converters.awq.journal import Journal
 from modelvault_converters.awq.report.activations import SUFFIX
 from tests.awq.running import make_request, produced, run
 from tests.support.killpoints import kill_points
@@ -28,7 +29,7 @@ Trained = Callable[[Family], Path]
 Contents = dict[str, bytes]
 
 
-def request_for(source: Path, output: Path, **options: str) -> Request:
+def request_for(source: Path, output: Path, **options: Any) -> Request:
     """Return a request whose sequences are few and short."""
     return make_request(source, "AWQ", output, samples="4", sequence_length="32", **options)
 
@@ -126,7 +127,7 @@ def test_killed_in_the_middle_of_a_layer_keeps_the_layer_before(
 
     pid = os.fork()
     if pid == 0:
-        monkeypatch.setattr(quantize.Journal, "save", _save_first(die, times=2))
+        monkeypatch.setattr(Journal, "save", _save_first(die, times=2))
         list(serve(request.encode()))
         os._exit(0)
     assert os.WIFSIGNALED(os.waitpid(pid, 0)[1])
@@ -136,9 +137,9 @@ def test_killed_in_the_middle_of_a_layer_keeps_the_layer_before(
 
 
 def _save_first(then: Callable[..., None], times: int) -> Callable[..., None]:
-    left, save = times, quantize.Journal.save
+    left, save = times, Journal.save
 
-    def call(journal: quantize.Journal, folder: Path) -> None:
+    def call(journal: Journal, folder: Path) -> None:
         nonlocal left
         if not left:
             then()

@@ -1,5 +1,6 @@
 """What does not fit is refused before it is begun."""
 
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -114,7 +115,7 @@ def test_full_disk_is_refused_before_a_byte_is_written(
     target: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Result and activations are counted together."""
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: Usage(1, 1, 4096))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 4096))
     with pytest.raises(NoSpace, match="0 MiB are free"):
         run(make_request(trained("llama"), target, tmp_path))
     assert list(tmp_path.iterdir()) == []
@@ -124,7 +125,7 @@ def test_disk_without_room_for_a_check_is_refused(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The result would fit, what passes between layers would not."""
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: Usage(1, 1, 2 * MIB))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 2 * MIB))
     run(make_request(trained("llama"), "FP8", tmp_path / "unchecked"))
     with pytest.raises(NoSpace, match="2 MiB are free"):
         run(make_request(trained("llama"), "FP8", tmp_path / "out", check="yes"))
@@ -138,7 +139,7 @@ def test_plan_tells_what_would_not_fit(
     """A dry run warns of what the run itself would refuse."""
     fitting = run(make_request(trained("llama"), target, tmp_path, plan_only=True))
     assert [event for event in fitting if isinstance(event, Warned)] == []
-    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: Usage(1, 1, 4096))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 4096))
     monkeypatch.setattr(room, "available_memory", lambda _: 100 * MIB)
     events = run(make_request(trained("llama"), target, tmp_path, plan_only=True))
     messages = [event.message for event in events if isinstance(event, Warned)]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,7 +28,7 @@ from tests.support.trainedmodel import Family, load
 
 Trained = Callable[[Family], Path]
 TARGETS = ("AWQ", "W4A16", "FP8", "INT8")
-FEW = {"samples": "2", "sequence_length": "32"}
+FEW: dict[str, Any] = {"samples": "2", "sequence_length": "32"}
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_head_that_is_there_is_measured_whatever_is_said_of_ties(
     folder: Path, tmp_path: Path
 ) -> None:
     """Servers compute with it, too; the embedding predicts another text altogether."""
-    check = {"check_text": str(folder / "LICENSE")}
+    check: dict[str, Any] = {"check_text": str(folder / "LICENSE")}
     expected = produced(run(make_request(folder, "FP8", tmp_path / "untied", **check)))
     edit_config(folder, tie_word_embeddings=True)
     found = produced(run(make_request(folder, "FP8", tmp_path / "tied", **check)))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -149,7 +150,8 @@ def test_plan_tells_where_every_tensor_will_lie(
 ) -> None:
     """Offsets and sizes are those of the files that are written."""
     source = trained("llama")
-    options = {"sequence_length": "64"} if target in ("AWQ", "W4A16") else {}
+    calibrated = target in ("AWQ", "W4A16")
+    options: dict[str, Any] = {"sequence_length": "64"} if calibrated else {}
     planned = run(make_request(source, target, tmp_path / "plan", plan_only=True, **options))
     assert list((tmp_path / "plan").iterdir()) == []
     laid = [item for event in planned if isinstance(event, Laid) for item in event.tensors]

@@ -194,7 +194,7 @@ def test_listing_of_many_artifacts_costs_the_same_for_each(
     connect, thousands = sqlite3.connect, list[None]()
 
     def counting(*arguments: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(*arguments, **options)
+        connection: sqlite3.Connection = connect(*arguments, **options)
         connection.set_progress_handler(lambda: thousands.append(None), 1000)
         return connection
 

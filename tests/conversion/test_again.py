@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,7 @@ SHAPING = [
 
 @pytest.mark.parametrize("options", SHAPING)
 def test_other_options_make_it_anew_and_the_same_do_not(
-    vault: Path, options: dict[str, object]
+    vault: Path, options: dict[str, Any]
 ) -> None:
     """Every option that shapes the result counts."""
     assert make(vault).artifacts

@@ -1,6 +1,7 @@
 """Rerankers and classifiers: what llama.cpp says of a text is what transformers says."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -110,7 +111,7 @@ def test_last_layer_has_the_type_that_the_runtimes_own_tool_gives_it(
     tmp_path: Path, labels: int, expected: str
 ) -> None:
     """It is no output of a vocabulary, and one row of it is a vector."""
-    sizes = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
+    sizes: dict[str, Any] = {"hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 1}
     make_tiny_bert(tmp_path / "tiny", classifies=True, num_labels=labels, **sizes)
     reader = GGUFReader(convert(tmp_path / "tiny", "Q4_K_M", tmp_path))
     types = {tensor.name: tensor.tensor_type.name for tensor in reader.tensors}

@@ -8,7 +8,7 @@ import pytest
 from modelvault.app.inspect import inspect_path
 from modelvault.core.protocol import Laid, PlannedTensor, encode_event, lay, parse_event
 from modelvault.errors import ConverterMissing
-from modelvault_converters.gguf import quantize
+from modelvault_converters.gguf import kernel, quantize
 from tests.gguf.running import convert, plan
 from tests.support.tinymodel import Kind
 
@@ -48,7 +48,7 @@ def test_plan_says_that_the_quantiser_is_missing(
         raise ConverterMissing("xllamacpp is not installed")
 
     monkeypatch.setattr(quantize, "quantizer", missing)
-    monkeypatch.setattr(quantize.kernel, "find_kernel", lambda: None)
+    monkeypatch.setattr(kernel, "find_kernel", lambda: None)
     with pytest.raises(ConverterMissing, match="xllamacpp"):
         plan(model, "Q4_K_M")
     assert plan(model, "F16")

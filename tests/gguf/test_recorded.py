@@ -6,6 +6,7 @@ The other vectors keep whole models; these keep the small files and make the wei
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ NO_START = {
 }  # nothing says it; some runtimes take that for yes
 WORDPIECE = {"tokenizer.ggml.pre": "default"}  # the runtime reads the name for byte-level BPE alone
 
-DEVIATIONS: dict[str, dict[str, object]] = {
+DEVIATIONS: dict[str, Mapping[str, object]] = {
     "bge": WORDPIECE,
     "minilm": WORDPIECE,
     "olmo2": NO_START,

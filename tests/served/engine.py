@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -119,7 +119,7 @@ class Engine:
             logprobs = tuple(
                 torch.from_numpy(arrays[f"arr_{number}"]) for number in range(len(prompts))
             )
-        return Served(logprobs=logprobs, greedy=tuple(map(tuple, answer["greedy"])))
+        return Served(logprobs=logprobs, greedy=tuple(tuple(row) for row in answer["greedy"]))
 
     def has_amx(self) -> bool:
         """Return whether the CPU multiplies matrices in tiles, as Intel's do since 2023."""
@@ -132,7 +132,7 @@ class Engine:
         )
         return done.stdout.strip() == "True"
 
-    def _exchange(self, request: dict[str, object]) -> dict[str, str]:
+    def _exchange(self, request: dict[str, object]) -> dict[str, Any]:
         if self._process is None:
             self._process = self._start()
         process = self._process

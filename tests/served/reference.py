@@ -36,7 +36,8 @@ class Reference:
     def logprobs(self, tokens: Sequence[int]) -> torch.Tensor:
         """Return what may follow each token and those before it, f32 ``[length, vocabulary]``."""
         with torch.no_grad():
-            return self._model(torch.tensor([list(tokens)])).logits[0].log_softmax(-1)
+            answer: torch.Tensor = self._model(torch.tensor([list(tokens)])).logits
+            return answer[0].log_softmax(-1)
 
 
 def dequantize(tensors: Tensors) -> set[str]:

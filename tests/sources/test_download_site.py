@@ -96,7 +96,8 @@ def test_attack_hub_with_an_unknown_certificate_gets_no_request(
     hub: LoopbackHub, inspector: Authority, tmp_path: Path
 ) -> None:
     """Neither with the system's certificates nor with another authority's; told what to do."""
-    for options in ([], ["--ca-bundle", inspector.file]):
+    cases: list[list[str | Path]] = [[], ["--ca-bundle", inspector.file]]
+    for options in cases:
         outcome = pull(hub, tmp_path / "home", *options)
         assert outcome.status == 6
         assert "certificate" in outcome.stderr.lower()
@@ -182,7 +183,7 @@ def test_attack_search_of_everything_a_pull_leaves_finds_no_token(
     home = tmp_path / "home"
     hub.faults.add(Fault(kind=Kind.STATUS, status=403, path="*.safetensors", times=None))
     with Proxy(login=LOGIN) as proxy:
-        options = ["--ca-bundle", authority.file, "--verbose", "--json"]
+        options: list[str | Path] = ["--ca-bundle", authority.file, "--verbose", "--json"]
         environment = {"HTTPS_PROXY": proxy.url(ENCODED), "HF_HUB_VERBOSITY": "debug"}
         failed = pull(hub, home, *options, **environment)
         assert failed.status == 6
@@ -203,7 +204,7 @@ def test_attack_search_of_everything_a_pull_leaves_finds_no_token(
 
 def test_limited_pull_arrives(hub: LoopbackHub, authority: Authority, tmp_path: Path) -> None:
     """The option reaches the engine: what it cannot read is refused, what it can is obeyed."""
-    options = ["--ca-bundle", authority.file, "--limit-rate"]
+    options: list[str | Path] = ["--ca-bundle", authority.file, "--limit-rate"]
     refused = pull(hub, tmp_path / "home", *options, "fast")
     assert refused.status == 2
     assert "'fast' is not a rate" in refused.stderr

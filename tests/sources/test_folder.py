@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from modelvault import fsio
 from modelvault.core.artifact import FolderOrigin, License
 from modelvault.core.digest import Digest, git_blob_hasher
 from modelvault.core.names import ModelName
@@ -158,7 +159,7 @@ def test_file_that_changes_during_the_copy_is_noticed(
 ) -> None:
     """No mixture of two states gets a name, and its partial is gone."""
     monkeypatch.setattr(copying, "RECORD_EVERY", 10_000)
-    monkeypatch.setattr(copying.fsio, "CHUNK", 10_000)
+    monkeypatch.setattr(fsio, "CHUNK", 10_000)
     path = folder / "model.safetensors"
     contents = {"rewrite": os.urandom(len(WEIGHTS)), "shorten": b"short", "grow": WEIGHTS * 2}
     with pytest.raises(UpstreamChanged, match=r"model\.safetensors"):
@@ -172,7 +173,12 @@ def test_file_swapped_after_the_offer_is_noticed(folder: Path, store: Store) -> 
     secret = folder.parent / "secret"
     secret.write_bytes(b"x" * len(WEIGHTS))
     path = folder / "model.safetensors"
-    for swap in (lambda: path.symlink_to(secret), lambda: os.mkfifo(path), lambda: None):
+    swaps: list[Callable[[], None]] = [
+        lambda: path.symlink_to(secret),
+        lambda: os.mkfifo(path),
+        lambda: None,
+    ]
+    for swap in swaps:
         path.unlink(missing_ok=True)
         path.write_bytes(WEIGHTS)
         source = FolderSource(folder, TINY)

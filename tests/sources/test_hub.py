@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ def hub() -> Iterator[LoopbackHub]:
 def waits(no_token: None, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the seconds that would have been slept; no token comes from this machine."""
     waits: list[float] = []
-    monkeypatch.setattr(session.time, "sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
     return waits
 
 

@@ -1,6 +1,7 @@
 """The client below the Hub's library: bounded in time and in memory."""
 
 import gzip
+import time
 from collections.abc import Callable
 
 import httpx2
@@ -18,7 +19,7 @@ URL = "https://hub.example/api"
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the seconds that would have been slept."""
     waits: list[float] = []
-    monkeypatch.setattr(session.time, "sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
     return waits
 
 

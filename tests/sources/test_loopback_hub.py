@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import huggingface_hub
@@ -18,6 +19,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.hf_api import RepoFile
 
 from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
@@ -44,14 +46,14 @@ def _no_telemetry(no_token: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
 
 
-def snapshot(hub: LoopbackHub, folder: Path, name: str = "acme/tiny", **options: object) -> Path:
+def snapshot(hub: LoopbackHub, folder: Path, name: str = "acme/tiny", **options: Any) -> Path:
     """Return the folder into which the real client fetched a repository."""
     return Path(
         huggingface_hub.snapshot_download(
             name,
             endpoint=hub.endpoint,
             local_dir=folder,
-            **options,  # type: ignore[arg-type]
+            **options,
         )
     )
 
@@ -106,9 +108,13 @@ def test_real_client_reads_metadata(hub: LoopbackHub) -> None:
     tree = list(api.list_repo_tree("acme/tiny", recursive=True, expand=True, revision="v1"))
     assert [entry.path for entry in tree] == ["a", "a/b", "a/b/c.txt", "model.bin"]
     weights = tree[-1]
+    assert isinstance(weights, RepoFile)
+    assert weights.lfs is not None
     assert weights.lfs.size == 10
+    assert weights.security is not None
     assert weights.security.status == "unsafe"
     (again,) = api.get_paths_info("acme/tiny", ["model.bin"], expand=True, revision=commit)
+    assert isinstance(again, RepoFile)
     assert again.lfs == weights.lfs
     refs = api.list_repo_refs("acme/tiny")
     assert {ref.name: ref.target_commit for ref in refs.branches}["next"] == commit
@@ -129,7 +135,7 @@ def test_real_client_names_what_is_missing(hub: LoopbackHub) -> None:
 
 @pytest.mark.parametrize("restriction", [{"gated": "manual"}, {"private": True}])
 def test_real_client_needs_the_right_token(
-    hub: LoopbackHub, tmp_path: Path, restriction: dict[str, object]
+    hub: LoopbackHub, tmp_path: Path, restriction: dict[str, Any]
 ) -> None:
     """A closed repository opens for its own token only, and a bad token is refused."""
     hub.add("acme/closed", FILES, **restriction)

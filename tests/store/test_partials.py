@@ -58,7 +58,12 @@ def test_closing_waits_for_what_is_under_way(store: Store, monkeypatch: pytest.M
         recorder = threading.Thread(target=partial.record, args=(0, 100))
         recorder.start()
         entered.wait(60)
-        closer = threading.Thread(target=lambda: (partial.close(), closed.set()))
+
+        def close() -> None:
+            partial.close()
+            closed.set()
+
+        closer = threading.Thread(target=close)
         closer.start()
         assert not closed.wait(0.1)
         leave.set()

@@ -208,7 +208,7 @@ def test_failed_durable_write_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "file"
     fsio.write_durably(target, b"old")
     with pytest.raises(TypeError), fsio.durable_file(target) as file:
-        file.write("new")  # type: ignore[arg-type]
+        file.write("new")  # type: ignore[call-overload]
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

@@ -31,7 +31,7 @@ class FarDevice(TorchDispatchMode):
 
     def __init__(self) -> None:
         """Tell torch of it."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         _register()
         self.device = torch.device(_NAME, 0)
         self.held = 0
@@ -102,7 +102,7 @@ class _FarTensor(torch.Tensor):
         self.near = near
         return self
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, *_: Any) -> Any:

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 from tests.support.tinybert import write_pooling
 from tests.support.tinymodel import training_text
@@ -63,7 +64,8 @@ def write_unigram(folder: Path) -> int:
         minloglevel=2,
     )
     (folder / "sentencepiece.bpe.model").write_bytes(written.getvalue())
-    proto = sentencepiece_model_pb2.ModelProto.FromString(written.getvalue())
+    messages: Any = sentencepiece_model_pb2  # its classes are made when it is imported
+    proto = messages.ModelProto.FromString(written.getvalue())
     table = proto.normalizer_spec.precompiled_charsmap
     pieces = [(text, 0.0) for text in SPECIALS]
     pieces += [(piece.piece, piece.score) for piece in proto.pieces[3:]]

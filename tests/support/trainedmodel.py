@@ -96,7 +96,8 @@ def logits(folder: Path, tokens: torch.Tensor, state: dict[str, torch.Tensor]) -
         state: All weights; a tied output may be missing.
     """
     with torch.no_grad():
-        return build(folder, state)(tokens).logits
+        answer: torch.Tensor = build(folder, state)(tokens).logits
+        return answer
 
 
 def build(folder: Path, state: dict[str, torch.Tensor]) -> Any:

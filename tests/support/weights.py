@@ -44,7 +44,7 @@ def _one_large(generator: np.random.Generator, shape: Shape) -> Floats:
 
 def _steps(generator: np.random.Generator, shape: Shape) -> Floats:
     """Multiples of a sixteenth: many exact ties."""
-    return generator.integers(-8, 8, shape).astype(np.float32) / 16
+    return generator.integers(-8, 8, shape).astype(np.float32) / np.float32(16)
 
 
 def _flat_groups(generator: np.random.Generator, shape: Shape) -> Floats:

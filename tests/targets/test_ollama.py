@@ -482,7 +482,7 @@ def test_server_that_removes_our_empty_stage_is_outlived(
     store: Store, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Old servers try to remove any unknown entry of blobs/: an empty folder goes."""
-    swept = []
+    swept: list[Path] = []
 
     def sweep() -> None:
         for path in (models / "blobs").glob(".modelvault-*"):

@@ -67,7 +67,7 @@ def test_pae_equals_the_specification() -> None:
 def test_envelope_is_what_securesystemslib_reads() -> None:
     """Another implementation of DSSE verifies our envelope."""
     from securesystemslib.dsse import Envelope as Reference
-    from securesystemslib.signer import SSlibKey
+    from securesystemslib.signer import SSlibKey  # type: ignore[attr-defined]
 
     fields = json.loads(ALICE.sign(NAME, PAYLOAD))
     parsed = Reference.from_dict(fields)

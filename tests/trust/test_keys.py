@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -44,7 +45,9 @@ def _private_pem(key: object) -> bytes:
     )
 
 
-FOREIGN = {
+Foreign = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+FOREIGN: dict[str, Callable[[], Foreign]] = {
     "ed25519": ed25519.Ed25519PrivateKey.generate,
     "rsa": lambda: rsa.generate_private_key(public_exponent=65537, key_size=2048),
     "p384": lambda: ec.generate_private_key(ec.SECP384R1()),
