@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command import Outcome, Site
+from tests.support.command import Outcome, Site, only_mounted
 from tests.support.hub.hub import LoopbackHub
 from tests.support.needs import require
 
@@ -67,7 +67,6 @@ def refused(outcome: Outcome, status: int, error: str) -> dict[str, Any]:
         (["pull", "acme/open", "--endpoint", "http://127.0.0.1:9"], 6, "HubUnreachable"),
         (["show", "acme/open"], 3, "VaultNotFound"),
         (["import", "/nonexistent"], 3, "BundleNotFound"),
-        (["import"], 3, "BundleNotFound"),
         (["bundle", "verify", "."], 3, "BundleNotFound"),
         (["trust", "add", "/nonexistent"], 3, "KeyNotFound"),
         (["trust", "add", "/etc/hostname", "--yes"], 5, "KeyUnusable"),
@@ -77,6 +76,13 @@ def test_bad_command_is_refused(site: Site, arguments: list[str], status: int, e
     """The class and the exit status are the ones of the error catalogue, with a hint."""
     report = refused(site.run("--json", *arguments), status, error)
     assert report["hint"] or error in ("BadOption", "NotFound", "BadPath", "BundleNotFound")
+
+
+def test_import_with_nothing_mounted_is_refused(tmp_path: Path) -> None:
+    """The hint says what to do."""
+    site = Site(tmp_path / "site", **only_mounted(tmp_path / "mounts"))
+    report = refused(site.run("--json", "import"), 3, "BundleNotFound")
+    assert "mount the medium" in report["hint"]
 
 
 def test_gated_repository_says_where_to_ask(site: Site, hub: LoopbackHub) -> None:

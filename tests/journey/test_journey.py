@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import Site
+from tests.support.command import Site, only_mounted
 from tests.support.hub.faults import Fault, Kind
 from tests.support.hub.hub import LoopbackHub
 from tests.support.hub.repository import read_folder
@@ -141,7 +141,7 @@ def test_import_without_a_folder_finds_the_mounted_medium(
     connected = Site(tmp_path / "connected", HF_ENDPOINT=hub.endpoint)
     connected.run("pull", MODEL).ok()
     done = connected.run("export", "--bundle", medium, "--json").ok().document
-    closed = Site(tmp_path / "closed")
+    closed = Site(tmp_path / "closed", **only_mounted(tmp_path / "mounts", medium))
     closed.run("trust", "add", medium, "--fingerprint", done["fingerprint"]).ok()
     imported = closed.run("import", "--json").ok()
     assert imported.document["folder"] == str(medium)

@@ -33,6 +33,36 @@ class Outcome:
         return self
 
 
+_OTHER_MOUNTS = """
+from pathlib import Path
+
+from modelvault.bundle.medium import mounts
+
+mounts.MOUNT_TABLE = Path({table!r})
+"""
+"""Loaded when a command's Python starts."""
+
+
+def only_mounted(folder: Path, *points: Path) -> dict[str, str]:
+    """Return variables under which a command sees these mounts of the host and no others.
+
+    Whatever else is mounted on the machine of the tests, an ``import`` without a folder must not
+    find it.
+
+    Args:
+        folder: Where to put the table, as the kernel writes it.
+        points: Mount points.
+    """
+    table = folder / "mountinfo"
+    lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines(True)
+    seen = [line for line in lines if Path(line.split(" ")[4]) in points]
+    assert len(seen) == len(points)
+    folder.mkdir(parents=True, exist_ok=True)
+    table.write_text("".join(seen), errors="surrogateescape")
+    (folder / "sitecustomize.py").write_text(_OTHER_MOUNTS.format(table=str(table)))
+    return {"PYTHONPATH": str(folder)}
+
+
 class Site:
     """One side of the air gap: a home folder, a vault, a clean environment."""
 
