@@ -1,4 +1,4 @@
-"""What holds for every test."""
+"""What holds for every test, and what tests ask for by name."""
 
 import os
 import shutil
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.support.network import Reach, limited
 
 # The same examples in every run, however long one takes. To look for others:
 # HYPOTHESIS_PROFILE=default make test
@@ -41,3 +43,17 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(dir=SHARED_MEMORY, prefix="modelvault-test-"))
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture(autouse=True)
+def _loopback() -> Iterator[None]:
+    """Whatever a test does, it does on this machine."""
+    with limited(Reach.LOOPBACK):
+        yield
+
+
+@pytest.fixture
+def no_network(_loopback: None) -> Iterator[None]:
+    """Not even loopback: for what a host without a network does."""
+    with limited(Reach.NOWHERE):
+        yield

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command import Outcome, Site, only_mounted
+from tests.support.command import Outcome, Site, closed_site, only_mounted
 from tests.support.hub.hub import LoopbackHub
 from tests.support.needs import require
 
@@ -80,7 +80,7 @@ def test_bad_command_is_refused(site: Site, arguments: list[str], status: int, e
 
 def test_import_with_nothing_mounted_is_refused(tmp_path: Path) -> None:
     """The hint says what to do."""
-    site = Site(tmp_path / "site", **only_mounted(tmp_path / "mounts"))
+    site = closed_site(tmp_path / "site", **only_mounted(tmp_path / "mounts"))
     report = refused(site.run("--json", "import"), 3, "BundleNotFound")
     assert "mount the medium" in report["hint"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import Site
+from tests.support.command import Site, closed_site
 from tests.support.postgresql import Server
 
 CONFIG = b'{"architectures": ["LlamaForCausalLM"]}'
@@ -139,7 +139,7 @@ datetime.datetime = Ahead
 
 def test_expired_bundle_and_older_serial_are_noticed(tmp_path: Path, model: Path) -> None:
     """Expiry refuses; a bundle older than the last import is imported with a warning."""
-    site, closed = Site(tmp_path / "site"), Site(tmp_path / "closed")
+    site, closed = Site(tmp_path / "site"), closed_site(tmp_path / "closed")
     pull(site, model)
     for name in ("old", "new"):
         site.run("export", "--bundle", tmp_path / name).ok()
@@ -156,7 +156,7 @@ def test_expired_bundle_and_older_serial_are_noticed(tmp_path: Path, model: Path
     ahead = tmp_path / "ahead"
     ahead.mkdir()
     (ahead / "sitecustomize.py").write_text(_TWO_DAYS_AHEAD)
-    expired = Site(tmp_path / "closed", PYTHONPATH=str(ahead)).run("import", late)
+    expired = closed_site(tmp_path / "closed", PYTHONPATH=str(ahead)).run("import", late)
     assert expired.status == 5
     assert "expired" in expired.stderr
 

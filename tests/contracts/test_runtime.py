@@ -40,6 +40,8 @@ pytestmark = pytest.mark.memory
 
 STRANGER = (12345, 23456)
 
+pytestmark = pytest.mark.usefixtures("no_network")
+
 
 @pytest.fixture(params=sorted(ADAPTERS))
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command import Site, only_mounted
+from tests.support.command import Site, closed_site, only_mounted
 from tests.support.hub.faults import Fault, Kind
 from tests.support.hub.hub import LoopbackHub
 from tests.support.hub.repository import read_folder
@@ -35,15 +35,6 @@ def hub(model: Path) -> Iterator[LoopbackHub]:
     with LoopbackHub() as hub:
         hub.add(MODEL, read_folder(model))
         yield hub
-
-
-def closed_site(home: Path) -> Site:
-    """Return a site in a network namespace without a network, where that is allowed."""
-    unshare = shutil.which("unshare")
-    prefix: list[str] = []
-    if unshare and subprocess.run([unshare, "-n", "true"], check=False).returncode == 0:
-        prefix = [unshare, "-n"]
-    return Site(home, prefix=prefix)
 
 
 def test_model_crosses_the_gap_and_runs(tmp_path: Path, hub: LoopbackHub, model: Path) -> None:
@@ -141,7 +132,7 @@ def test_import_without_a_folder_finds_the_mounted_medium(
     connected = Site(tmp_path / "connected", HF_ENDPOINT=hub.endpoint)
     connected.run("pull", MODEL).ok()
     done = connected.run("export", "--bundle", medium, "--json").ok().document
-    closed = Site(tmp_path / "closed", **only_mounted(tmp_path / "mounts", medium))
+    closed = closed_site(tmp_path / "closed", **only_mounted(tmp_path / "mounts", medium))
     closed.run("trust", "add", medium, "--fingerprint", done["fingerprint"]).ok()
     imported = closed.run("import", "--json").ok()
     assert imported.document["folder"] == str(medium)
@@ -169,7 +160,7 @@ def test_fat_image_takes_the_volumes_and_gives_them_back(tmp_path: Path, hub: Lo
         ["mcopy", "-s", "-i", str(image), "::modelvault-bundle", str(back)],
     ):
         subprocess.run(command, check=True, env={"PATH": "/usr/sbin:/sbin:/usr/bin:/bin"})
-    closed = Site(tmp_path / "closed")
+    closed = closed_site(tmp_path / "closed")
     closed.run("bundle", "verify", back).ok()
     closed.run("trust", "add", back, "--fingerprint", done.document["fingerprint"]).ok()
     closed.run("import", back).ok()

@@ -1,5 +1,6 @@
 """Run the real ``modelvault`` command in a process of its own."""
 
+import contextlib
 import json
 import os
 import signal
@@ -77,7 +78,7 @@ class Site:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home
         self.vault = home / ".modelvault"
-        self._prefix = tuple(prefix)
+        self.prefix = tuple(prefix)
         self._environment = {
             **{name: os.environ[name] for name in _INHERITED if name in os.environ},
             "HOME": str(home),
@@ -89,7 +90,7 @@ class Site:
     def start(self, *arguments: str | Path) -> "subprocess.Popen[str]":
         """Start a command and return at once."""
         return subprocess.Popen(
-            [*self._prefix, sys.executable, "-m", "modelvault", *map(str, arguments)],
+            [*self.prefix, sys.executable, "-m", "modelvault", *map(str, arguments)],
             env=self._environment,
             cwd=self.home,
             stdin=subprocess.DEVNULL,
@@ -121,3 +122,20 @@ class Site:
                 time.sleep(0.002)
             process.communicate(timeout=30)
         return process.returncode == -signal.SIGKILL
+
+
+def closed_site(home: Path, **environment: str) -> Site:
+    """Return a site whose commands have no network, not even loopback.
+
+    The kernel sees to it, for their children, too. Where this account may not make network
+    namespaces, the site is like others, and elsewhere the tests have shown that it needs none.
+
+    Args:
+        home: As for ``Site``.
+        environment: Further variables.
+    """
+    for prefix in (["unshare", "--net"], ["unshare", "--map-current-user", "--net"]):
+        with contextlib.suppress(FileNotFoundError):
+            if subprocess.run([*prefix, "true"], check=False, capture_output=True).returncode == 0:
+                return Site(home, prefix=prefix, **environment)
+    return Site(home, **environment)

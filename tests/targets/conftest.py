@@ -20,3 +20,8 @@ def elsewhere(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """Return an empty folder on another file system than the store's."""
     with other_file_system(tmp_path, tmp_path_factory.getbasetemp()) as folder:
         yield folder
+
+
+@pytest.fixture(autouse=True)
+def _sealed(no_network: None) -> None:
+    """An install happens where there is no network."""
