@@ -50,7 +50,8 @@ class _Guard:
         else:
             refused = _leaves(event, arguments)
         if refused:
-            self.refused.append(f"{event}{arguments[1:]}")
+            told = arguments if event in _TO_NAME else arguments[1:]
+            self.refused.append(f"{event}{told}")
             raise NetworkUsed(f"sockets may reach {self.reach.value}: {self.refused[-1]}")
 
 
