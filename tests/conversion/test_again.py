@@ -120,7 +120,7 @@ def test_one_before_stays_while_it_is_installed(vault: Path, tmp_path: Path) -> 
             target="vllm",
             name="tiny",
             location=str(tmp_path),
-            receipt=str(tmp_path / "r"),
+            receipt=b"{}",
         )
         opened.catalog.add_install(install, event=Event(verb="install", subject="x", details={}))
     voice = Voice()
