@@ -10,13 +10,19 @@ LOCK := pyproject.toml constraints.txt setup.mk
 
 export MODELVAULT_REQUIRE_ALL ?= $(if $(CI),1,)
 
-.PHONY: demo test test-vllm check bench wheel clean
+.PHONY: demo test test-vllm check bench wheel release clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/python -m tests.demo
 
+# With CI or COVERAGE set the lines and branches that ran are counted; that takes longer.
+COUNTED := $(if $(CI)$(COVERAGE),-m coverage run,)
+
 test: check
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST)
+	$(if $(COUNTED),$(BIN)/python -m coverage erase)
+	$(BIN)/python $(COUNTED) -m pytest -n 2 --dist worksteal $(PYTEST)
+	$(if $(COUNTED),$(BIN)/python -m coverage combine --quiet)
+	$(if $(COUNTED),$(BIN)/python -m coverage report)
 
 # Real vLLM on this CPU; its environment takes 3.4 GB.
 test-vllm: $(VENV)/.complete $(VENV)/.vllm
@@ -34,6 +40,11 @@ bench: $(VENV)/.complete
 wheel: $(VENV)/.runtime
 	rm -rf build
 	$(PIP) wheel --no-deps --wheel-dir dist .
+
+# Wheel, constraints, SBOM and SHA256SUMS in dist/, a commit with the changelog, and a tag: of the
+# version in modelvault/__init__.py. Nothing is uploaded.
+release: test
+	$(BIN)/python -m tests.packaging.release
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -45,6 +45,12 @@ def tmp_path(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _uncounted_children() -> None:
+    """Count lines in this process alone: commands have clean environments and limits of time."""
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
 @pytest.fixture(autouse=True)
 def _loopback() -> Iterator[None]:
     """Whatever a test does, it does on this machine."""
