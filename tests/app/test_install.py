@@ -84,7 +84,7 @@ def _rewrite(root: Path, change: Change) -> bytes:
     """Change the first receipt in the database; return its new bytes."""
     with closing(sqlite3.connect(root / "catalog.db")) as database, database:
         query = "SELECT receipt FROM installs WHERE id = 1"
-        receipt = dict(canonical.parse(database.execute(query).fetchone()[0].encode(), limit=10**6))  # type: ignore[arg-type, call-overload]
+        receipt = dict(canonical.parse(database.execute(query).fetchone()[0].encode(), limit=10**6))  # type: ignore[arg-type]
         change(receipt)
         data = canonical.encode(receipt)
         database.execute("UPDATE installs SET receipt = ? WHERE id = 1", (data.decode(),))
