@@ -22,7 +22,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import NormalizedName, canonicalize_name
 
 DISTRIBUTION = "modelvault-airgap"
 NOT_SHIPPED = "test"
@@ -80,7 +80,7 @@ def shipped(root: Path) -> Iterator[str]:
         yield pins[name]
 
 
-def _installed_with(root: Path) -> set[str]:
+def _installed_with(root: Path) -> set[NormalizedName]:
     """Return the names of all that our requirements lead to, on this platform."""
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
@@ -88,7 +88,7 @@ def _installed_with(root: Path) -> set[str]:
     waiting += [
         Requirement(line) for name, lines in extras.items() if name != NOT_SHIPPED for line in lines
     ]
-    known: set[tuple[str, str]] = set()
+    known: set[tuple[NormalizedName, str]] = set()
     while waiting:
         wanted = waiting.pop()
         name = canonicalize_name(wanted.name)
