@@ -60,7 +60,7 @@ def run_converter(command: Command, request: Request) -> Iterator[Event]:
         ConversionError: What the converter refuses, as its own class.
         ConverterCrashed: The child died, or did not speak the protocol.
     """
-    # Standard error goes to a file: a pipe that nobody empties would block the child.
+    # Standard error goes to a file: a pipe that this process does not empty would block the child.
     with tempfile.TemporaryFile() as complaints:
         child = subprocess.Popen(
             command,

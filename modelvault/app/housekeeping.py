@@ -89,7 +89,7 @@ def collect_garbage(vault: Vault, *, dry_run: bool, partials: bool) -> Collected
     """Remove blobs that no artefact refers to, and what crashes left behind.
 
     Args:
-        vault: The vault; nobody else may be writing.
+        vault: The vault; no other process may be writing.
         dry_run: Only say what would be removed.
         partials: Also drop unfinished downloads, imports and conversions.
 

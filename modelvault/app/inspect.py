@@ -177,14 +177,14 @@ def inspect_files(files: Sequence[InspectedFile]) -> Inspected:
     """
     parts = [_inspect_file(file) for file in files]
     tensors = tuple(tensor for part in parts for tensor in part.tensors)
-    places: dict[str, str] = {}
+    owners: dict[str, str] = {}
     for tensor in tensors:
-        if tensor.name in places:
+        if tensor.name in owners:
             raise MalformedWeights(
-                f"tensor {tensor.name[:200]!r} is in {places[tensor.name]} and in {tensor.file}",
+                f"tensor {tensor.name[:200]!r} is in {owners[tensor.name]} and in {tensor.file}",
                 hint="these files are not of one model",
             )
-        places[tensor.name] = tensor.file
+        owners[tensor.name] = tensor.file
     return Inspected(
         format=parts[0].format,
         files=tuple(file.name for file in files),

@@ -73,10 +73,10 @@ def trust_key(
         origin: PEM file, or folder of a bundle.
         label: Whose key it is; None for the name of the file or folder.
         fingerprint: What the operator was told over another channel.
-        confirm: Asked where no fingerprint was given; None where nobody can be asked.
+        confirm: Asked where no fingerprint was given; None where no operator can be asked.
 
     Raises:
-        ConfirmationRequired: Nobody vouched for the key.
+        ConfirmationRequired: The operator has not vouched for the key.
         FingerprintMismatch: It is another key.
         KeyNotFound: There is no key.
         KeyUnusable: It is not an ECDSA P-256 public key.

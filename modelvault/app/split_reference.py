@@ -4,7 +4,7 @@ from pathlib import Path
 
 from modelvault import __version__
 from modelvault.app.conversion.results import record_result
-from modelvault.app.conversion.workplace import working_folder
+from modelvault.app.conversion.work_folder import working_folder
 from modelvault.app.split import merge_files, split_file
 from modelvault.app.vault import Vault
 from modelvault.core import gguf

@@ -45,7 +45,13 @@ class Vault:
     """An open vault; use it in a ``with`` block."""
 
     def __init__(self, store: Store, config: Config, *, named: bool) -> None:
-        """Compose a vault; see ``Vault.open``."""
+        """Compose a vault; ``Vault.open`` finds its parts.
+
+        Args:
+            store: Its blobs.
+            config: What its configuration file and the environment say.
+            named: Whether the user named its folder, so that hints have to name it, too.
+        """
         self.store = store
         self.config = config
         self._named = named

@@ -121,7 +121,7 @@ def insert_artifact(
 
 
 def _column(text: str | None, longest: int) -> str | None:
-    """Return somebody else's text for a column; the record keeps it as it is."""
+    """Return a publisher's text for a column; the record keeps it as it is."""
     return None if text is None else printable(text, longest)
 
 

@@ -56,7 +56,13 @@ class Catalog:
     """An open catalogue; use it in a ``with`` block. Threads may share it."""
 
     def __init__(self, database: Database, *, actor: Actor, clock: Clock) -> None:
-        """Use a database whose schema is current; see ``Catalog.open``."""
+        """Use a database whose schema is current; ``Catalog.open`` makes it so.
+
+        Args:
+            database: Where the catalogue is; closed with it.
+            actor: Who acts, for the log of events.
+            clock: Tells the time of events, in UTC.
+        """
         self._database = database
         self._actor = actor
         self._clock = clock

@@ -51,10 +51,10 @@ class Database:
     def __init__(
         self, engine: Engine, where: str, *, place: CatalogPlace, secret: str | None = None
     ) -> None:
-        """Wrap an engine; see ``open_database``.
+        """Wrap an engine; ``open_database`` makes the right one.
 
         Args:
-            engine: How to connect.
+            engine: SQLAlchemy's, with its settings made.
             where: The database in messages, without its password.
             place: What the vault remembers of it.
             secret: The password, removed from what drivers say.

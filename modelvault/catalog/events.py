@@ -1,8 +1,8 @@
 """The append-only, hash-chained log of what happened.
 
 Each entry's hash is the SHA-256 of canonical JSON that holds the entry and the hash of
-the one before: whoever changes, drops or inserts an entry has to recompute every later
-hash, and no longer matches a head that was kept elsewhere. Triggers in the database
+the one before: an attacker who changes, drops or inserts an entry has to recompute every
+later hash, and no longer matches a head that was kept elsewhere. Triggers in the database
 refuse updates and deletions; the chain shows what was done without them.
 
 Format (``modelvault/event/v1``): see ``docs/formats/catalog.md``.
@@ -42,7 +42,7 @@ def printable(text: str, longest: int) -> str:
     Control characters and lone surrogates become escapes, what is too long ends in ``…``.
 
     Args:
-        text: Possibly somebody else's text.
+        text: Possibly a publisher's, or an attacker's.
         longest: Characters to keep at most.
     """
     shown = "".join(

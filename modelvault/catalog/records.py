@@ -1,7 +1,7 @@
 """Artefacts read back from the catalogue, as values.
 
-A record that leaves the catalogue is checked against its digest: a database that somebody
-else wrote to cannot make an artefact look like another.
+A record that leaves the catalogue is checked against its digest: a database that another
+program wrote to cannot make an artefact look like another.
 """
 
 from collections.abc import Iterator, Sequence

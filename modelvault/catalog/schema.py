@@ -117,7 +117,7 @@ def set_aside_damaged(paths: VaultPaths, *, now: dt.datetime | None = None) -> P
     The write-ahead log goes first: beside a new, empty catalogue it would be replayed.
 
     Args:
-        paths: The vault; nobody else may be using its catalogue.
+        paths: The vault; no other process may be using its catalogue.
         now: The time that becomes part of the name.
 
     Raises:

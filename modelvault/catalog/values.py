@@ -41,7 +41,7 @@ class Actor:
         """Return the account this process runs under.
 
         The account comes from the system's user database, never from the environment,
-        which anybody can set.
+        which any caller can set.
         """
         uid = os.getuid()
         try:

@@ -26,13 +26,13 @@ _VERSION = re.compile(r"v([1-9][0-9]{0,8})")
 
 
 class Fields:
-    """One JSON object, read field by field; ``finish`` refuses what nobody read."""
+    """One JSON object, read field by field; ``finish`` refuses fields that were not read."""
 
     def __init__(self, value: Json, *, where: str) -> None:
         """Take a parsed value.
 
         Args:
-            value: What the parser returned at this place.
+            value: What the parser returned for it.
             where: What the object is, for messages.
 
         Raises:
@@ -133,7 +133,7 @@ class Fields:
         return result
 
     def finish(self) -> None:
-        """Refuse fields that nobody asked for.
+        """Refuse fields that the caller did not read.
 
         Raises:
             MalformedRecord: An unknown field stands in the object.

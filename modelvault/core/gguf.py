@@ -165,6 +165,12 @@ class _Cursor:
     """Reads little-endian values off a bounded stream, through a window."""
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
+        """Start where the stream stands.
+
+        Args:
+            file: What is read.
+            limit: Bytes that may be read of it.
+        """
         self._file = file
         self._left = limit
         """Bytes that may still be read from the stream."""

@@ -255,9 +255,9 @@ def _checked(item: _Checked) -> _Checked:
     Raises:
         TypeError: A field holds something else.
     """
-    for place in fields(item):
-        if not _fits(getattr(item, place.name), place.type):
-            raise TypeError(f"{place.name} is not of its type")
+    for part in fields(item):
+        if not _fits(getattr(item, part.name), part.type):
+            raise TypeError(f"{part.name} is not of its type")
     return item
 
 

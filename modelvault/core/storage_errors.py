@@ -1,4 +1,4 @@
-"""What an error of the operating system means to someone whose disk or medium it is.
+"""What an error of the operating system means for the disk or medium that it tells of.
 
 Example:
     >>> storage_error(OSError(errno.ENOSPC, "full"), "/vault: full")

@@ -48,7 +48,11 @@ class Store:
     """Blobs of one vault."""
 
     def __init__(self, paths: VaultPaths) -> None:
-        """Use the folder of an existing vault; see ``Store.create``."""
+        """Use the folder of an existing vault; ``Store.open`` checks that there is one.
+
+        Args:
+            paths: Where things stand in the vault's folder.
+        """
         self.paths = paths
 
     @classmethod
@@ -200,7 +204,7 @@ class Store:
         """Move a finished file of our own into the store; return its digest and size.
 
         Args:
-            path: A file on the vault's file system that nobody writes to any more.
+            path: A file on the vault's file system that no process writes to any more.
             progress: Told about hashed bytes, under the file's name.
         """
         digest, size = hash_file(path, progress=progress)
@@ -273,7 +277,7 @@ class Store:
                 yield path
 
     def _abandoned(self, key: str, referenced: AbstractSet[Digest]) -> bool:
-        """Return whether a partial or a working folder is of no use to anyone."""
+        """Return whether a partial or a working folder is of no further use."""
         path = self.paths.partials / key
         parent = parent_of_conversion(key)
         if parent is not None:

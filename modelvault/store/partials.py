@@ -5,8 +5,8 @@ disk, and a lock. The order is what makes it survive: data is ``fdatasync``ed be
 journal record that vouches for it is appended. A torn last record is ignored. The
 journal's first line holds the size, so that a partial of another size is started anew.
 
-A partial vouches for *presence*, not for content: whoever fills it re-hashes the bytes,
-from disk after a resume, before ``Store.adopt`` gives them a name.
+A partial vouches for *presence*, not for content: its writer re-hashes the bytes, from
+disk after a resume, before ``Store.adopt`` gives them a name.
 """
 
 import contextlib

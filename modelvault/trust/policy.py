@@ -122,7 +122,7 @@ class IntegrityVerifier:
         self._keys = {key.fingerprint: key for key in keys}
 
     def verify(self, name: str, payload: bytes, envelope: bytes) -> Verdict:
-        """Return who signed ``payload``; nobody in the verdict is trusted.
+        """Return who signed ``payload``; no signer in the verdict is trusted.
 
         Raises:
             BadSignature: The envelope is malformed, names another subject or digest, or no
@@ -157,7 +157,7 @@ def _candidates(signature: Signature, keys: dict[str, PublicKey]) -> Iterable[Pu
 
 
 def _claims(keyids: Iterable[str]) -> list[str]:
-    # Nobody vouches for a keyid: only a well-formed fingerprint gets near a command line.
+    # No signature covers a keyid: only a well-formed fingerprint gets near a command line.
     found = set()
     for keyid in keyids:
         with contextlib.suppress(BadOption):

@@ -42,7 +42,7 @@ def test_plan_holds_every_tensor_and_writes_nothing(vault: Path, converter: Inst
     (target,) = found.targets
     assert [item.name for item in target.tensors] == [f"t{n}" for n in range(1200)]
     assert target.tensors[3].shape == (2, 4)
-    assert (found.warnings, found.size, found.fits, target.held) == (("w",), 5000, True, False)
+    assert (found.warnings, found.size, found.fits, target.stored) == (("w",), 5000, True, False)
     assert sorted(vault.rglob("*")) == before
 
 
@@ -53,7 +53,7 @@ def test_plan_says_what_the_vault_holds_already(vault: Path, converter: Install)
         convert(opened, REFERENCE, [Q8], ConvertOptions(), Silence())
     converter("planned()")
     found = plan(vault)
-    assert (found.targets[0].held, found.size) == (True, 0)
+    assert (found.targets[0].stored, found.size) == (True, 0)
 
 
 def test_attack_endless_plan_is_cut_off(

@@ -11,7 +11,7 @@ import pytest
 
 from modelvault.app.conversion.convert import Converted, convert
 from modelvault.app.conversion.options import ConvertOptions, Target
-from modelvault.app.conversion.workplace import resumable_folder
+from modelvault.app.conversion.work_folder import resumable_folder
 from modelvault.app.housekeeping import collect_garbage, remove
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact
@@ -236,9 +236,9 @@ def test_failure_while_the_result_is_hashed_loses_nothing(
 
 def interrupt(vault: Vault, parent: Artifact, key: str, *names: str) -> None:
     """Press control-C when these files are in the working folder."""
-    with resumable_folder(vault, parent, key) as place:
+    with resumable_folder(vault, parent, key) as folder:
         for name in names:
-            (place.folder / name).touch()
+            (folder.path / name).touch()
         raise KeyboardInterrupt
 
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from modelvault.app.conversion.existing import part_held
+from modelvault.app.conversion.existing import part_stored
 from modelvault.app.conversion.options import ConvertOptions, Target, shaping
 from modelvault.app.conversion.plan import plan_runs
 from modelvault.app.conversion.requests import Run, split_runs, start_run, work_key
 from modelvault.app.conversion.results import record_result, replace_earlier
 from modelvault.app.conversion.warnings import quality_warnings
-from modelvault.app.conversion.workplace import Workplace, is_resumable, resumable_folder
+from modelvault.app.conversion.work_folder import WorkFolder, is_resumable, resumable_folder
 from modelvault.app.supersede import drop_records
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact
@@ -49,7 +49,7 @@ class Converted:
     skipped: tuple[Artifact, ...]
     """Variants that the vault already holds."""
     replaced: tuple[Artifact, ...]
-    """Earlier variants that made room."""
+    """Earlier variants that gave way."""
     warnings: tuple[str, ...]
 
 
@@ -86,7 +86,7 @@ def convert(
         StorageError: The disk is full or refuses.
     """
     parent = vault.catalog.find(reference).artifact
-    held, runs = part_held(vault, parent, split_runs(targets, options))
+    stored, runs = part_stored(vault, parent, split_runs(targets, options))
     work = _Work(vault=vault, parent=parent, progress=progress, voice=voice or Mute())
     try:
         with vault.store.writing():
@@ -95,7 +95,7 @@ def convert(
         drop_records(vault, tuple(work.replaced))
     return Converted(
         artifacts=tuple(work.made),
-        skipped=tuple(held.values()),
+        skipped=tuple(stored.values()),
         replaced=tuple(work.replaced),
         warnings=tuple(work.warnings),
     )
@@ -140,7 +140,7 @@ class _Work:
             if is_resumable(self.vault, self.parent, work_key(self.parent, run))
             for type_ in run.types
         }  # their bytes are partly there
-        plan = plan_runs(self.vault, self.parent, runs, held=begun)
+        plan = plan_runs(self.vault, self.parent, runs, stored=begun)
         if not plan.fits:
             raise NoSpace(
                 f"the results take {plan.size} bytes and {plan.free} are free",
@@ -149,22 +149,24 @@ class _Work:
 
     def _run(self, run: Run) -> None:
         described = run.options.describe()
-        with resumable_folder(self.vault, self.parent, work_key(self.parent, run)) as place:
-            if place.resumed:
+        with resumable_folder(self.vault, self.parent, work_key(self.parent, run)) as folder:
+            if folder.resumed:
                 self.voice.note(f"continuing an interrupted conversion to {', '.join(run.types)}")
-            events = start_run(self.vault, self.parent, run, place.folder)
-            told = _Told(self.progress, resumed=place.resumed)
+            events = start_run(self.vault, self.parent, run, folder.path)
+            told = _Told(self.progress, resumed=folder.resumed)
             try:
                 for event in events:
                     told.hear(event)
-                    self._take(event, run, place, described)
+                    self._take(event, run, folder, described)
             except ConverterCrashed:
-                if place.resumed:
+                if folder.resumed:
                     again = self.vault.command("gc", "--partials")
                     self.voice.note(f"if going on fails again, begin anew after: {again}")
                 raise
 
-    def _take(self, event: Event, run: Run, place: Workplace, described: Mapping[str, str]) -> None:
+    def _take(
+        self, event: Event, run: Run, folder: WorkFolder, described: Mapping[str, str]
+    ) -> None:
         match event:
             case Warned():
                 self._warn(event.message)
@@ -175,7 +177,7 @@ class _Work:
                     self.parent,
                     run.converter,
                     event,
-                    place.folder,
+                    folder.path,
                     shaping=shaping(described, target),
                 )
                 self.made.append(artifact)

@@ -13,7 +13,7 @@ from modelvault.core.names import Reference
 from modelvault.errors import ArtifactNotFound, CheckFailed
 
 
-def part_held(
+def part_stored(
     vault: Vault, parent: Artifact, runs: Sequence[Run]
 ) -> tuple[dict[str, Artifact], tuple[Run, ...]]:
     """Return what the vault holds of what runs would make, by type, and the runs that remain.
@@ -25,17 +25,17 @@ def part_held(
         BadOption: A file that an option names is not there.
         CheckFailed: A variant is here, but further off than ``max_kl`` allows.
     """
-    held: dict[str, Artifact] = {}
+    stored: dict[str, Artifact] = {}
     rest: list[Run] = []
     for run in runs:
         described = run.options.describe()
         for type_ in run.types:
             target = Target(converter=run.converter, type=type_)
             if (found := _find(vault, parent, target, described)) is not None:
-                held[type_] = found
-        if types := tuple(type_ for type_ in run.types if type_ not in held):
+                stored[type_] = found
+        if types := tuple(type_ for type_ in run.types if type_ not in stored):
             rest.append(replace(run, types=types))
-    return held, tuple(rest)
+    return stored, tuple(rest)
 
 
 def _find(

@@ -1,14 +1,14 @@
-"""``convert --dry-run``: each target's tensors, where they will lie, and whether there is room."""
+"""``convert --dry-run``: each target's tensors, where they will lie, and whether they fit."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from modelvault import fsio
-from modelvault.app.conversion.existing import part_held
+from modelvault.app.conversion.existing import part_stored
 from modelvault.app.conversion.options import ConvertOptions, Target
 from modelvault.app.conversion.requests import Run, split_runs, start_run
 from modelvault.app.conversion.warnings import quality_warnings
-from modelvault.app.conversion.workplace import working_folder
+from modelvault.app.conversion.work_folder import working_folder
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
@@ -26,7 +26,7 @@ class TargetPlan:
     planned: Planned
     tensors: tuple[PlannedTensor, ...]
     """In the order of the files; empty where the converter does not tell."""
-    held: bool
+    stored: bool
     """Whether the vault holds it already, so that it would not be made."""
 
     @property
@@ -46,12 +46,12 @@ class ConversionPlan:
 
     @property
     def size(self) -> int:
-        """Bytes of all results that are not held."""
-        return sum(target.planned.size for target in self.targets if not target.held)
+        """Bytes of all results that are not stored yet."""
+        return sum(target.planned.size for target in self.targets if not target.stored)
 
     @property
     def fits(self) -> bool:
-        """Whether the disk has room for all results."""
+        """Whether all results fit on the disk."""
         return self.size <= self.free
 
 
@@ -67,9 +67,9 @@ def plan_conversion(
     """
     parent = vault.catalog.find(reference).artifact
     runs = split_runs(targets, options)
-    held, _ = part_held(vault, parent, runs)
+    stored, _ = part_stored(vault, parent, runs)
     with vault.store.writing():
-        return plan_runs(vault, parent, runs, held=held)
+        return plan_runs(vault, parent, runs, stored=stored)
 
 
 def plan_runs(
@@ -77,7 +77,7 @@ def plan_runs(
     parent: Artifact,
     runs: Sequence[Run],
     *,
-    held: Collection[str] = (),
+    stored: Collection[str] = (),
 ) -> ConversionPlan:
     """Return the plan of several runs; the caller keeps ``gc`` away.
 
@@ -85,7 +85,7 @@ def plan_runs(
         vault: Holds the parent's files.
         parent: What is converted.
         runs: To what, and how.
-        held: Types that the vault holds already.
+        stored: Types that the vault holds already.
 
     Raises:
         BadOption: An option is refused.
@@ -99,7 +99,7 @@ def plan_runs(
                 draft.hear(event)
     return ConversionPlan(
         targets=tuple(
-            TargetPlan(planned=planned, tensors=tuple(draft.tensors[name]), held=name in held)
+            TargetPlan(planned=planned, tensors=tuple(draft.tensors[name]), stored=name in stored)
             for name, planned in draft.planned.items()
         ),
         warnings=tuple(draft.warnings),

@@ -13,7 +13,7 @@ def plan_document(plan: ConversionPlan) -> dict[str, Any]:
         "targets": [
             {
                 "target": target.planned.target,
-                "held": target.held,
+                "held": target.stored,
                 "size": target.planned.size,
                 "parameters": target.planned.parameters,
                 "bits_per_weight": round(target.bits_per_weight, 4),
@@ -72,5 +72,5 @@ def _summary(target: TargetPlan) -> str:
         f"{planned.target}: {text.size(planned.size)} ({planned.size:,} bytes), "
         f"{text.count(planned.tensors, 'tensor')}, {planned.parameters:,} parameters, "
         f"{target.bits_per_weight:.2f} bits per weight"
-        f"{', already here' if target.held else ''}"
+        f"{', already here' if target.stored else ''}"
     )

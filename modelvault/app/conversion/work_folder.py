@@ -1,4 +1,4 @@
-"""Where a converter works: a folder that outlives an interrupted run which can go on.
+"""The folder that a converter works in; it outlives an interrupted run which can go on.
 
 A converter that can be resumed leaves ``RESUME`` in its folder. The folder is kept when the
 run is interrupted or killed, when the converter crashes, or when disk or memory are full; the
@@ -36,10 +36,10 @@ _NOT_REFUSED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
+class WorkFolder:
     """A converter's folder for one piece of work."""
 
-    folder: Path
+    path: Path
     resumed: bool
     """Whether it holds what an interrupted run left."""
 
@@ -63,7 +63,7 @@ def working_folder(vault: Vault, parent: Artifact, purpose: str) -> Iterator[Pat
 
 
 @contextmanager
-def resumable_folder(vault: Vault, parent: Artifact, key: str) -> Iterator[Workplace]:
+def resumable_folder(vault: Vault, parent: Artifact, key: str) -> Iterator[WorkFolder]:
     """Yield the folder of a piece of work; what an interrupted run of it left is in there.
 
     Args:
@@ -82,7 +82,7 @@ def resumable_folder(vault: Vault, parent: Artifact, key: str) -> Iterator[Workp
             vault.store.clear([folder] if folder.exists() else [])
             fsio.make_folder(folder)
         try:
-            yield Workplace(folder=folder, resumed=resumed)
+            yield WorkFolder(path=folder, resumed=resumed)
         except BaseException as error:
             kept = _resumable(folder) and not _is_refusal(error)
             if not kept:
