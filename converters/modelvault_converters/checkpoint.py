@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from modelvault.core.model_files import ADAPTER_CONFIG, WeightFormat, weight_format
+from modelvault.core.model_files import ADAPTER_CONFIG, MODEL_INDEX, WeightFormat, weight_format
 from modelvault.core.protocol import SourceFile
 from modelvault.errors import (
     MalformedRecord,
@@ -22,7 +22,7 @@ _LIMITS = {
     "tokenizer.json": 256 * _MIB,
     "tokenizer.model": 64 * _MIB,
     "tekken.json": 64 * _MIB,
-    "model.safetensors.index.json": 64 * _MIB,
+    MODEL_INDEX: 64 * _MIB,
 }
 """Largest size, in bytes, of the small files that exceed the common limit."""
 

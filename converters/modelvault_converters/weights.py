@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from modelvault.core.model_files import (
+    MODEL_FILE,
+    MODEL_INDEX,
     WeightFormat,
     is_adapter,
     is_training_state,
@@ -21,9 +23,6 @@ from modelvault.core.safetensors_header import TensorEntry, read_header
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
 from modelvault_converters.checkpoint import MERGE_ADAPTER, Checkpoint, wrong_size
 from modelvault_converters.positioned import read_all
-
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 
 _PULL = "pull the model again without --exclude patterns for its weights"
 _SHOWN = 100
@@ -94,7 +93,7 @@ def open_weights(checkpoint: Checkpoint, stack: ExitStack) -> Mapping[str, Place
         UnsupportedSource: There are no safetensors weights.
     """
     index = _read_index(checkpoint)
-    if checkpoint.has(SINGLE) and not all(checkpoint.has(path) for path in index.values()):
+    if checkpoint.has(MODEL_FILE) and not all(checkpoint.has(path) for path in index.values()):
         index = {}  # left over from a model in shards: transformers takes the single file, too
     paths = sorted(set(index.values())) if index else _without_index(checkpoint)
     missing = [path for path in paths if not checkpoint.has(path)]
@@ -119,20 +118,20 @@ def open_weights(checkpoint: Checkpoint, stack: ExitStack) -> Mapping[str, Place
 
 def _read_index(checkpoint: Checkpoint) -> dict[str, str]:
     """Return tensor → file from the index; empty when there is none."""
-    if not checkpoint.has(INDEX):
+    if not checkpoint.has(MODEL_INDEX):
         return {}
-    places = checkpoint.object(INDEX).get("weight_map")
+    places = checkpoint.object(MODEL_INDEX).get("weight_map")
     if not isinstance(places, dict) or not all(
         isinstance(path, str) and path == os.path.basename(path) for path in places.values()
     ):
-        raise MalformedWeights(f"{INDEX} holds no proper weight_map")
+        raise MalformedWeights(f"{MODEL_INDEX} holds no proper weight_map")
     return places
 
 
 def _without_index(checkpoint: Checkpoint) -> list[str]:
     """Return the weight files of a model without an index, by their names alone."""
-    if checkpoint.has(SINGLE):
-        return [SINGLE]
+    if checkpoint.has(MODEL_FILE):
+        return [MODEL_FILE]
     found = checkpoint.weights(WeightFormat.SAFETENSORS)
     sets = {
         shard.count: shard
@@ -144,7 +143,7 @@ def _without_index(checkpoint: Checkpoint) -> list[str]:
     others = [path for path in found if "/" not in path]
     if others:
         raise UnsupportedSource(
-            f"the weights are in {others[0]}, not in {SINGLE} as transformers names them",
+            f"the weights are in {others[0]}, not in {MODEL_FILE} as transformers names them",
             hint=MERGE_ADAPTER
             if any(map(is_adapter, others))
             else "pull the model again with its files for transformers",
@@ -155,7 +154,7 @@ def _without_index(checkpoint: Checkpoint) -> list[str]:
             f"the weights are not safetensors but {foreign[0]}",
             hint="pull a revision or a model of the same publisher with safetensors files",
         )
-    raise SourceIncomplete(f"the model has neither {SINGLE} nor {INDEX}", hint=_PULL)
+    raise SourceIncomplete(f"the model has neither {MODEL_FILE} nor {MODEL_INDEX}", hint=_PULL)
 
 
 def _compare(index: Mapping[str, str], tensors: Mapping[str, Placed]) -> None:
@@ -166,7 +165,7 @@ def _compare(index: Mapping[str, str], tensors: Mapping[str, Placed]) -> None:
     ]
     if lost:
         raise SourceIncomplete(
-            f"{INDEX} names {len(lost)} tensors that are not where it says: {lost[0]}",
+            f"{MODEL_INDEX} names {len(lost)} tensors that are not where it says: {lost[0]}",
             hint="pull the model again: index and shards are of different revisions",
             issues=lost[:_SHOWN],
         )

@@ -66,6 +66,10 @@ TOKENIZERS: tuple[tuple[str, ...], ...] = (
 )
 """Files of a model folder that make up a tokenizer, each set enough by itself."""
 
+MODEL_FILE = "model.safetensors"
+"""Weights in one file, as ``transformers`` names it."""
+MODEL_INDEX = "model.safetensors.index.json"
+"""Which tensor is in which file, where there are several."""
 ADAPTER_CONFIG = "adapter_config.json"
 """What a LoRA adapter says of the model that it belongs to."""
 

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 
 from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import FileEntry, Manifest
-from modelvault.core.model_files import WeightFormat, has_tokenizer, is_license, weight_format
+from modelvault.core.model_files import (
+    MODEL_FILE,
+    MODEL_INDEX,
+    WeightFormat,
+    has_tokenizer,
+    is_license,
+    weight_format,
+)
 from modelvault.core.names import check_path
 from modelvault.errors import BadPath, UnsuitableArtifact
 
@@ -23,7 +30,6 @@ CONFIG_LIMIT = 4 * 1024 * 1024
 INDEX_LIMIT = 64 * 1024 * 1024
 """Largest weight index that is read, in bytes."""
 
-INDEX = "model.safetensors.index.json"
 _SIDE_FILES = (".json", ".jinja", ".txt", ".model", ".tiktoken", ".bpe", ".md", ".py")
 _FOREIGN_FOLDERS = (".git", ".github", ".cache", "onnx", "openvino", "coreml", "original", "assets")
 
@@ -86,27 +92,27 @@ def select_servable(artifact: Artifact, manifest: Manifest, read: Reader) -> Ser
 def _choose_weights(
     manifest: Manifest, weights: Mapping[str, FileEntry], read: Reader, issues: list[str]
 ) -> list[str]:
-    if manifest.find(INDEX) is None:
-        if "model.safetensors" in weights:
-            return ["model.safetensors"]
+    if manifest.find(MODEL_INDEX) is None:
+        if MODEL_FILE in weights:
+            return [MODEL_FILE]
         top = [path for path in weights if "/" not in path]
         if len(top) != 1:
-            issues.append(f"{INDEX} is missing, and there are {len(top)} weight files")
+            issues.append(f"{MODEL_INDEX} is missing, and there are {len(top)} weight files")
         return top
-    index = _read_object(manifest, INDEX, INDEX_LIMIT, read, issues)
+    index = _read_object(manifest, MODEL_INDEX, INDEX_LIMIT, read, issues)
     table = index.get("weight_map")
     if not isinstance(table, dict) or not table:
-        issues.append(f"{INDEX}: no 'weight_map'")
+        issues.append(f"{MODEL_INDEX}: no 'weight_map'")
         return []
     listed = []
     for name in sorted({str(name) for name in table.values()}):
         try:
             check_path(name)
         except BadPath as error:
-            issues.append(f"{INDEX}: {error}")
+            issues.append(f"{MODEL_INDEX}: {error}")
             continue
         if name not in weights:
-            issues.append(f"{name}: listed in {INDEX}, and missing")
+            issues.append(f"{name}: listed in {MODEL_INDEX}, and missing")
         listed.append(name)
     return [name for name in listed if name in weights]
 
@@ -138,7 +144,7 @@ def _is_side_file(path: str) -> bool:
     if path.split("/", maxsplit=1)[0] in _FOREIGN_FOLDERS:
         return False
     if name.endswith(".index.json"):  # of another format's weights, which stay behind
-        return path == INDEX
+        return path == MODEL_INDEX
     return name.endswith(_SIDE_FILES) or is_license(name)
 
 

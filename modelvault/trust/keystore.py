@@ -17,6 +17,7 @@ from pathlib import Path
 from modelvault import fsio
 from modelvault.core import canonical
 from modelvault.core.fields import Fields
+from modelvault.core.medium import BUNDLE_FOLDER, PUBLISHER_KEY
 from modelvault.errors import (
     BadOption,
     FingerprintMismatch,
@@ -26,11 +27,6 @@ from modelvault.errors import (
 )
 from modelvault.trust import keys
 from modelvault.trust.keys import LocalKey, PublicKey
-
-MEDIUM_FOLDER = "modelvault-bundle"
-"""Folder of a medium that holds the bundle's index, signatures and publisher's key."""
-PUBLISHER_NAME = "publisher.pem"
-"""File of the publisher's public key, or keys, in that folder."""
 
 _RECORD_TYPE = "modelvault/trusted-key/v1"
 _LONGEST_LABEL = 200
@@ -213,7 +209,7 @@ def read_public_key(origin: Path) -> bytes:
     """
     candidates = [origin]
     if origin.is_dir():
-        candidates = [origin / MEDIUM_FOLDER / PUBLISHER_NAME, origin / PUBLISHER_NAME]
+        candidates = [origin / BUNDLE_FOLDER / PUBLISHER_KEY, origin / PUBLISHER_KEY]
     for path in candidates:
         try:
             return keys.read_key_file(path)
@@ -221,7 +217,7 @@ def read_public_key(origin: Path) -> bytes:
             continue
     raise KeyNotFound(
         f"{origin}: no public key here",
-        hint=f"give a PEM file, or a folder with {MEDIUM_FOLDER}/{PUBLISHER_NAME}",
+        hint=f"give a PEM file, or a folder with {BUNDLE_FOLDER}/{PUBLISHER_KEY}",
     )
 
 

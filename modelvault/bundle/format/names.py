@@ -1,11 +1,13 @@
 """Names of what every bundle has on its medium, whatever its layout."""
 
-FOLDER = "modelvault-bundle"
-STAGING_FOLDER = "modelvault-bundle.partial"
+from modelvault.core.medium import BUNDLE_FOLDER, PUBLISHER_KEY
+
+FOLDER = BUNDLE_FOLDER
+STAGING_FOLDER = f"{FOLDER}.partial"
 """Where a bundle is written before it is published; never read as a bundle."""
-FORMER_FOLDER = "modelvault-bundle.old"
+FORMER_FOLDER = f"{FOLDER}.old"
 """Where a bundle stands while another replaces it; never read as a bundle."""
 
 INDEX = "index.json"
 SIGNATURE = "index.sig"
-PUBLISHER = "publisher.pem"
+PUBLISHER = PUBLISHER_KEY

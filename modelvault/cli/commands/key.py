@@ -8,6 +8,7 @@ import typer
 from modelvault.app.keys import OwnKey, export_key, own_key
 from modelvault.app.vault import Vault
 from modelvault.cli.session import Session
+from modelvault.core.medium import PUBLISHER_KEY
 
 
 def generate(context: typer.Context) -> None:
@@ -30,7 +31,7 @@ def list_(context: typer.Context) -> None:
 def export(
     context: typer.Context,
     *,
-    out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("publisher.pem"),
+    out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path(PUBLISHER_KEY),
 ) -> None:
     """Write the public key to a file, for sites that import."""
     session = Session.of(context)

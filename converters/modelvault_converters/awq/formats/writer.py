@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
+from modelvault.core.model_files import MODEL_INDEX
 from modelvault.errors import ConverterCrashed
 from modelvault_converters.awq.formats.layout import Layout, Output, WeightFile
 from modelvault_converters.awq.raw import as_bytes
 from modelvault_converters.positioned import write_all
-from modelvault_converters.weights import INDEX
 
 _TORCH = {
     "I64": torch.int64,
@@ -106,8 +106,8 @@ class CheckpointWriter:
         index = self._layout.index()
         if index is None:
             return names
-        write_file(self._folder / INDEX, index)
-        return (*names, INDEX)
+        write_file(self._folder / MODEL_INDEX, index)
+        return (*names, MODEL_INDEX)
 
 
 def is_begun(folder: Path, file: WeightFile) -> bool:
