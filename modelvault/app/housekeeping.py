@@ -168,7 +168,7 @@ def _open_or_set_aside(vault: Vault, issues: list[str]) -> Path | None:
 
     A readable catalogue whose event log was altered is kept: the log is evidence.
     """
-    from modelvault.catalog.catalog import set_aside_damaged
+    from modelvault.catalog.schema import set_aside_damaged
 
     try:
         catalog = vault.catalog

@@ -27,7 +27,6 @@ from modelvault.catalog.binding import open_bound
 from modelvault.catalog.database import Database
 from modelvault.catalog.listing_view import QUERY, parse_listing
 from modelvault.catalog.rebuild import rebuild
-from modelvault.catalog.schema import set_aside_damaged
 from modelvault.catalog.values import (
     Actor,
     Bundle,
@@ -48,8 +47,6 @@ from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
 from modelvault.core.names import Reference
 from modelvault.store.paths import VaultPaths
-
-__all__ = ["Catalog", "set_aside_damaged"]
 
 
 class Catalog:

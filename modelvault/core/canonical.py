@@ -89,7 +89,9 @@ def _is_plain(value: Json) -> bool:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"canonical JSON keys are strings: {key!r}")
-            plain = _is_plain(item) and plain and key.isascii()
+            plain = plain and key.isascii()
+            if not isinstance(item, str | int):
+                plain = _is_plain(item) and plain
     elif isinstance(value, list | tuple):
         for item in value:
             plain = _is_plain(item) and plain

@@ -18,9 +18,10 @@ from sqlalchemy import create_engine
 
 import modelvault
 from modelvault.catalog import schema
-from modelvault.catalog.catalog import Catalog, set_aside_damaged
+from modelvault.catalog.catalog import Catalog
 from modelvault.catalog.database import _WRITER_LOCK
 from modelvault.catalog.rows import Row
+from modelvault.catalog.schema import set_aside_damaged
 from modelvault.catalog.versions import HEAD, REVISIONS
 from modelvault.distribution import install_command
 from modelvault.errors import (
