@@ -6,7 +6,7 @@ weaker one.
 
 Invariants:
     * A ``PublicKey`` or ``LocalKey`` that exists holds a valid point on P-256.
-    * A private key is loaded only from a file that nobody but its owner can read.
+    * A private key is loaded only from a file that its owner alone can read.
     * The fingerprint is ``SHA256:`` and the unpadded base64 of the sha256 over the DER
       SubjectPublicKeyInfo.
 
@@ -67,6 +67,9 @@ class LocalKey:
 
     def __init__(self, private_key: ec.EllipticCurvePrivateKey) -> None:
         """Take a private key.
+
+        Args:
+            private_key: On P-256; it stays in this process.
 
         Raises:
             KeyUnusable: It is not on P-256.
@@ -160,7 +163,7 @@ def load_key(path: Path, *, passphrase: bytes | None = None) -> LocalKey:
     if mode & 0o077:
         raise KeyUnusable(
             f"{path}: others on this host can read this private key (mode {mode & 0o777:o})",
-            hint=f"chmod 600 {path} if nobody can have read it; otherwise make a new key",
+            hint=f"chmod 600 {path} if no other account can have read it; otherwise make a new key",
         )
     try:
         key = serialization.load_pem_private_key(data, passphrase)

@@ -53,7 +53,11 @@ class Keystore:
     """The ``keys`` folder of one vault."""
 
     def __init__(self, folder: Path) -> None:
-        """Use ``folder``; nothing is created before something is stored."""
+        """Use a folder; nothing is created before something is stored.
+
+        Args:
+            folder: The vault's folder of keys; it need not exist.
+        """
         self._folder = folder
         self._trusted = folder / "trusted"
 
@@ -232,7 +236,7 @@ def _read_trusted(path: Path) -> TrustedKey:
     if path.stem != keys.fingerprint_hex(item.fingerprint):
         raise KeyUnusable(
             f"{path}: holds another key than its name says",
-            hint="somebody changed the vault's trusted keys: check them all",
+            hint="another program changed the vault's trusted keys: check them all",
         )
     return item
 

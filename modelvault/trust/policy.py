@@ -115,6 +115,9 @@ class IntegrityVerifier:
     def __init__(self, public_key_pem: bytes) -> None:
         """Take the key or keys that stand beside the signature.
 
+        Args:
+            public_key_pem: One or several public keys, as the medium holds them.
+
         Raises:
             KeyUnusable: Not P-256 public keys in PEM form.
         """

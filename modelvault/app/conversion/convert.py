@@ -200,6 +200,12 @@ class _Told:
     """Turns a converter's events into progress."""
 
     def __init__(self, progress: Progress, *, resumed: bool) -> None:
+        """Begin before the converter's first event.
+
+        Args:
+            progress: Told about bytes and steps.
+            resumed: Whether the converter goes on from what an interrupted run left.
+        """
         self._progress = progress
         self._resumed = resumed
         self._done: dict[str, int] = {}
