@@ -1,8 +1,11 @@
 """Receipts: one byte string for one install, and nothing hostile gets in by them."""
 
+import dataclasses
 import json
+import re
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +14,7 @@ from hypothesis import strategies as st
 
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
-from modelvault.errors import MalformedRecord
+from modelvault.errors import MalformedRecord, UnsupportedVersion
 from modelvault.targets.receipt import InstalledFile, Placement, Receipt
 from tests.support.installable import WHEN
 
@@ -86,6 +89,89 @@ def test_encoded_receipt_parses_to_itself(files: list[InstalledFile], when: date
     )
     assert Receipt.parse(receipt.encode()) == receipt
     assert Receipt.from_json(json.loads(canonical.encode(receipt.as_json()))) == receipt
+
+
+LINKED = dataclasses.replace(
+    RECEIPT,
+    files=(
+        dataclasses.replace(RECEIPT.files[0], path="blobs/00"),
+        InstalledFile.of_link("files/weights", "../blobs/00", Placement.LINK),
+        InstalledFile.of_link("files/again", "../blobs/00", Placement.PRESENT),
+    ),
+)
+
+
+def test_documented_receipt_is_read_and_written_as_it_stands() -> None:
+    """The permanent vector of version two, which has links."""
+    page = (Path(__file__).parents[2] / "docs" / "formats" / "receipt.md").read_text("utf-8")
+    ((digest, record),) = re.findall(r"vector: (sha256:\w{64}) -->\n```json\n(.*)\n", page)
+    receipt = Receipt.parse(record.encode())
+    assert str(Digest.of(record.encode())) == digest
+    assert receipt.encode().decode() == record
+    assert [file.link is None for file in receipt.files] == [True, False]
+    for word in Placement:
+        assert f"`{word.value}`" in page
+
+
+def test_receipt_is_written_in_the_lowest_version_that_can_say_it() -> None:
+    """Without a link an older release can still undo it; with one it must not try."""
+    assert RECEIPT.as_json()["_type"] == "modelvault/receipt/v1"
+    assert LINKED.as_json()["_type"] == "modelvault/receipt/v2"
+    assert Receipt.parse(LINKED.encode()) == LINKED
+
+
+def _linked(number: int, **changes: object) -> Callable[[dict[str, Any]], None]:
+    return lambda value: value["files"][number].update(changes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda value: value.update(_type="modelvault/receipt/v3"),
+        lambda value: value.update(_type="modelvault/receipt/v9999", files=None),
+        lambda value: value.update(service="tiny.service"),
+        _linked(0, kind="device"),
+        _linked(0, placement="overlay"),
+        _linked(1, placement="junction"),
+        _linked(1, mode=511),
+    ],
+)
+def test_receipt_of_a_newer_release_is_told_apart_from_damage(
+    change: Callable[[dict[str, Any]], None],
+) -> None:
+    """Its version, or a field, kind or placement unknown here: newer, and not obeyed."""
+    value = json.loads(LINKED.encode())
+    change(value)
+    with pytest.raises(UnsupportedVersion) as caught:
+        Receipt.parse(canonical.encode(value))
+    assert "newer release" in caught.value.message
+    assert "update modelvault" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _linked(0, kind="link"),  # no text
+        _linked(0, placement="link"),  # of a file
+        _linked(1, placement="copy"),  # of a link
+        _linked(1, link="/etc/passwd"),
+        _linked(1, link="../../etc/passwd"),
+        _linked(1, link=7),
+        _linked(1, kind=7),
+        _linked(1, path="../up"),
+        lambda value: value["files"][1].pop("kind"),
+        lambda value: value.update(_type="modelvault/receipt/v1"),
+        lambda value: value.update(_type="modelvault/receipt/v02"),
+    ],
+)
+def test_attack_linked_receipt_that_reaches_outside(
+    change: Callable[[dict[str, Any]], None],
+) -> None:
+    """What is known and wrong is damage, in version two as in one."""
+    value = json.loads(LINKED.encode())
+    change(value)
+    with pytest.raises(MalformedRecord):
+        Receipt.parse(canonical.encode(value))
 
 
 def _file(**changes: object) -> Callable[[dict[str, Any]], None]:
