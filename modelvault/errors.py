@@ -68,7 +68,7 @@ class BadConfiguration(BadInput):
 
 
 class UnsupportedVersion(BadInput):
-    """A bundle was written in a format newer than this release reads."""
+    """A bundle, receipt or vault was written in a format newer than this release reads."""
 
 
 class NotFound(ModelVaultError):
