@@ -1,4 +1,4 @@
-"""Bringing files into a target, and finding out whether they stand there.
+"""Bringing files into a target.
 
 Invariants:
     * A file gets its final name only when its bytes are complete, checked and flushed.
@@ -12,7 +12,6 @@ Invariants:
 
 import contextlib
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +20,14 @@ from modelvault import fsio
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Silence
 from modelvault.errors import DigestMismatch, SizeMismatch, TargetConflict
-from modelvault.store.blobs import Store, hash_file
+from modelvault.store.blobs import Store
 from modelvault.targets.folder import Owner, held, staged, target_errors
 from modelvault.targets.receipt import InstalledFile, Placement
 from modelvault.targets.runtime import FileKind, InstallPlan, PlannedFile
+from modelvault.targets.standing import compute_digest, inode_of, locate, read_link
 
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
-_INODE_MASK = 2**63 - 1
 
 
 @contextlib.contextmanager
@@ -130,7 +129,7 @@ class FileInstaller:
             )
         placement = Placement(fsio.link_or_copy(source, path, progress=self.progress).value)
         if placement is Placement.COPY:
-            computed = _hash(path, file.size, self.progress)
+            computed = compute_digest(path, file.size, self.progress)
             if computed != file.digest:
                 path.unlink()
                 raise DigestMismatch(
@@ -159,7 +158,7 @@ class FileInstaller:
         """
         path = locate(self.root, file.path, link=file.link is not None)
         if file.link is not None:
-            stands = _read_link(path) == file.link
+            stands = read_link(path) == file.link
             return _installed(file, path, Placement.PRESENT) if stands else None
         if not fsio.is_regular(path):
             return None
@@ -168,7 +167,7 @@ class FileInstaller:
             return None
         if file.kind is FileKind.BLOB and self._is_linked(file.digest, found):
             return _installed(file, path, Placement.HARDLINK)
-        if _hash(path, file.size, self.progress) != file.digest:
+        if compute_digest(path, file.size, self.progress) != file.digest:
             return None
         return _installed(file, path, Placement.PRESENT)
 
@@ -241,72 +240,8 @@ def refuse_others(plan: InstallPlan, files: Iterable[PlannedFile]) -> None:
 def _looks_right(plan: InstallPlan, file: PlannedFile) -> bool:
     path = locate(plan.location, file.path, link=file.link is not None)
     if file.link is not None:
-        return _read_link(path) == file.link
+        return read_link(path) == file.link
     return fsio.is_regular(path) and path.lstat().st_size == file.size
-
-
-def locate(root: Path, relative: str, *, link: bool) -> Path:
-    """Return where an installed file or link stands.
-
-    Args:
-        root: The target's folder.
-        relative: The file's path.
-        link: Whether a link is meant: then the last part may be one.
-
-    Raises:
-        BadPath: The path is unsafe, or leads through a symbolic link.
-    """
-    folder, _, name = relative.rpartition("/")
-    if not link or not folder:
-        return root / name if link else fsio.safe_join(root, relative)
-    return fsio.safe_join(root, folder) / name
-
-
-def is_untouched(
-    file: InstalledFile, path: Path, *, read: bool = False, progress: Progress | None = None
-) -> bool | None:
-    """Return whether an installed file is as it was; None when it is gone.
-
-    A link is told by its text, a hardlink by inode and size: its bytes are the vault's
-    own. Anything else is hashed.
-
-    Args:
-        file: What was installed.
-        path: Where it should stand.
-        read: Hash hardlinks, too.
-        progress: Told about hashed bytes.
-    """
-    try:
-        found = path.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    if file.link is not None:
-        return _read_link(path) == file.link
-    if not stat.S_ISREG(found.st_mode) or found.st_size != file.size:
-        return False
-    if not read and is_same_inode(file, found):
-        return True
-    return _hash(path, file.size, progress or Silence()) == file.digest
-
-
-def is_same_inode(file: InstalledFile, found: os.stat_result) -> bool:
-    """Return whether a file is the very hardlink that was installed."""
-    return file.placement is Placement.HARDLINK and found.st_ino & _INODE_MASK == file.inode
-
-
-def _read_link(path: Path) -> str | None:
-    """Return the text of a symbolic link; None where no link stands."""
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None
-
-
-def _hash(path: Path, size: int, progress: Progress) -> Digest:
-    progress.begin(path.name, total=size)
-    digest, _ = hash_file(path, progress=progress)
-    progress.end(path.name, note="checked")
-    return digest
 
 
 def _write(content: bytes, path: Path) -> None:
@@ -334,5 +269,5 @@ def _installed(file: PlannedFile, path: Path, placement: Placement) -> Installed
         digest=file.digest,
         size=file.size,
         placement=placement,
-        inode=path.lstat().st_ino & _INODE_MASK,
+        inode=inode_of(path.lstat()),
     )

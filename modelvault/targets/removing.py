@@ -12,10 +12,10 @@ from pathlib import Path
 
 from modelvault import fsio
 from modelvault.errors import BadPath, TargetChanged
-from modelvault.targets.files import is_untouched, locate
 from modelvault.targets.folder import held
 from modelvault.targets.receipt import InstalledFile, Receipt
 from modelvault.targets.runtime import Removal
+from modelvault.targets.standing import is_untouched, locate
 
 
 def undo_install(receipt: Receipt) -> Removal:

@@ -11,7 +11,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.ports import Silence
 from modelvault.errors import StorageError, TargetChanged, TargetConflict
 from modelvault.store.blobs import Store
-from modelvault.targets import files, folder
+from modelvault.targets import files, folder, standing
 from modelvault.targets.llamacpp import LlamaCppRuntime
 from modelvault.targets.ollama import OllamaRuntime
 from modelvault.targets.receipt import InstalledFile, Placement
@@ -76,16 +76,16 @@ def test_what_stands_there_is_told_from_what_was_installed(store: Store, tmp_pat
     path = tmp_path / "file"
     installer = files.FileInstaller(store=store, root=tmp_path, owner=None, progress=Silence())
     file = installer.install(PlannedFile.of("file", b"content"), path)
-    assert files.is_untouched(file, path) is True
+    assert standing.is_untouched(file, path) is True
     for other in (b"contenT", b"longer content"):
         path.write_bytes(other)
-        assert files.is_untouched(file, path) is False
+        assert standing.is_untouched(file, path) is False
         assert installer.find(PlannedFile.of("file", b"content")) is None
     path.unlink()
-    assert files.is_untouched(file, path) is None
-    assert files.is_untouched(file, path / "below") is None
+    assert standing.is_untouched(file, path) is None
+    assert standing.is_untouched(file, path / "below") is None
     path.mkdir()
-    assert files.is_untouched(file, path) is False
+    assert standing.is_untouched(file, path) is False
 
 
 def test_hardlink_that_was_replaced_by_equal_bytes_is_still_ours(tmp_path: Path) -> None:
@@ -99,7 +99,7 @@ def test_hardlink_that_was_replaced_by_equal_bytes_is_still_ours(tmp_path: Path)
         placement=Placement.HARDLINK,
         inode=path.stat().st_ino + 1,
     )
-    assert files.is_untouched(file, path) is True
+    assert standing.is_untouched(file, path) is True
 
 
 def test_owner_of_a_missing_folder_is_that_of_the_nearest_one(
