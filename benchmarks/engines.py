@@ -26,6 +26,7 @@ from modelvault.sources.fetch.choice import EngineOptions, open_engine
 from modelvault.sources.fetch.download import Downloader
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.libraries.xet import XetEngine
+from modelvault.sources.hub.home import HubHome
 from modelvault.store.blobs import Store
 from tests.support.xet import LocalCas, access_to
 
@@ -48,7 +49,14 @@ def describe(endpoint: str, path: Path, xet_hash: str) -> str:
 def fetch(engine_name: str, described: str, cas: str, vault: Path) -> None:
     """Fetch the file through one engine, and through it alone."""
     fields = json.loads(described)
-    file = RemoteFile(**{**fields, "sha256": Digest(fields["sha256"])}, path=FILE, git_sha1=None)
+    file = RemoteFile(
+        path=FILE,
+        size=fields["size"],
+        checksum=Digest(fields["sha256"]),
+        xet_hash=fields["xet_hash"],
+        url=fields["url"],
+        home=HubHome(commit=fields["commit"]),
+    )
     store = Store.create(vault)
     options = EngineOptions(token=None, connections=CONNECTIONS, ca_bundle=None, xet_url="")
     with contextlib.ExitStack() as stack:

@@ -184,18 +184,26 @@ class FetchError(ModelVaultError):
 
 
 class AccessDenied(FetchError):
-    """The Hub refuses: no token, a token without access, or a private repository."""
+    """The server refuses: no token, a token without access, or a private repository."""
 
 
 class GatedRepository(AccessDenied):
     """The repository's owner asks for acceptance of terms first."""
 
 
-class HubUnreachable(FetchError):
+class SourceUnreachable(FetchError):
+    """A server does not answer, or a proxy or certificate stands in the way."""
+
+
+class HubUnreachable(SourceUnreachable):
     """The endpoint does not answer, or offline mode is on."""
 
 
-class HubError(FetchError):
+class SourceError(FetchError):
+    """A server answers, or a source offers, something that cannot be used."""
+
+
+class HubError(SourceError):
     """The endpoint answers with something that cannot be used."""
 
 
@@ -204,7 +212,7 @@ class DownloadFailed(FetchError):
 
 
 class UpstreamChanged(FetchError):
-    """The Hub offers something else than what is pinned, by this pull or by a lock file."""
+    """The source offers something else than what is pinned, by this pull or by a lock file."""
 
 
 class ConversionError(ModelVaultError):

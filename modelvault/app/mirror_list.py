@@ -246,7 +246,7 @@ def _select_pinned(offer: Offer, pin: LockEntry) -> tuple[Offer, Selection]:
         file = offered.get(entry.path)
         if file is None:
             issues.append(f"{entry.path}: no longer there")
-        elif file.size != entry.size:
+        elif file.size not in (None, entry.size):
             issues.append(f"{entry.path}: {file.size} bytes instead of {entry.size}")
         elif file.sha256 not in (None, entry.digest):
             issues.append(f"{entry.path}: {file.sha256} instead of {entry.digest}")

@@ -23,11 +23,12 @@ from modelvault.core.ports import Progress
 from modelvault.core.repository import is_dataset
 from modelvault.errors import UpstreamChanged
 from modelvault.sources.card import ADAPTER_LIMIT, read_adapter
+from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.fetch.speed import Speed
+from modelvault.sources.fetch.stored import DeliveryPlan, check_again, plan_delivery
 from modelvault.sources.quantizations import Quantization, group_quantizations
 from modelvault.sources.selection import Selection, select
-from modelvault.sources.source import Measurable, Offer, OfferedFile, Source
-from modelvault.sources.stored import find_stored
+from modelvault.sources.source import Measurable, Offer, Source, Unsized
 from modelvault.store.blobs import Store
 from modelvault.store.paths import VaultPaths
 
@@ -46,28 +47,31 @@ class PullPlan:
     offer: Offer
     filters: Filters
     selection: Selection
-    size: int
-    """Bytes of all selected files."""
-    stored: Mapping[str, int] = dataclasses.field(hash=False)
-    """Path → bytes of those that the vault already holds."""
+    delivery: DeliveryPlan
+    """The selected files, and what of them the vault holds already."""
     free: int
     """Bytes free on the vault's file system."""
     warnings: tuple[str, ...]
 
     @property
+    def size(self) -> int:
+        """Bytes of all selected files."""
+        return self.delivery.size
+
+    @property
+    def stored(self) -> Mapping[str, Digest]:
+        """Path → digest of the selected files that the vault already holds."""
+        return self.delivery.stored
+
+    @property
     def stored_size(self) -> int:
         """Bytes that the vault already holds."""
-        return sum(self.stored.values())
+        return self.delivery.stored_size
 
     @property
     def to_fetch(self) -> int:
         """Bytes still to be fetched."""
         return self.size - self.stored_size
-
-    @property
-    def missing(self) -> tuple[OfferedFile, ...]:
-        """The selected files that the vault lacks."""
-        return tuple(file for file in self.selection.chosen if file.path not in self.stored)
 
     @property
     def quantizations(self) -> tuple[Quantization, ...]:
@@ -106,34 +110,29 @@ def plan_pull(
     filters = Filters(include=tuple(include), exclude=tuple(exclude))
     offer = source.offer()
     selection = select(offer.files, include=filters.include, exclude=filters.exclude)
+    if isinstance(source, Unsized):
+        chosen = source.settle_sizes(selection.chosen)
+        selection = dataclasses.replace(selection, chosen=chosen)
     return plan_selection(offer, selection, paths, filters)
 
 
 def plan_selection(
     offer: Offer, selection: Selection, paths: VaultPaths, filters: Filters
 ) -> PullPlan:
-    """Return the plan of a pull whose files are chosen already."""
+    """Return the plan of a pull whose files are chosen already.
+
+    Raises:
+        SourceError: The size of a chosen file is not known.
+        StorageError: A blob cannot be read.
+    """
     return PullPlan(
         offer=offer,
         filters=filters,
         selection=selection,
-        size=sum(file.size for file in selection.chosen),
-        stored=_find_stored(selection.chosen, Store(paths)),
+        delivery=plan_delivery(selection.chosen, Store(paths)),
         free=fsio.free_bytes(paths.root),
         warnings=(*offer.notes, *selection.notes, *_warnings(selection.chosen)),
     )
-
-
-def _find_stored(files: Sequence[OfferedFile], store: Store) -> dict[str, int]:
-    """Return path → bytes of the files whose content is in the store."""
-    if not store.paths.blobs.is_dir():
-        return {}
-    known = find_stored(files, store)
-    return {
-        file.path: file.size
-        for file in files
-        if file.path in known or (file.sha256 is not None and store.has(file.sha256, file.size))
-    }
 
 
 def measure(source: Source, plan: PullPlan) -> Speed | None:
@@ -144,9 +143,10 @@ def measure(source: Source, plan: PullPlan) -> Speed | None:
     Raises:
         FetchError: The source cannot be reached or refuses.
     """
-    if not plan.missing or not isinstance(source, Measurable):
+    missing = plan.delivery.missing
+    if not missing or not isinstance(source, Measurable):
         return None
-    return source.measure(plan.missing)
+    return source.measure(missing)
 
 
 def pull(
@@ -179,10 +179,11 @@ def pull(
     vault.open_catalog()  # what is wrong with it is said before anything is fetched
     store = vault.store
     with store.writing():
-        digests = source.deliver(plan.selection.chosen, store, progress)
+        delivery = check_again(plan.delivery, store)
+        digests = source.deliver(plan.offer, delivery, store, progress)
         manifest = Manifest.of(
-            FileEntry(path=file.path, digest=digests[file.path], size=file.size)
-            for file in plan.selection.chosen
+            FileEntry(path=file.path, digest=digests[file.path], size=file.known_size)
+            for file in delivery.files
         )
         if expected is not None and manifest != expected:
             raise UpstreamChanged(f"{plan.offer.model}: other bytes than the lock file pins")

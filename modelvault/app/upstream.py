@@ -16,7 +16,7 @@ from modelvault.app.sources import SourceOptions, hub_source
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import CatalogedArtifact
 from modelvault.core.artifact import Artifact, HubOrigin
-from modelvault.core.manifest import FileEntry, Manifest
+from modelvault.core.manifest import Manifest
 from modelvault.core.names import Reference, is_commit
 from modelvault.core.ports import Progress
 from modelvault.errors import (
@@ -27,10 +27,9 @@ from modelvault.errors import (
     NotFound,
     NothingSelected,
 )
+from modelvault.sources.fetch.file import OfferedFile
+from modelvault.sources.fetch.stored import same_content
 from modelvault.sources.selection import select
-from modelvault.sources.source import OfferedFile
-from modelvault.sources.stored import LARGEST, git_blob_id
-from modelvault.store.blobs import Store
 
 
 class State(StrEnum):
@@ -132,26 +131,11 @@ def _differ(vault: Vault, artifact: Artifact, files: Sequence[OfferedFile]) -> D
         changed=tuple(
             path
             for path in sorted(ours.keys() & offered.keys())
-            if not same_content(vault.store, ours[path], offered[path])
+            if not same_content(offered[path], ours[path].digest, ours[path].size, vault.store)
         ),
         added=tuple(sorted(offered.keys() - ours.keys())),
         removed=tuple(sorted(ours.keys() - offered.keys())),
     )
-
-
-def same_content(store: Store, entry: FileEntry, file: OfferedFile) -> bool:
-    """Return whether an offered file has the bytes of one that the vault holds.
-
-    Without a declared sha256 the stored bytes are hashed as git does; where they are not there
-    or are too many, the files count as different.
-    """
-    if entry.size != file.size:
-        return False
-    if file.sha256 is not None:
-        return entry.digest == file.sha256
-    if entry.size > LARGEST or not store.has(entry.digest, entry.size):
-        return False
-    return git_blob_id(entry.digest, entry.size, store) == file.git_sha1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

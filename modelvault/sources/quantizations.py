@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from modelvault.core.model_files import quantization_label
-from modelvault.sources.source import OfferedFile
+from modelvault.sources.fetch.file import OfferedFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,8 +22,8 @@ class Quantization:
     """Pattern that chooses these files and no other quantisation's."""
     files: tuple[str, ...]
     """Paths, sorted."""
-    size: int
-    """Bytes of all of them."""
+    size: int | None
+    """Bytes of all of them; None where the source does not say how long one is."""
 
 
 def group_quantizations(files: Iterable[OfferedFile]) -> tuple[Quantization, ...]:
@@ -42,11 +42,16 @@ def group_quantizations(files: Iterable[OfferedFile]) -> tuple[Quantization, ...
             label=label,
             include=_pattern(spelled[label], spelled.values()),
             files=tuple(sorted(file.path for file, _ in members)),
-            size=sum(file.size for file, _ in members),
+            size=_total(file.size for file, _ in members),
         )
         for label, members in found.items()
     ]
-    return tuple(sorted(groups, key=lambda group: (group.size, group.label)))
+    return tuple(sorted(groups, key=lambda group: (group.size or 0, group.label)))
+
+
+def _total(sizes: Iterable[int | None]) -> int | None:
+    known = list(sizes)
+    return None if None in known else sum(size for size in known if size is not None)
 
 
 def _spelling(members: Iterable[tuple[OfferedFile, str]]) -> str:

@@ -32,8 +32,8 @@ from modelvault.core.model_files import (
     weight_format,
 )
 from modelvault.errors import BadOption, BadPath, NothingSelected
+from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.quantizations import group_quantizations
-from modelvault.sources.source import OfferedFile
 
 _MODELS = frozenset({WeightFormat.SAFETENSORS, WeightFormat.PICKLE})
 _OTHERS = frozenset(WeightFormat) - _MODELS - {WeightFormat.GGUF}
@@ -50,8 +50,8 @@ class LeftOut:
     """A file that is not pulled."""
 
     path: str
-    size: int
-    """Length in bytes."""
+    size: int | None
+    """Length in bytes; None where the source was not asked for it."""
     reason: str
 
 
@@ -221,7 +221,7 @@ def _check_together(chosen: Sequence[OfferedFile]) -> None:
     """Apply the manifest's own rule for sets of paths before a byte is fetched."""
     try:
         Manifest.of(
-            FileEntry(path=file.path, digest=_ANY_DIGEST, size=file.size) for file in chosen
+            FileEntry(path=file.path, digest=_ANY_DIGEST, size=file.size or 0) for file in chosen
         )
     except BadPath as error:
         raise BadPath(error.message, hint="leave one of them out with --exclude") from error

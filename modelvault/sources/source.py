@@ -1,8 +1,8 @@
 """What every source of models offers, wherever it gets the bytes from.
 
-A source first makes an *offer*: one pinned revision, its files, what is known of them.
-Somebody selects; the source then *delivers* the selected files into the store, and no
-byte it delivers has escaped a hash.
+A source first makes an *offer*: one pinned revision, its files, what is known of them. The
+caller selects, and plans what has to come (``fetch.stored``); the source then *delivers* the
+selected files into the store, and no byte it delivers has escaped a hash.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,26 +14,10 @@ from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, check_path
 from modelvault.core.ports import Progress
 from modelvault.errors import BadPath
+from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.fetch.speed import Speed
+from modelvault.sources.fetch.stored import DeliveryPlan
 from modelvault.store.blobs import Store
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OfferedFile:
-    """One file of the offered revision."""
-
-    path: str
-    """Relative path, checked to be safe."""
-    size: int
-    """Length in bytes."""
-    sha256: Digest | None = None
-    """Declared digest; None where the source has none (the Hub's files outside LFS)."""
-    git_sha1: str | None = None
-    """Declared git blob id, for files without ``sha256``."""
-    xet_hash: str | None = None
-    """Name of the content in the Hub's Xet storage, where it is there."""
-    scan: str = ""
-    """The Hub's verdict on the file (``safe``, ``unsafe``, ``suspicious`` …), where known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +52,36 @@ class Source(Protocol):
         """
 
     def deliver(
-        self, files: Sequence[OfferedFile], store: Store, progress: Progress
+        self, offer: Offer, plan: DeliveryPlan, store: Store, progress: Progress
     ) -> Mapping[str, Digest]:
-        """Bring the files into the store; return path → digest of each.
+        """Bring what is missing into the store; return path → digest of each planned file.
 
-        Resumes what an earlier run left in the store's partials and skips blobs that the
-        store holds. Every file is checked against what the offer declares.
+        Resumes what an earlier run left in the store's partials. Every file is checked
+        against what the offer declares.
+
+        Args:
+            offer: What a source of the same kind offered, in this process.
+            plan: Which of its files are wanted, and what of them the store has.
+            store: Where they go; the caller keeps ``gc`` away.
+            progress: Told about each file, under its path.
 
         Raises:
+            SourceError: The offer is another source's.
             FetchError: A file could not be fetched; everything that came is kept.
             Corruption: Bytes do not match the declared digest, even after a second fetch.
             StorageError: The disk is full or refuses.
+        """
+
+
+@runtime_checkable
+class Unsized(Protocol):
+    """A source whose listing leaves out how long its files are."""
+
+    def settle_sizes(self, files: Sequence[OfferedFile]) -> tuple[OfferedFile, ...]:
+        """Return the same files with their sizes; asked for the selected ones alone.
+
+        Raises:
+            FetchError: The source cannot be reached, refuses, or does not say.
         """
 
 
@@ -92,6 +95,14 @@ class Measurable(Protocol):
         Raises:
             FetchError: The source cannot be reached or refuses.
         """
+
+
+def report_stored(plan: DeliveryPlan, progress: Progress) -> None:
+    """Let the progress show the files for which nothing has to be done."""
+    for file in plan.files:
+        if file.path in plan.stored:
+            progress.begin(file.path, total=file.size, done=file.known_size)
+            progress.end(file.path, note="already in the vault")
 
 
 def check_paths(paths: Sequence[str], *, where: str) -> None:

@@ -9,16 +9,18 @@ import pytest
 
 from modelvault.app.filters import Filters, recall_filters
 from modelvault.app.housekeeping import collect_garbage, rebuild
-from modelvault.app.pull import measure, plan_pull
+from modelvault.app.pull import measure, plan_pull, pull
 from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.app.supersede import drop_records
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event, Install
 from modelvault.core.artifact import Artifact, ConversionOrigin
-from modelvault.core.names import Reference
+from modelvault.core.names import ModelName, Reference
+from modelvault.core.ports import Silence
 from modelvault.errors import BadOption, BadReference, CatalogDamaged, GatedRepository
 from modelvault.sources.fetch.speed import Speed
 from modelvault.store.paths import VaultPaths
+from tests.support.fakes import UnsizedSource
 from tests.support.hub.hub import LoopbackHub
 from tests.support.pulls import forget_token, open_vault, pull_from
 
@@ -64,7 +66,7 @@ def test_plan_says_what_is_held_and_fetches_nothing(hub: LoopbackHub, vault: Vau
     source = choose_source("acme/tiny", SourceOptions(endpoint=hub.endpoint))
     plan = plan_pull(source, vault.store.paths, include=(), exclude=())
     assert set(plan.stored) == {"config.json", "model.safetensors", "tokenizer.json"}  # same bytes
-    assert [file.path for file in plan.missing] == ["README.md"]
+    assert [file.path for file in plan.delivery.missing] == ["README.md"]
     assert plan.stored_size + plan.to_fetch == plan.size
     assert hub.journal.sent() == 0
 
@@ -339,3 +341,14 @@ def test_filters_that_somebody_else_wrote_are_damage(hub: LoopbackHub, vault: Va
         vault.catalog.record(Event(verb="pull", subject=artifact.label, details=details))
         with pytest.raises(CatalogDamaged):
             recall_filters(vault, artifact)
+
+
+def test_sizes_are_settled_for_the_chosen_files_alone(vault: Vault) -> None:
+    """A listing without sizes costs a question for each file that is pulled, and no more."""
+    source = UnsizedSource(ModelName.parse("acme/sums"), {"a.gguf": b"aaaa", "b.txt": b"b"})
+    plan = plan_pull(source, vault.store.paths, include=("*.txt",), exclude=())
+    assert source.asked == ["b.txt"]
+    assert (plan.size, plan.to_fetch) == (1, 1)
+    assert [item.size for item in plan.selection.left_out] == [None]
+    done = pull(vault, source, plan, Silence())
+    assert [(entry.path, entry.size) for entry in done.manifest.files] == [("b.txt", 1)]

@@ -15,9 +15,10 @@ from modelvault.errors import BadPath, Corruption, FetchError, NotFound
 from modelvault.sources.folder.source import FolderSource
 from modelvault.sources.hub.source import HubSource
 from modelvault.sources.selection import select
-from modelvault.sources.source import Source
+from modelvault.sources.source import Source, Unsized
 from modelvault.store.blobs import Store
-from tests.support.fakes import FakeSource
+from tests.support.delivery import deliver
+from tests.support.fakes import FakeSource, UnsizedSource
 from tests.support.hub.faults import Fault, Kind
 from tests.support.hub.hub import LoopbackHub
 
@@ -106,22 +107,23 @@ class FolderWorld:
 class FakeWorld:
     """The fake."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: type[FakeSource] = FakeSource) -> None:
         """Know of no source yet."""
+        self.kind = kind
         self.made: list[FakeSource] = []
 
     def source(self) -> Source:
         """Return a new source over ``FILES``."""
-        self.made.append(FakeSource(TINY, FILES))
+        self.made.append(self.kind(TINY, FILES))
         return self.made[-1]
 
     def absent(self) -> Source:
         """Return a source without files."""
-        return FakeSource(TINY, None)
+        return self.kind(TINY, None)
 
     def unsafe(self) -> Source:
         """Return a source with an absolute path."""
-        return FakeSource(TINY, {"/etc/passwd": b"x"})
+        return self.kind(TINY, {"/etc/passwd": b"x"})
 
     def spoil(self, path: str) -> None:
         """Replace the bytes in every source made."""
@@ -130,7 +132,7 @@ class FakeWorld:
             source.files[path] = os.urandom(len(FILES[path]))
 
 
-@pytest.fixture(params=["hub", "folder", "fake"])
+@pytest.fixture(params=["hub", "folder", "fake", "unsized"])
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
@@ -144,7 +146,7 @@ def world(
     elif request.param == "folder":
         yield FolderWorld(tmp_path / "tiny")
     else:
-        yield FakeWorld()
+        yield FakeWorld(UnsizedSource if request.param == "unsized" else FakeSource)
 
 
 @pytest.fixture
@@ -184,9 +186,11 @@ class Ledger(Silence):
 
 
 def test_offer_lists_every_file_sorted_safe_and_sized(world: World) -> None:
-    """Nothing is missing, paths are sorted and safe, sizes are true."""
-    offer = world.source().offer()
-    assert [(file.path, file.size) for file in offer.files] == [
+    """Nothing is missing, paths are sorted and safe, sizes are true once they are settled."""
+    source = world.source()
+    offer = source.offer()
+    files = source.settle_sizes(offer.files) if isinstance(source, Unsized) else offer.files
+    assert [(file.path, file.size) for file in files] == [
         (path, len(data)) for path, data in sorted(FILES.items())
     ]
     assert all(check_path(file.path) for file in offer.files)
@@ -204,7 +208,7 @@ def test_offer_twice_is_the_same_offer(world: World) -> None:
 def test_delivery_brings_every_byte_and_its_digest(world: World, store: Store) -> None:
     """The store holds what the source holds, under the digests that are returned."""
     source = world.source()
-    digests = source.deliver(source.offer().files, store, Silence())
+    digests = deliver(source, store)
     assert dict(digests) == {path: Digest.of(data) for path, data in FILES.items()}
     for path, digest in digests.items():
         assert store.path(digest).read_bytes() == FILES[path]
@@ -214,8 +218,9 @@ def test_delivery_brings_every_byte_and_its_digest(world: World, store: Store) -
 def test_delivery_brings_what_is_selected_and_no_more(world: World, store: Store) -> None:
     """Only the files that were handed over enter the store."""
     source = world.source()
-    chosen = select(source.offer().files, include=["*.txt"], exclude=[]).chosen
-    digests = source.deliver(chosen, store, Silence())
+    offer = source.offer()
+    chosen = select(offer.files, include=["*.txt"], exclude=[]).chosen
+    digests = deliver(source, store, offer=offer, files=chosen)
     assert sorted(digests) == ["empty.txt", "vocab.txt"]
     assert {blob.digest for blob in store.blobs()} == set(digests.values())
 
@@ -223,10 +228,10 @@ def test_delivery_brings_what_is_selected_and_no_more(world: World, store: Store
 def test_second_delivery_is_the_first_one(world: World, store: Store) -> None:
     """What is held stays as it is, and a new source says the same."""
     source = world.source()
-    first = source.deliver(source.offer().files, store, Silence())
+    first = deliver(source, store)
     inodes = {blob.digest: store.path(blob.digest).stat().st_ino for blob in store.blobs()}
     again = world.source()
-    assert again.deliver(again.offer().files, store, Silence()) == first
+    assert deliver(again, store) == first
     assert inodes == {blob.digest: store.path(blob.digest).stat().st_ino for blob in store.blobs()}
 
 
@@ -234,7 +239,7 @@ def test_progress_adds_up(world: World, store: Store) -> None:
     """Every task that begins ends once, and the bytes of each file are told."""
     source = world.source()
     ledger = Ledger()
-    source.deliver(source.offer().files, store, ledger)
+    deliver(source, store, ledger)
     assert not ledger.open
     for path, data in FILES.items():
         assert ledger.ended.count(path) == 1
@@ -247,7 +252,7 @@ def test_other_bytes_than_offered_never_enter_the_store(world: World, store: Sto
     offer = source.offer()
     world.spoil("model.safetensors")
     with pytest.raises((FetchError, Corruption)):
-        source.deliver(offer.files, store, Silence())
+        deliver(source, store, offer=offer)
     known = {Digest.of(data) for data in FILES.values()}
     assert {blob.digest for blob in store.blobs()} <= known
     assert not store.has(Digest.of(FILES["model.safetensors"]))

@@ -8,8 +8,9 @@ import pytest
 
 from modelvault.core.digest import Digest
 from modelvault.core.ports import ProgressEvent, Retried
-from modelvault.errors import BadOption, DigestMismatch, HubError, NoSpace
-from modelvault.sources.fetch.file import RemoteFile
+from modelvault.errors import BadDigest, BadOption, DigestMismatch, NoSpace, SourceError
+from modelvault.sources.fetch.file import GitBlob, OfferedFile, RemoteFile
+from modelvault.sources.fetch.home import PlainHome
 from modelvault.sources.net.urls import label_of, origin_of
 from modelvault.store.blobs import Store
 from tests.support.downloads import KIB, content_of, downloader, publish
@@ -187,10 +188,8 @@ def test_too_little_space_is_told_before_the_first_request(
 def test_attack_one_checksum_for_two_sizes_is_refused(hub: LoopbackHub, store: Store) -> None:
     """A listing that contradicts itself is not worth a request."""
     file = publish(hub, {"model.safetensors": MODEL})["model.safetensors"]
-    other = RemoteFile(
-        path="b", size=1, url=file.url, sha256=file.sha256, git_sha1=None, commit=file.commit
-    )
-    with pytest.raises(HubError, match="same checksum"):
+    other = RemoteFile(path="b", size=1, url=file.url, checksum=file.checksum, home=file.home)
+    with pytest.raises(SourceError, match="same checksum"):
         downloader(store).fetch_all([file, other])
 
 
@@ -199,9 +198,7 @@ def test_attack_declared_empty_file_with_another_digest_is_refused(
 ) -> None:
     """Even no bytes have a digest."""
     file = publish(hub, {"model.safetensors": MODEL})["model.safetensors"]
-    empty = RemoteFile(
-        path="a", size=0, url=file.url, sha256=file.sha256, git_sha1=None, commit=file.commit
-    )
+    empty = RemoteFile(path="a", size=0, url=file.url, checksum=file.checksum, home=file.home)
     with pytest.raises(DigestMismatch):
         downloader(store).fetch(empty)
     assert list(store.blobs()) == []
@@ -210,9 +207,7 @@ def test_attack_declared_empty_file_with_another_digest_is_refused(
 def test_more_bytes_than_declared_are_cut_off(hub: LoopbackHub, store: Store) -> None:
     """A file that lies about its size costs its declared size, and has the wrong digest."""
     file = publish(hub, {"config.json": b"0123456789"})["config.json"]
-    short = RemoteFile(
-        path="c", size=4, url=file.url, sha256=None, git_sha1=file.git_sha1, commit=file.commit
-    )
+    short = RemoteFile(path="c", size=4, url=file.url, checksum=file.checksum, home=file.home)
     with pytest.raises(DigestMismatch):
         downloader(store).fetch(short)
     kept = [path for path in store.paths.quarantine.iterdir() if path.suffix != ".txt"]
@@ -222,9 +217,7 @@ def test_more_bytes_than_declared_are_cut_off(hub: LoopbackHub, store: Store) ->
 def test_plain_file_with_a_wrong_git_id_is_refused(hub: LoopbackHub, store: Store) -> None:
     """Files outside LFS are checked as well: by git's own digest."""
     file = publish(hub, {"config.json": b"{}"})["config.json"]
-    wrong = RemoteFile(
-        path="c", size=2, url=file.url, sha256=None, git_sha1="0" * 40, commit=file.commit
-    )
+    wrong = RemoteFile(path="c", size=2, url=file.url, checksum=GitBlob("0" * 40), home=file.home)
     with pytest.raises(DigestMismatch, match="git blob id"):
         downloader(store).fetch(wrong)
     assert list(store.blobs()) == []
@@ -234,16 +227,21 @@ def test_plain_file_with_a_wrong_git_id_is_refused(hub: LoopbackHub, store: Stor
 def test_file_without_a_checksum_is_refused() -> None:
     """What cannot be verified is not fetched."""
     url = "https://hub.example/acme/tiny/resolve/main/a"
-    with pytest.raises(HubError, match="no checksum"):
-        RemoteFile(path="a", size=1, url=url, sha256=None, git_sha1=None, commit="0" * 40)
-    with pytest.raises(HubError, match="size"):
-        RemoteFile(path="a", size=-1, url=url, sha256=None, git_sha1="0" * 40, commit="0" * 40)
+    home, known = PlainHome(), GitBlob("0" * 40)
+    with pytest.raises(SourceError, match="no checksum"):
+        RemoteFile.of(OfferedFile(path="a", size=1), url=url, home=home)
+    with pytest.raises(SourceError, match="size"):
+        RemoteFile(path="a", size=-1, url=url, checksum=known, home=home)
+    with pytest.raises(SourceError, match="how long"):
+        RemoteFile.of(OfferedFile(path="a", size=None, checksum=known), url=url, home=home)
+    with pytest.raises(BadDigest):
+        GitBlob("0" * 39)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "https://", "ftp://h/x", "http://h:x/", ""])
 def test_attack_url_of_another_scheme_is_refused(url: str) -> None:
     """Only HTTP, whatever a redirect says."""
-    with pytest.raises(HubError, match="not an HTTP URL"):
+    with pytest.raises(SourceError, match="not an HTTP URL"):
         origin_of(url)
 
 

@@ -8,10 +8,9 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -19,11 +18,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from modelvault.core.digest import Digest
-from modelvault.errors import BadConfiguration, DownloadFailed, HubError, HubUnreachable
+from modelvault.errors import BadConfiguration, DownloadFailed, SourceError, SourceUnreachable
 from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.hub.home import HubHome
 from modelvault.store.blobs import Store
 from tests.support.downloads import content_of, downloader, publish
 from tests.support.hub.hub import LoopbackHub
+from tests.support.webserver import Server, reply, send_range
 
 MODEL = bytes(range(256)) * 2000
 TOKEN = "hf_very_secret"
@@ -38,96 +39,27 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-class Server:
-    """A server whose every answer a function writes, after keeping the request's headers."""
-
-    def __init__(
-        self, answer: Callable[[Any], None], context: ssl.SSLContext | None = None
-    ) -> None:
-        self.seen: list[tuple[str, str, dict[str, str]]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_one_request(self) -> None:
-                """Serve one request of any method."""
-                self.raw_requestline = self.rfile.readline(65537)
-                if not self.raw_requestline or not self.parse_request():
-                    self.close_connection = True
-                    return
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                outer.seen.append((self.command, self.path, headers))
-                answer(self)
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-                """Stay silent."""
-
-        class Quiet(ThreadingHTTPServer):
-            daemon_threads = True
-
-            def handle_error(self, request: Any, client_address: Any) -> None:
-                """A client that goes away is expected."""
-
-        self._server = Quiet(("127.0.0.1", 0), Handler)
-        self._context = context
-        if context:
-            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    @property
-    def url(self) -> str:
-        """Base URL."""
-        scheme = "https" if self._context else "http"
-        return f"{scheme}://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        """Serve."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Stop."""
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-def reply(exchange: Any, status: int, body: bytes = b"", **headers: str) -> None:
-    """Answer with a body."""
-    exchange.send_response(status)
-    for name, value in headers.items():
-        exchange.send_header(name.replace("_", "-"), value)
-    exchange.send_header("Content-Length", str(len(body)))
-    exchange.end_headers()
-    if exchange.command != "HEAD":
-        exchange.wfile.write(body)
-
-
 def described(url: str, data: bytes = MODEL) -> RemoteFile:
     """Return a file of these bytes at a URL."""
     return RemoteFile(
-        path="m", size=len(data), url=url, sha256=Digest.of(data), git_sha1=None, commit="c" * 40
+        path="m",
+        size=len(data),
+        url=url,
+        checksum=Digest.of(data),
+        home=HubHome(commit="c" * 40),
     )
 
 
-def send_range(exchange: Any, data: bytes = MODEL) -> None:
-    """Answer with the range that was asked for, or with everything."""
-    asked = exchange.headers.get("Range")
-    if asked is None:
-        reply(exchange, 200, data)
-        return
-    start, end = (int(part) for part in asked.removeprefix("bytes=").split("-"))
-    part = data[start : end + 1]
-    total = f"bytes {start}-{start + len(part) - 1}/{len(data)}"
-    reply(exchange, 206, part, Content_Range=total)
+def send_model(exchange: Any) -> None:
+    """Answer with the range of the model that was asked for, or with all of it."""
+    send_range(exchange, MODEL)
 
 
 @pytest.mark.parametrize("segment", [64 * 1024, 1024 * 1024], ids=["segments", "one request"])
 def test_attack_redirect_to_another_origin_never_sees_the_token(store: Store, segment: int) -> None:
     """Neither on the way out nor on the way back through another origin."""
     with (
-        Server(send_range) as cdn,
+        Server(send_model) as cdn,
         Server(lambda exchange: reply(exchange, 302, Location=f"{cdn.url}/blob?sig=1")) as hub,
     ):
         digest = downloader(store, token=TOKEN, segment=segment).fetch(described(f"{hub.url}/m"))
@@ -152,7 +84,7 @@ def test_attack_endless_redirect_ends(store: Store) -> None:
     """A hub that sends us round in circles is an error, and soon."""
     with (
         Server(lambda exchange: reply(exchange, 302, Location="/again")) as hub,
-        pytest.raises(HubError, match="redirects"),
+        pytest.raises(SourceError, match="redirects"),
     ):
         downloader(store).fetch(described(f"{hub.url}/m"))
     assert len(hub.seen) < 12
@@ -163,7 +95,7 @@ def test_attack_redirect_to_another_scheme_is_refused(store: Store, target: str)
     """Only HTTP is spoken."""
     with (
         Server(lambda exchange: reply(exchange, 302, Location=target)) as hub,
-        pytest.raises(HubError),
+        pytest.raises(SourceError),
     ):
         downloader(store, limits={"attempts": 1}).fetch(described(f"{hub.url}/m"))
 
@@ -214,7 +146,7 @@ def test_attack_dripping_headers_are_cut(store: Store) -> None:
     def answer(exchange: Any) -> None:
         calls.append(exchange.path)
         if len(calls) > 1:
-            send_range(exchange)
+            send_range(exchange, MODEL)
             return
         exchange.wfile.write(b"HTTP/1.1 200 OK\r\n")
         for number in range(100):
@@ -244,7 +176,7 @@ def relay(exchange: Any) -> None:
             _copy(far, exchange.connection)
         exchange.close_connection = True
         return
-    send_range(exchange)
+    send_range(exchange, MODEL)
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
@@ -274,7 +206,7 @@ def test_no_proxy_goes_directly(store: Store, monkeypatch: pytest.MonkeyPatch) -
     """``NO_PROXY`` is heeded."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    with Server(send_range) as hub:
+    with Server(send_model) as hub:
         digest = downloader(store).fetch(described(f"{hub.url}/m"))
     assert content_of(store, digest) == MODEL
 
@@ -282,7 +214,7 @@ def test_no_proxy_goes_directly(store: Store, monkeypatch: pytest.MonkeyPatch) -
 def test_dead_proxy_is_named_as_the_culprit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not the Hub is to blame."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
-    with pytest.raises(HubUnreachable, match="proxy") as caught:
+    with pytest.raises(SourceUnreachable, match="proxy") as caught:
         downloader(store, limits={"attempts": 1}).fetch(described("http://hub.invalid/m"))
     assert "proxy" in caught.value.hint
 
@@ -336,7 +268,7 @@ def tls_hub(certificate: Path) -> Iterator[Server]:
     """Return a server with that certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    with Server(send_range, context) as server:
+    with Server(send_model, context) as server:
         yield server
 
 
@@ -351,7 +283,7 @@ def test_certificate_file_of_the_environment_is_trusted(
 
 def test_attack_unknown_certificate_is_refused_at_once(store: Store, tls_hub: Server) -> None:
     """No second attempt, no way around."""
-    with pytest.raises(HubUnreachable, match="certificate") as caught:
+    with pytest.raises(SourceUnreachable, match="certificate") as caught:
         downloader(store, token=TOKEN).fetch(described(f"{tls_hub.url}/m"))
     assert "SSL_CERT_FILE" in caught.value.hint
     assert tls_hub.seen == []
@@ -379,9 +311,9 @@ def test_attack_downgrade_from_tls_is_refused(
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     with (
-        Server(send_range) as plain,
+        Server(send_model) as plain,
         Server(lambda exchange: reply(exchange, 302, Location=plain.url), context) as hub,
-        pytest.raises(HubError, match="https to"),
+        pytest.raises(SourceError, match="https to"),
     ):
         downloader(store).fetch(described(f"{hub.url}/m"))
     assert plain.seen == []

@@ -12,11 +12,11 @@ from modelvault.errors import (
     DigestMismatch,
     DownloadFailed,
     GatedRepository,
-    HubUnreachable,
     ModelVaultError,
     NoSpace,
     RepositoryNotFound,
     RevisionNotFound,
+    SourceUnreachable,
     UpstreamChanged,
     VaultBusy,
 )
@@ -252,9 +252,8 @@ def test_other_length_upstream_stops(hub: LoopbackHub, store: Store) -> None:
         path=file.path,
         size=file.size + 1,
         url=file.url,
-        sha256=file.sha256,
-        git_sha1=None,
-        commit=file.commit,
+        checksum=file.checksum,
+        home=file.home,
     )
     with pytest.raises(UpstreamChanged, match="bytes now, instead of 300001"):
         downloader(store).fetch(longer)
@@ -320,10 +319,8 @@ def test_dripping_connection_is_cut(hub: LoopbackHub, store: Store, file: Remote
 def test_unreachable_hub_is_told(store: Store, hub: LoopbackHub, file: RemoteFile) -> None:
     """Nobody listens: another error than a broken transfer."""
     url = "http://127.0.0.1:9/acme/tiny/resolve/main/model.safetensors"
-    gone = RemoteFile(
-        path="a", size=9, url=url, sha256=file.sha256, git_sha1=None, commit=file.commit
-    )
-    with pytest.raises(HubUnreachable, match=r"127\.0\.0\.1:9"):
+    gone = RemoteFile(path="a", size=9, url=url, checksum=file.checksum, home=file.home)
+    with pytest.raises(SourceUnreachable, match=r"127\.0\.0\.1:9"):
         downloader(store, limits={"attempts": 2}).fetch(gone)
 
 

@@ -14,7 +14,7 @@ import pytest
 from modelvault.core.digest import Digest
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.store.blobs import Store
-from tests.support.downloads import content_of, downloader, publish
+from tests.support.downloads import commit_of, content_of, downloader, publish
 from tests.support.hub.faults import Fault, Kind
 from tests.support.hub.hub import LoopbackHub
 
@@ -29,10 +29,11 @@ from pathlib import Path
 from modelvault.core.digest import Digest
 from modelvault.sources.fetch.download import Downloader
 from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.hub.home import HubHome
 from modelvault.store.blobs import Store
 root, url, size, sha256, commit, segment, connections = sys.argv[1:]
-file = RemoteFile(path="model.safetensors", size=int(size), url=url, sha256=Digest(sha256),
-                  git_sha1=None, commit=commit)
+file = RemoteFile(path="model.safetensors", size=int(size), url=url,
+                  checksum=Digest(sha256), home=HubHome(commit=commit))
 engine = Downloader(Store.create(Path(root)), segment=int(segment), connections=int(connections))
 try:
     print(engine.fetch(file).hex, flush=True)
@@ -58,7 +59,7 @@ def file(hub: LoopbackHub, content: Path) -> RemoteFile:
 def start(store: Store, file: RemoteFile) -> subprocess.Popen[str]:
     """Download in a process of its own."""
     assert file.sha256 is not None
-    arguments = [store.paths.root, file.url, file.size, file.sha256.hex, file.commit]
+    arguments = [store.paths.root, file.url, file.size, file.sha256.hex, commit_of(file)]
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, *map(str, [*arguments, SEGMENT, CONNECTIONS])],
         stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ from modelvault.sources.fetch.libraries.hf_transfer import HfTransferEngine
 from modelvault.sources.net.cancel import Watchdog
 from modelvault.sources.net.client import HttpClient
 from modelvault.store.blobs import Store
-from tests.support.downloads import content_of, downloader, publish
+from tests.support.downloads import commit_of, content_of, downloader, publish
 from tests.support.engines import CONTENT, MIB, PATH, PATIENT, Notes, fetch, need_hf_transfer
 from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
@@ -57,10 +57,11 @@ from modelvault.core.ports import Silence
 from modelvault.sources.fetch.download import Downloader
 from modelvault.sources.fetch.choice import EngineOptions, open_engine
 from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.hub.home import HubHome
 from modelvault.store.blobs import Store
 root, url, size, sha256, commit = sys.argv[1:]
-file = RemoteFile(path="model.safetensors", size=int(size), url=url, sha256=Digest(sha256),
-                  git_sha1=None, commit=commit)
+file = RemoteFile(path="model.safetensors", size=int(size), url=url,
+                  checksum=Digest(sha256), home=HubHome(commit=commit))
 class Killer(Silence):
     def advance(self, task, amount, **news):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -77,7 +78,7 @@ def test_killed_whole_file_fetch_begins_again_and_leaves_nothing(
     engine = transfer(anonymous)
     file = publish(hub, {PATH: CONTENT})[PATH]
     assert file.sha256 is not None
-    arguments = [store.paths.root, file.url, file.size, file.sha256.hex, file.commit]
+    arguments = [store.paths.root, file.url, file.size, file.sha256.hex, commit_of(file)]
     child = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], check=False)
     assert child.returncode == -signal.SIGKILL
     with store.open_partial(file.key, file.size) as partial:
@@ -106,7 +107,7 @@ def test_attack_server_with_a_longer_file_cannot_fill_the_disk(
     """The kernel stops the library at the declared size."""
     declared = publish(hub, {PATH: CONTENT})[PATH]
     longer = publish(hub, {PATH: bytes(3 * len(CONTENT))}, "acme/longer")[PATH]
-    lying = replace(declared, url=longer.url, commit=longer.commit)
+    lying = replace(declared, url=longer.url, home=longer.home)
     with pytest.raises(FetchError):
         fetch(store, lying, transfer(anonymous))
     assert list(store.blobs()) == []

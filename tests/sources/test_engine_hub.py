@@ -11,7 +11,7 @@ from modelvault.app.config import read_config
 from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.core.names import ModelName
 from modelvault.distribution import install_command
-from modelvault.errors import BadOption, HubError
+from modelvault.errors import BadOption, SourceError
 from modelvault.sources.fetch import choice
 from modelvault.sources.fetch.engine import EngineFailed
 from modelvault.sources.fetch.file import RemoteFile, read_xet_hash
@@ -20,7 +20,8 @@ from modelvault.sources.hub.source import HubSource
 from modelvault.sources.net.cancel import Watchdog
 from modelvault.sources.net.client import HttpClient
 from modelvault.store.blobs import Store
-from tests.support.downloads import content_of, publish
+from tests.support.delivery import deliver
+from tests.support.downloads import commit_of, content_of, publish
 from tests.support.engines import CONTENT, PATH, PATIENT, Notes, need_hf_transfer
 from tests.support.hub.faults import Stage
 from tests.support.hub.hub import LoopbackHub
@@ -57,7 +58,7 @@ def test_hub_lends_a_token_for_its_own_and_no_other_origin(
     hub.grant("hub-token", "acme/tiny")
     hub.cas = "https://cas.example"
     file = publish(hub, {PATH: CONTENT})[PATH]
-    url = f"{hub.endpoint}/api/models/acme/tiny/xet-read-token/{file.commit}"
+    url = f"{hub.endpoint}/api/models/acme/tiny/xet-read-token/{commit_of(file)}"
     access = HubAccess(url, client)()
     assert (access.cas, access.token) == ("https://cas.example", "lent-token")
     assert access.expires > time.time()
@@ -74,7 +75,7 @@ def test_attack_storage_at_a_place_that_is_no_web_address_is_refused(
     hub.grant("hub-token", "acme/tiny")
     hub.cas = cas if "\n" not in cas else "https://a\tb"
     file = publish(hub, {PATH: b"x"})[PATH]
-    url = f"{hub.endpoint}/api/models/acme/tiny/xet-read-token/{file.commit}"
+    url = f"{hub.endpoint}/api/models/acme/tiny/xet-read-token/{commit_of(file)}"
     with pytest.raises(EngineFailed, match="no Xet token"):
         HubAccess(url, client)()
 
@@ -90,7 +91,7 @@ def test_xet_hash_of_another_shape_is_ignored(value: object, expected: str | Non
 
 def test_remote_file_with_a_malformed_xet_hash_is_refused(file: RemoteFile) -> None:
     """Nothing that is not a hash reaches the library."""
-    with pytest.raises(HubError):
+    with pytest.raises(SourceError):
         replace(file, xet_hash="../etc/passwd")
 
 
@@ -111,7 +112,7 @@ def test_pull_from_the_hub_through_an_engine_delivers_everything(
     hub.add("acme/tiny", files, xet_hashes={PATH: cas.upload(CONTENT)})
     source = HubSource(ModelName.parse("acme/tiny"), None, endpoint=hub.endpoint, engine=engine)
     notes = Notes()
-    digests = source.deliver(source.offer().files, store, notes)
+    digests = deliver(source, store, notes)
     assert {path: content_of(store, digests[path]) for path in files} == files
     assert notes.notes == []
     asked = {request.path for request in hub.journal.requests() if request.stage is Stage.API}

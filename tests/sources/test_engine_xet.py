@@ -123,10 +123,11 @@ from modelvault.core.ports import Silence
 from modelvault.sources.fetch.download import Downloader
 from modelvault.sources.fetch.libraries.xet import XetAccess, XetEngine
 from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.hub.home import HubHome
 from modelvault.store.blobs import Store
 root, url, size, sha256, xet_hash, cas = sys.argv[1:]
-file = RemoteFile(path="model.safetensors", size=int(size), url=url, sha256=Digest(sha256),
-                  git_sha1=None, commit="0" * 40, xet_hash=xet_hash)
+file = RemoteFile(path="model.safetensors", size=int(size), url=url,
+                  checksum=Digest(sha256), home=HubHome(commit="0" * 40), xet_hash=xet_hash)
 store = Store.create(Path(root))
 journal = store.paths.partials / (file.key + ".journal")
 class Killer(Silence):

@@ -17,12 +17,14 @@ from modelvault.errors import (
     DigestMismatch,
     NotFound,
     PermissionRefused,
+    SourceError,
     UpstreamChanged,
 )
+from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.folder import copying
 from modelvault.sources.folder.source import FolderSource
-from modelvault.sources.source import OfferedFile
 from modelvault.store.blobs import Store
+from tests.support import delivery
 
 TINY = ModelName.parse("acme/tiny")
 WEIGHTS = os.urandom(100_000)
@@ -72,8 +74,7 @@ class Reaction(Silence):
 
 def deliver(folder: Path, store: Store, progress: Silence | None = None) -> dict[str, Digest]:
     """Return what a delivery of the whole folder says."""
-    source = FolderSource(folder, TINY)
-    return dict(source.deliver(source.offer().files, store, progress or Silence()))
+    return delivery.deliver(FolderSource(folder, TINY), store, progress)
 
 
 def test_folder_is_offered_with_its_card(folder: Path) -> None:
@@ -186,7 +187,7 @@ def test_file_swapped_after_the_offer_is_noticed(folder: Path, store: Store) -> 
         path.unlink()
         swap()
         with pytest.raises(UpstreamChanged):
-            source.deliver(offer.files, store, Silence())
+            delivery.deliver(source, store, offer=offer)
     assert not store.has(Digest.of(secret.read_bytes()))
 
 
@@ -251,8 +252,8 @@ def test_file_that_was_never_offered_is_not_delivered(folder: Path, store: Store
     """Attack: a path made up by the caller does not lead out of the folder."""
     source = FolderSource(folder, TINY)
     made_up = OfferedFile(path="../secret", size=1)
-    with pytest.raises(UpstreamChanged):
-        source.deliver([made_up], store, Silence())
+    with pytest.raises(SourceError, match="no file of"):
+        delivery.deliver(source, store, files=[made_up])
 
 
 def test_missing_folder_is_not_found(tmp_path: Path) -> None:

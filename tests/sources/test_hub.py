@@ -13,7 +13,6 @@ import pytest
 from modelvault.core.artifact import HubOrigin, License
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName
-from modelvault.core.ports import Silence
 from modelvault.errors import (
     AccessDenied,
     BadConfiguration,
@@ -27,9 +26,11 @@ from modelvault.errors import (
     RepositoryNotFound,
     RevisionNotFound,
 )
+from modelvault.sources.fetch.file import GitBlob
 from modelvault.sources.hub import session
 from modelvault.sources.hub.source import HubSource
 from modelvault.store.blobs import Store
+from tests.support.delivery import deliver
 from tests.support.hub import answers
 from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
@@ -84,9 +85,9 @@ def test_offer_pins_the_commit_and_declares_every_file(hub: LoopbackHub) -> None
     files = {file.path: file for file in offer.files}
     assert list(files) == ["README.md", "config.json", "model.safetensors"]
     weights, config = files["model.safetensors"], files["config.json"]
-    assert (weights.size, weights.sha256, weights.git_sha1) == (5000, Digest.of(WEIGHTS), None)
+    assert (weights.size, weights.checksum) == (5000, Digest.of(WEIGHTS))
     assert config.sha256 is None
-    assert config.git_sha1 == repository.find("main").files["config.json"].blob_id  # type: ignore[union-attr]
+    assert config.checksum == GitBlob(repository.find("main").files["config.json"].blob_id)  # type: ignore[union-attr]
     assert weights.scan == "safe"
     assert offer.license == License(
         id="other", name="acme-1.0", link="https://acme.example/license"
@@ -409,16 +410,16 @@ def test_pull_again_fetches_no_byte(hub: LoopbackHub, tmp_path: Path) -> None:
     """Held files are recognised, those without a declared sha256 too; a changed one is fetched."""
     store = Store.create(tmp_path / "vault")
     first = source(hub, token=hub.grant("hf_secret"))
-    digests = first.deliver(first.offer().files, store, Silence())
+    digests = deliver(first, store)
     assert not any(request.authorized for request in hub.journal.requests(origin="cdn"))
     hub.journal.clear()
     again = source(hub)
-    assert again.deliver(again.offer().files, store, Silence()) == digests
+    assert deliver(again, store) == digests
     assert hub.journal.sent() == 0
     changed = CONFIG.replace(b"llama", b"other")
     hub.repositories["acme/tiny"].commit({"model.safetensors": WEIGHTS, "config.json": changed})
     newer = source(hub)
-    assert newer.deliver(newer.offer().files, store, Silence())["config.json"] == Digest.of(changed)
+    assert deliver(newer, store)["config.json"] == Digest.of(changed)
     assert hub.journal.sent() == len(changed)
 
 
@@ -426,12 +427,12 @@ def test_damaged_blob_is_not_taken_for_a_held_file(hub: LoopbackHub, tmp_path: P
     """A blob that the disk has changed does not match, and is fetched again."""
     store = Store.create(tmp_path / "vault")
     first = source(hub)
-    digest = first.deliver(first.offer().files, store, Silence())["config.json"]
+    digest = deliver(first, store)["config.json"]
     blob = store.path(digest)
     blob.chmod(0o644)
     blob.write_bytes(CONFIG.replace(b"llama", b"evil!"))
     again = source(hub)
-    again.deliver(again.offer().files, store, Silence())
+    deliver(again, store)
     assert store.read(digest, limit=len(CONFIG)) == CONFIG
 
 
@@ -443,7 +444,7 @@ def test_delivery_works_through_mirrors_and_redirects(
     setattr(hub, mode, True)
     store = Store.create(tmp_path / "vault")
     puller = source(hub)
-    digests = puller.deliver(puller.offer().files, store, Silence())
+    digests = deliver(puller, store)
     assert digests["model.safetensors"] == Digest.of(WEIGHTS)
     assert digests["config.json"] == Digest.of(CONFIG)
 
@@ -453,7 +454,7 @@ def test_delivery_from_a_private_gated_repository(hub: LoopbackHub, tmp_path: Pa
     hub.add("acme/tiny", {"model.safetensors": WEIGHTS}, private=True, gated="auto")
     store = Store.create(tmp_path / "vault")
     puller = source(hub, token=hub.grant("hf_good", "acme/tiny"))
-    digests = puller.deliver(puller.offer().files, store, Silence())
+    digests = deliver(puller, store)
     assert digests == {"model.safetensors": Digest.of(WEIGHTS)}
     cdn = hub.journal.requests(origin="cdn")
     assert cdn

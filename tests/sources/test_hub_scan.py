@@ -5,9 +5,9 @@ from fnmatch import fnmatchcase
 import pytest
 
 from modelvault.core.digest import Digest
+from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.hub.scan import read_scan
 from modelvault.sources.quantizations import group_quantizations
-from modelvault.sources.source import OfferedFile
 
 
 def test_scan_in_words() -> None:
@@ -64,7 +64,7 @@ NAMES = [
 def test_each_pattern_takes_its_own_quantisation_and_no_other() -> None:
     """F16 is not BF16, Q3_K is not Q3_K_L; shards stay together, projectors are in none."""
     files = [
-        OfferedFile(path=name, size=len(name) * 10, sha256=Digest.of(name.encode()))
+        OfferedFile(path=name, size=len(name) * 10, checksum=Digest.of(name.encode()))
         for name in NAMES
     ]
     groups = {group.label: group for group in group_quantizations(files)}

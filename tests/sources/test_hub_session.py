@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx2
 import pytest
 
-from modelvault.errors import HubError, HubUnreachable
+from modelvault.errors import HubError, HubUnreachable, SourceUnreachable
 from modelvault.sources.hub import session
 from modelvault.sources.hub.session import PatientClient
 
@@ -100,7 +100,7 @@ def test_proxy_that_wants_a_password_is_told_at_once(tunnel: bool, waits: list[f
             raise httpx2.ProxyError("407 Proxy Authentication Required")
         return httpx2.Response(407)
 
-    with pytest.raises(HubUnreachable, match="407") as error:
+    with pytest.raises(SourceUnreachable, match="407") as error:
         get(serve)
     assert "USER:PASSWORD" in error.value.hint
     assert waits == []

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from urllib3 import HTTPHeaderDict
 
-from modelvault.sources.fetch.http.answers import ContentRange, Verdict, judge, plain_etag
+from modelvault.sources.fetch.http.answers import ContentRange, Verdict, judge
 from modelvault.sources.net.retry import MIB, Limits, Patience, wait_hint
+from modelvault.sources.net.urls import plain_etag
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 RANGE = {"Content-Range": "bytes 100-199/1000"}

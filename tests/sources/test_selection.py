@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelvault.errors import BadOption, BadPath, NothingSelected
+from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.quantizations import group_quantizations
 from modelvault.sources.selection import Selection, select
-from modelvault.sources.source import OfferedFile
 
 
 def choose(*paths: str, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> Selection:

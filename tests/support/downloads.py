@@ -8,7 +8,8 @@ from typing import Any
 
 from modelvault.core.digest import Digest
 from modelvault.sources.fetch.download import Downloader
-from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.fetch.file import GitBlob, RemoteFile
+from modelvault.sources.hub.home import HubHome
 from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 from tests.support.hub.hub import LoopbackHub
@@ -36,12 +37,17 @@ def publish(
             path=path,
             size=file.size,
             url=f"{hub.endpoint}/{name}/resolve/{commit.id}/{path}",
-            sha256=Digest(file.sha256) if file.lfs else None,
-            git_sha1=None if file.lfs else file.blob_id,
-            commit=commit.id,
+            checksum=Digest(file.sha256) if file.lfs else GitBlob(file.blob_id),
+            home=HubHome(commit=commit.id),
         )
         for path, file in commit.files.items()
     }
+
+
+def commit_of(file: RemoteFile) -> str:
+    """Return the commit that a file of a hub is pinned to."""
+    assert isinstance(file.home, HubHome)
+    return file.home.commit
 
 
 def downloader(store: Store, *, limits: Mapping[str, Any] | None = None, **options: Any) -> Any:

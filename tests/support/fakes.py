@@ -1,13 +1,16 @@
 """In-memory doubles of the ports; each passes the contract suite of the real ones."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 from modelvault.core.artifact import FolderOrigin, License
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName
 from modelvault.core.ports import Progress
-from modelvault.errors import DigestMismatch, NotFound, UpstreamChanged
-from modelvault.sources.source import Offer, OfferedFile, check_paths
+from modelvault.errors import DigestMismatch, NotFound, SourceError, UpstreamChanged
+from modelvault.sources.fetch.file import OfferedFile
+from modelvault.sources.fetch.stored import DeliveryPlan
+from modelvault.sources.source import Offer, check_paths, report_stored
 from modelvault.store.blobs import Store
 
 
@@ -42,7 +45,7 @@ class FakeSource:
             model=self._model,
             revision=self._revision,
             files=tuple(
-                OfferedFile(path=path, size=len(data), sha256=Digest.of(data))
+                OfferedFile(path=path, size=len(data), checksum=Digest.of(data))
                 for path, data in sorted(self.files.items())
             ),
             license=self._license,
@@ -51,15 +54,16 @@ class FakeSource:
         )
 
     def deliver(
-        self, files: Sequence[OfferedFile], store: Store, progress: Progress
+        self, offer: Offer, plan: DeliveryPlan, store: Store, progress: Progress
     ) -> Mapping[str, Digest]:
-        """Put the files into the store."""
-        digests: dict[str, Digest] = {}
-        for file in files:
-            if file.sha256 is None or not store.has(file.sha256, file.size):
-                self._bring_in(file, store, progress)
-            digests[file.path] = file.sha256 or store.put((self.files or {})[file.path])
-        return digests
+        """Put the missing files into the store."""
+        if offer.model != self._model:
+            raise SourceError(f"{offer.model} was offered by another source")
+        report_stored(plan, progress)
+        for file in plan.missing:
+            self._bring_in(file, store, progress)
+        brought = {file.path: Digest.of((self.files or {})[file.path]) for file in plan.missing}
+        return {**plan.stored, **brought}
 
     def _bring_in(self, file: OfferedFile, store: Store, progress: Progress) -> None:
         data = (self.files or {}).get(file.path)
@@ -72,3 +76,25 @@ class FakeSource:
         progress.advance(file.path, len(data))
         progress.end(file.path)
         self.delivered.append(file.path)
+
+
+class UnsizedSource(FakeSource):
+    """A fake whose listing leaves out the sizes: each file is asked for its own."""
+
+    def __init__(self, model: ModelName, files: Mapping[str, bytes] | None) -> None:
+        """Hold these files; None for a source that is not there."""
+        super().__init__(model, files)
+        self.asked: list[str] = []
+        """Paths of the files whose size was asked for."""
+
+    def offer(self) -> Offer:
+        """Return what there is, without sizes."""
+        offer = super().offer()
+        files = tuple(dataclasses.replace(file, size=None) for file in offer.files)
+        return dataclasses.replace(offer, files=files)
+
+    def settle_sizes(self, files: Sequence[OfferedFile]) -> tuple[OfferedFile, ...]:
+        """Return the files with their sizes."""
+        self.asked += [file.path for file in files]
+        sizes = {path: len(data) for path, data in (self.files or {}).items()}
+        return tuple(dataclasses.replace(file, size=sizes[file.path]) for file in files)

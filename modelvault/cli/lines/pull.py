@@ -1,5 +1,6 @@
 """How the plan of a pull reads: lines for people, a document for programs."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from modelvault.app.pull import PullPlan
@@ -19,7 +20,7 @@ def plan_lines(plan: PullPlan, speed: Speed | None) -> list[str]:
     rows = [("SIZE", "FILE", "SCAN", "")]
     rows += [
         (
-            text.size(file.size),
+            text.size(file.known_size),
             file.path,
             file.scan,
             "in the vault" if file.path in plan.stored else "",
@@ -60,7 +61,7 @@ def _quantization_lines(plan: PullPlan) -> list[str]:
         return []
     rows = [("SIZE", "QUANTISATION", "FILES", "TAKE IT ALONE")]
     rows += [
-        (text.size(group.size), group.label, str(len(group.files)), f"--include '{group.include}'")
+        (_size(group.size), group.label, str(len(group.files)), f"--include '{group.include}'")
         for group in groups
     ]
     return [
@@ -92,9 +93,19 @@ def left_out_lines(plan: PullPlan) -> list[str]:
     left_out = plan.selection.left_out
     if not left_out:
         return []
-    total = text.size(sum(item.size for item in left_out))
+    total = _size(_total(item.size for item in left_out))
     lines = [f"left out: {text.count(len(left_out), 'file')}, {total} (--include takes them)"]
-    return lines + [f"  {text.size(item.size)} {item.path}: {item.reason}" for item in left_out]
+    return lines + [f"  {_size(item.size)} {item.path}: {item.reason}" for item in left_out]
+
+
+def _total(sizes: Iterable[int | None]) -> int | None:
+    """Return the sum; None where the source did not say how long each file is."""
+    known = list(sizes)
+    return None if None in known else sum(size for size in known if size is not None)
+
+
+def _size(size: int | None) -> str:
+    return "size not known" if size is None else text.size(size)
 
 
 def plan_document(plan: PullPlan, speed: Speed | None = None) -> dict[str, Any]:

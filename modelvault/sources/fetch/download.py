@@ -25,11 +25,12 @@ from pathlib import Path
 from modelvault import fsio
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Silence
-from modelvault.errors import BadOption, HubError
+from modelvault.errors import BadOption, SourceError
 from modelvault.sources.fetch.engine import Engine
 from modelvault.sources.fetch.fallback import EngineWithFallback
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.http.workers import Plan, Workers
+from modelvault.sources.fetch.stored import stored_digest
 from modelvault.sources.net.retry import MIB, Limits
 from modelvault.store.blobs import Store
 
@@ -123,8 +124,9 @@ class Downloader:
         missing = []
         digests: dict[str, Digest] = {}
         for file in wanted.values():
-            if file.sha256 is not None and self._plan.store.has(file.sha256, file.size):
-                digests[file.key] = file.sha256
+            digest = stored_digest(file, self._plan.store)
+            if digest is not None:
+                digests[file.key] = digest
             else:
                 missing.append(file)
         self._require_space(missing)
@@ -151,8 +153,8 @@ class Downloader:
         for file in files:
             known = distinct.setdefault(file.key, file)
             if known.size != file.size:
-                raise HubError(
-                    f"{known.path} and {file.path}: the Hub declares the same checksum with"
+                raise SourceError(
+                    f"{known.path} and {file.path}: the same checksum is declared with"
                     f" {known.size} and {file.size} bytes"
                 )
         return distinct

@@ -14,6 +14,7 @@ from modelvault.sources.fetch.engine import Engine, EngineFailed, Inlet
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.flusher import Flusher
 from modelvault.sources.fetch.incoming import IncomingFile
+from modelvault.sources.fetch.stored import stored_digest
 from modelvault.store.blobs import Store
 
 OverHttp = Callable[[Sequence[RemoteFile]], dict[str, Digest]]
@@ -71,7 +72,7 @@ class EngineWithFallback:
 
     def _bring(self, file: RemoteFile) -> bool:
         """Bring one file; return whether it is in the store."""
-        if file.sha256 is not None and self._store.has(file.sha256, file.size):
+        if stored_digest(file, self._store) is not None:
             return False  # another process was faster: HTTP will find it, too
         try:
             incoming = IncomingFile(file, self._store, self._progress)

@@ -15,7 +15,7 @@ from modelvault.core.digest import Digest, git_blob_hasher
 from modelvault.core.ports import Progress, Retried
 from modelvault.core.ranges import RangeSet
 from modelvault.errors import DigestMismatch, SizeMismatch
-from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.fetch.file import GitBlob, RemoteFile
 from modelvault.store.blobs import Store
 from modelvault.store.hashing import FollowingHasher
 
@@ -42,7 +42,7 @@ class IncomingFile:
         self._store = store
         self._progress = progress
         self._mutex = threading.Lock()
-        self._git = git_blob_hasher(file.size) if file.sha256 is None else None
+        self._git = git_blob_hasher(file.size) if isinstance(file.checksum, GitBlob) else None
         with contextlib.ExitStack() as stack:
             self.partial = stack.enter_context(store.open_partial(file.key, file.size))
             also = () if self._git is None else (self._git,)
@@ -107,13 +107,13 @@ class IncomingFile:
         if not self.partial.complete:  # hashing now would read what was never written
             raise SizeMismatch(f"{self.file.path}: {self.partial.missing()} still missing")
         computed = self._hasher.digest()
-        if self._git is not None and self._git.hexdigest() != self.file.git_sha1:
-            found = self._git.hexdigest()
+        declared = self.file.checksum.hex
+        if self._git is not None and (found := self._git.hexdigest()) != declared:
             where = self._store.set_aside(
-                self.partial, f"expected git blob {self.file.git_sha1}, computed {found}"
+                self.partial, f"expected git blob {declared}, computed {found}"
             )
             raise DigestMismatch(
-                f"{self.file.path}: its git blob id is {found} instead of {self.file.git_sha1}",
+                f"{self.file.path}: its git blob id is {found} instead of {declared}",
                 hint=f"the bytes are kept in {where}",
             )
         self._store.adopt(self.partial, computed, expected=self.file.sha256)

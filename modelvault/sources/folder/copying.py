@@ -15,7 +15,7 @@ from modelvault import fsio
 from modelvault.core.digest import Digest, Hasher, git_blob_hasher
 from modelvault.core.ports import Progress
 from modelvault.errors import DigestMismatch, UpstreamChanged
-from modelvault.sources.source import OfferedFile
+from modelvault.sources.fetch.file import GitBlob, OfferedFile
 from modelvault.store.blobs import Store
 from modelvault.store.hashing import FollowingHasher
 from modelvault.store.partials import Partial
@@ -56,9 +56,18 @@ class Version:
         return f"folder-{hashlib.sha256(repr(self).encode('utf-8', 'replace')).hexdigest()}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderFile(OfferedFile):
+    """A file as it stood when its folder was walked."""
+
+    size: int
+    """Length in bytes."""
+    version: Version
+    """Where its bytes are, every link followed, and how they stood."""
+
+
 def bring_in(
-    file: OfferedFile,
-    version: Version,
+    file: FolderFile,
     reader: BinaryIO,
     store: Store,
     progress: Progress,
@@ -69,7 +78,6 @@ def bring_in(
 
     Args:
         file: What was offered.
-        version: How the file stood when it was offered.
         reader: The file, open and unbuffered.
         store: Where to.
         progress: Told about bytes, under the file's path.
@@ -81,6 +89,7 @@ def bring_in(
         DigestMismatch: The bytes are not what the offer declares.
         StorageError: The disk is full or refuses.
     """
+    version = file.version
     _check_version(version, reader)
     if compare:
         digest = _hash(version, reader, progress)
@@ -93,7 +102,7 @@ def bring_in(
         try:
             digest = _copy(file.path, reader, partial, progress, also=git)
             _check_version(version, reader)
-            _check_declared(file, version, digest, git)
+            _check_declared(file, digest, git)
         except (UpstreamChanged, DigestMismatch):
             partial.discard()
             raise
@@ -159,12 +168,14 @@ def _check_version(version: Version, reader: BinaryIO) -> None:
         )
 
 
-def _check_declared(file: OfferedFile, version: Version, digest: Digest, git: Hasher) -> None:
-    wrong = file.sha256 is not None and digest != file.sha256
-    if file.sha256 is None and file.git_sha1 is not None:
-        wrong = git.hexdigest() != file.git_sha1
-    if wrong:
+def _check_declared(file: FolderFile, digest: Digest, git: Hasher) -> None:
+    match file.checksum:
+        case GitBlob() as declared:
+            right = git.hexdigest() == declared.hex
+        case declared:
+            right = declared in (None, digest)
+    if not right:
         raise DigestMismatch(
-            f"{version.path}: its bytes are not what its name in the cache says",
+            f"{file.version.path}: its bytes are not what its name in the cache says",
             hint="the cache is damaged: remove this file from it and download it again",
         )

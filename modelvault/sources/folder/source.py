@@ -11,15 +11,15 @@ Invariants:
 
 Example:
     >>> source = FolderSource(Path("./tiny-llama"), ModelName.parse("acme/tiny"))
-    >>> digests = source.deliver(source.offer().files, store, Silence())
+    >>> offer = source.offer()
+    >>> digests = source.deliver(offer, plan_delivery(offer.files, store), store, Silence())
 """
 
 import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,7 +29,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.manifest import MOST_FILES
 from modelvault.core.names import ModelName
 from modelvault.core.ports import Progress
-from modelvault.errors import BadInput, BadPath, NotFound, UpstreamChanged
+from modelvault.errors import BadInput, BadPath, NotFound, SourceError, UpstreamChanged
 from modelvault.sources.card import (
     CARD_LIMIT,
     choose_fields,
@@ -37,8 +37,10 @@ from modelvault.sources.card import (
     parse_front_matter,
     read_license,
 )
-from modelvault.sources.folder.copying import Version, bring_in
-from modelvault.sources.source import Offer, OfferedFile, check_paths
+from modelvault.sources.fetch.file import Checksum, GitBlob
+from modelvault.sources.fetch.stored import DeliveryPlan
+from modelvault.sources.folder.copying import FolderFile, Version, bring_in
+from modelvault.sources.source import Offer, check_paths, report_stored
 from modelvault.store.blobs import Store
 
 README = "README.md"
@@ -48,17 +50,6 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _GIT_SHA1 = re.compile(r"[0-9a-f]{40}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Found:
-    """A file as it stood when the folder was walked."""
-
-    real: Path
-    """Where the bytes are, every link followed."""
-    version: Version
-    declared: str
-    """Name of the cache's blob it links to, which is a checksum; empty elsewhere."""
-
-
 class FolderSource:
     """A model in a folder; its revision is known once its files are in the store."""
 
@@ -66,7 +57,6 @@ class FolderSource:
         """Name the folder and the model it holds; nothing is read yet."""
         self._folder = folder
         self._model = model
-        self._found: dict[str, _Found] = {}
 
     def offer(self) -> Offer:
         """Return what the folder holds.
@@ -78,14 +68,14 @@ class FolderSource:
             StorageError: The file system refuses.
         """
         root = _check_folder(self._folder)
-        found = dict(_walk(root))
-        check_paths(list(found), where=str(self._folder))
-        self._found = found
-        license_, card, notes = self._read_card()
+        files = sorted(_walk(root), key=lambda file: file.path)
+        check_paths([file.path for file in files], where=str(self._folder))
+        readme = next((file for file in files if file.path == README), None)
+        license_, card, notes = _read_card(readme)
         return Offer(
             model=self._model,
             revision="",
-            files=tuple(_describe(path, found[path]) for path in sorted(found)),
+            files=tuple(files),
             license=license_,
             card=card,
             origin=FolderOrigin(label=clean(root.name, longest=255) or "folder"),
@@ -93,44 +83,44 @@ class FolderSource:
         )
 
     def deliver(
-        self, files: Sequence[OfferedFile], store: Store, progress: Progress
+        self, offer: Offer, plan: DeliveryPlan, store: Store, progress: Progress
     ) -> Mapping[str, Digest]:
-        """Copy the files into the store; return path → digest of each.
+        """Copy what is missing into the store; return path → digest of each planned file.
 
         Raises:
+            SourceError: The offer is not a folder's.
             UpstreamChanged: A file is no longer the one that was offered.
             DigestMismatch: A cached file's bytes are not what its name says.
             StorageError: The disk is full or refuses.
         """
-        if not self._found:
-            self.offer()
+        report_stored(plan, progress)
         sizes = {blob.size for blob in store.blobs()}
-        digests: dict[str, Digest] = {}
-        for file in files:
-            if file.sha256 is not None and store.has(file.sha256, file.size):
-                digests[file.path] = file.sha256
-                continue
-            found = self._found.get(file.path)
-            if found is None:
-                raise UpstreamChanged(f"{self._folder / file.path}: no longer there")
-            with _open(found.real) as reader:
+        digests = dict(plan.stored)
+        for file in plan.missing:
+            if not isinstance(file, FolderFile):
+                raise SourceError(f"{offer.model}: {file.path} is no file of {self._folder}")
+            with _open(Path(file.version.path)) as reader:
                 digests[file.path] = bring_in(
-                    file, found.version, reader, store, progress, compare=file.size in sizes
+                    file, reader, store, progress, compare=file.size in sizes
                 )
             sizes.add(file.size)
         return digests
 
-    def _read_card(self) -> tuple[License | None, dict[str, str], tuple[str, ...]]:
-        found = self._found.get(README)
-        if found is None:
-            return None, {}, ()
-        with _open(found.real) as file, fsio.storage_errors(found.real):
-            data = file.read(CARD_LIMIT)
-        try:
-            fields = parse_front_matter(data)
-        except ValueError as error:
-            return None, {}, (f"{README}: {error}; no licence is recorded",)
-        return read_license(fields), choose_fields(fields), ()
+
+def _read_card(
+    readme: FolderFile | None,
+) -> tuple[License | None, dict[str, str], tuple[str, ...]]:
+    """Return the licence and the card that a README declares, and what to note of it."""
+    if readme is None:
+        return None, {}, ()
+    real = Path(readme.version.path)
+    with _open(real) as file, fsio.storage_errors(real):
+        data = file.read(CARD_LIMIT)
+    try:
+        fields = parse_front_matter(data)
+    except ValueError as error:
+        return None, {}, (f"{README}: {error}; no licence is recorded",)
+    return read_license(fields), choose_fields(fields), ()
 
 
 def _check_folder(folder: Path) -> Path:
@@ -146,8 +136,8 @@ def _check_folder(folder: Path) -> Path:
     return root
 
 
-def _walk(root: Path) -> Iterator[tuple[str, _Found]]:
-    """Yield the relative path of every file below ``root``, and what was found there."""
+def _walk(root: Path) -> Iterator[FolderFile]:
+    """Yield every file below ``root``."""
     pending = [""]
     count = 0
     while pending:
@@ -165,17 +155,17 @@ def _walk(root: Path) -> Iterator[tuple[str, _Found]]:
             count += 1
             if count > MOST_FILES:
                 raise BadPath(f"{root}: more than {MOST_FILES} files")
-            yield path, _find(root, root / path)
+            yield _find(root, path)
 
 
-def _find(root: Path, path: Path) -> _Found:
+def _find(root: Path, relative: str) -> FolderFile:
     """Look at one file, through its links.
 
     Raises:
         BadPath: It is no file, or a link that leads out of the permitted places.
     """
     declared = ""
-    real = path
+    path = real = root / relative
     if path.is_symlink():
         real, declared = _follow(root, path)
     with fsio.storage_errors(path):
@@ -185,7 +175,12 @@ def _find(root: Path, path: Path) -> _Found:
             raise UpstreamChanged(f"{path}: vanished") from error
     if not stat.S_ISREG(status.st_mode):
         raise BadPath(f"{path}: neither a file nor a folder")
-    return _Found(real=real, version=Version.of(real, status), declared=declared)
+    return FolderFile(
+        path=relative,
+        size=status.st_size,
+        checksum=_read_checksum(declared),
+        version=Version.of(real, status),
+    )
 
 
 def _follow(root: Path, link: Path) -> tuple[Path, str]:
@@ -215,14 +210,11 @@ def _cache_blobs(root: Path) -> tuple[Path, ...]:
     return (root.parents[1] / "blobs", root.parents[2] / "blobs")
 
 
-def _describe(path: str, found: _Found) -> OfferedFile:
-    is_sha256 = bool(_SHA256.fullmatch(found.declared))
-    return OfferedFile(
-        path=path,
-        size=found.version.size,
-        sha256=Digest(found.declared) if is_sha256 else None,
-        git_sha1=found.declared if _GIT_SHA1.fullmatch(found.declared) else None,
-    )
+def _read_checksum(name: str) -> Checksum | None:
+    """Return the checksum that the name of a cache's blob is; None for any other name."""
+    if _SHA256.fullmatch(name):
+        return Digest(name)
+    return GitBlob(name) if _GIT_SHA1.fullmatch(name) else None
 
 
 def _open(real: Path) -> BinaryIO:

@@ -90,6 +90,16 @@ class HubClient:
         self.token = token
         """What the Hub is shown; None before the first question, and where there is none."""
 
+    def find_token(self) -> str | None:
+        """Return what the Hub is shown: the given token, or the one its own tools would use.
+
+        Raises:
+            BadConfiguration: The stored token cannot be read or sent.
+        """
+        if self.token is None:
+            self.token = _find_token()
+        return self.token
+
     def describe(self) -> tuple[Info, str]:
         """Return what the Hub says of the repository, and the commit of the revision.
 
@@ -155,11 +165,10 @@ class HubClient:
 
     def _api(self) -> HfApi:
         _prepare_library(self._ca_bundle)
-        if self.token is None:
-            self.token = _find_token()
+        token = self.find_token()
         return HfApi(
             endpoint=self._endpoint,
-            token=self.token if self.token is not None else False,
+            token=token if token is not None else False,
             library_name="modelvault",
             library_version=__version__,
         )

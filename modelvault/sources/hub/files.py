@@ -7,18 +7,17 @@ client.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress
 from modelvault.core.repository import HubRepository
 from modelvault.sources.fetch.choice import EngineOptions, open_engine
 from modelvault.sources.fetch.download import Downloader
-from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.fetch.file import OfferedFile, remote_files
 from modelvault.sources.fetch.http.speed_probe import probe_speed
 from modelvault.sources.fetch.speed import Speed
-from modelvault.sources.source import OfferedFile
-from modelvault.sources.stored import find_stored
+from modelvault.sources.fetch.stored import DeliveryPlan
+from modelvault.sources.source import report_stored
 from modelvault.store.blobs import Store
 
 
@@ -46,27 +45,21 @@ class HubFiles:
         Raises:
             FetchError: The file cannot be had.
         """
-        largest = max(files, key=lambda file: file.size, default=None)
+        largest = max(remote_files(files), key=lambda file: file.size, default=None)
         if largest is None or not largest.size:
             return None
-        return probe_speed(self._locate(largest), token=self.token, ca_bundle=self.ca_bundle)
+        return probe_speed(largest, token=self.token, ca_bundle=self.ca_bundle)
 
-    def deliver(
-        self, files: Sequence[OfferedFile], store: Store, progress: Progress
-    ) -> Mapping[str, Digest]:
-        """Bring files into the store; return path → digest of each.
+    def deliver(self, plan: DeliveryPlan, store: Store, progress: Progress) -> Mapping[str, Digest]:
+        """Bring what is missing into the store; return path → digest of each planned file.
 
         Raises:
             FetchError: A file could not be fetched; everything that came is kept.
             Corruption: Bytes do not match the declared digest, even after a second fetch.
             StorageError: The disk is full or refuses.
         """
-        stored = find_stored(files, store)
-        for file in files:
-            if file.path in stored:
-                progress.begin(file.path, total=file.size, done=file.size)
-                progress.end(file.path, note="already in the vault")
-        missing = [file for file in files if file.path not in stored]
+        missing = remote_files(plan.missing)
+        report_stored(plan, progress)
         with open_engine(self.engine, self._engine_options()) as engine:
             downloader = Downloader(
                 store,
@@ -77,7 +70,7 @@ class HubFiles:
                 progress=progress,
                 engine=engine,
             )
-            return {**stored, **downloader.fetch_all([self._locate(file) for file in missing])}
+            return {**plan.stored, **downloader.fetch_all(missing)}
 
     def _engine_options(self) -> EngineOptions:
         api = f"{self.endpoint}/api/{self.repository.kind}s/{self.repository.id}"
@@ -86,16 +79,4 @@ class HubFiles:
             connections=self.connections,
             ca_bundle=self.ca_bundle,
             xet_url=f"{api}/xet-read-token/{self.commit}",
-        )
-
-    def _locate(self, file: OfferedFile) -> RemoteFile:
-        place = f"{self.endpoint}/{self.repository.path}/resolve/{self.commit}"
-        return RemoteFile(
-            path=file.path,
-            size=file.size,
-            url=f"{place}/{quote(file.path)}",
-            sha256=file.sha256,
-            git_sha1=file.git_sha1,
-            commit=self.commit,
-            xet_hash=file.xet_hash,
         )

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, is_commit
 from modelvault.core.repository import HubRepository, dataset_name, repository_of
 from modelvault.errors import BadDigest, BadReference
 from modelvault.sources.card import clean
-from modelvault.sources.fetch.file import read_xet_hash
-from modelvault.sources.source import OfferedFile
+from modelvault.sources.fetch.file import Checksum, GitBlob, RemoteFile, read_xet_hash
+from modelvault.sources.hub.home import HubHome
 
 LARGEST_FILE = 2**53 - 1
 """Bytes; sizes above it cannot be recorded."""
@@ -19,12 +20,14 @@ class Unusable(Exception):
     """The answer makes no sense; its text says what it was, not who gave it."""
 
 
-def read_entry(entry: Any, findings: Mapping[str, str]) -> OfferedFile:
+def read_entry(entry: Any, findings: Mapping[str, str], *, base: str, home: HubHome) -> RemoteFile:
     """Return one file of a repository's tree.
 
     Args:
         entry: What the Hub's client made of the answer; any field may be of any type.
         findings: Path → level, from the scan of the whole repository.
+        base: URL below which the revision's files are.
+        home: The Hub, at the pinned commit.
 
     Raises:
         Unusable: Size, digest or id are not what they should be.
@@ -39,14 +42,22 @@ def read_entry(entry: Any, findings: Mapping[str, str]) -> OfferedFile:
         if entry.lfs.size != size:
             raise Unusable(f"two sizes of {path}: {size} and {entry.lfs.size!r:.50}")
         try:
-            digest = Digest(entry.lfs.sha256)
+            checksum: Checksum = Digest(entry.lfs.sha256)
         except (BadDigest, TypeError) as error:
             raise Unusable(f"digest {entry.lfs.sha256!r:.80} of {path}") from error
-        name = read_xet_hash(entry.xet_hash)
-        return OfferedFile(path=path, size=size, sha256=digest, xet_hash=name, scan=scan)
-    if not isinstance(blob, str) or not is_commit(blob):  # both are SHA-1 in hex
+    elif isinstance(blob, str) and is_commit(blob):  # both are SHA-1 in hex
+        checksum = GitBlob(blob)
+    else:
         raise Unusable(f"blob id {blob!r:.80} of {path}")
-    return OfferedFile(path=path, size=size, git_sha1=blob, scan=scan)
+    return RemoteFile(
+        path=path,
+        size=size,
+        checksum=checksum,
+        xet_hash=read_xet_hash(entry.xet_hash) if entry.lfs is not None else None,
+        scan=scan,
+        url=f"{base}/{quote(path)}",
+        home=home,
+    )
 
 
 def parse_name(text: object, known: HubRepository) -> HubRepository | None:

@@ -7,7 +7,7 @@ Invariant: everything that is offered belongs to the commit the offer names.
 Example:
     >>> source = HubSource(ModelName.parse("acme/tiny"), None)
     >>> offer = source.offer()
-    >>> digests = source.deliver(offer.files, store, Silence())
+    >>> digests = source.deliver(offer, plan_delivery(offer.files, store), store, Silence())
 """
 
 import os
@@ -22,13 +22,16 @@ from modelvault.core.repository import repository_of
 from modelvault.sources.card import choose_fields, read_license
 from modelvault.sources.fetch.choice import HTTP, check_engine
 from modelvault.sources.fetch.download import CONNECTIONS
+from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.fetch.speed import Speed
+from modelvault.sources.fetch.stored import DeliveryPlan
 from modelvault.sources.hub.client import HubClient, Info
 from modelvault.sources.hub.endpoint import REAL_HUB, check_token, parse_endpoint
 from modelvault.sources.hub.files import HubFiles
+from modelvault.sources.hub.home import HubHome
 from modelvault.sources.hub.listing import Unusable, parse_name, read_entry
 from modelvault.sources.hub.scan import read_scan
-from modelvault.sources.source import Offer, OfferedFile, check_paths
+from modelvault.sources.source import Offer, check_paths
 from modelvault.store.blobs import Store
 
 
@@ -80,8 +83,6 @@ class HubSource:
         self._connections = connections
         self._limit_rate = limit_rate
         self._ca_bundle = ca_bundle
-        self._offer: Offer | None = None
-        self._repository = repository_of(model)
 
     def offer(self) -> Offer:
         """Return what the repository holds at the revision, pinned to its commit.
@@ -97,8 +98,7 @@ class HubSource:
             BadPath: The repository holds paths that are unsafe.
         """
         info, commit = self._client.describe()
-        self._offer = self._describe(info, commit)
-        return self._offer
+        return self._describe(info, commit)
 
     def find_commit(self) -> str:
         """Return the commit that the revision stands for now; asks one question.
@@ -115,28 +115,27 @@ class HubSource:
         Raises:
             FetchError: The file cannot be had.
         """
-        offer = self._offer or self.offer()
-        return self._files(offer.revision).measure(files)
+        return self._files("").measure(files)
 
     def deliver(
-        self, files: Sequence[OfferedFile], store: Store, progress: Progress
+        self, offer: Offer, plan: DeliveryPlan, store: Store, progress: Progress
     ) -> Mapping[str, Digest]:
-        """Bring the files into the store; return path → digest of each.
+        """Bring what is missing into the store; return path → digest of each planned file.
 
         Raises:
+            SourceError: The offer is not a Hub's.
             FetchError: A file could not be fetched; everything that came is kept.
             Corruption: Bytes do not match the declared digest, even after a second fetch.
             StorageError: The disk is full or refuses.
         """
-        offer = self._offer or self.offer()
-        return self._files(offer.revision).deliver(files, store, progress)
+        return self._files(offer.revision).deliver(plan, store, progress)
 
     def _files(self, commit: str) -> HubFiles:
         return HubFiles(
             endpoint=self._endpoint,
-            repository=self._repository,
+            repository=repository_of(self._model),
             commit=commit,
-            token=self._client.token,
+            token=self._client.find_token(),
             connections=self._connections,
             limit_rate=self._limit_rate,
             ca_bundle=self._ca_bundle,
@@ -145,19 +144,20 @@ class HubSource:
 
     def _describe(self, info: Info, commit: str) -> Offer:
         scan = read_scan(getattr(info, "security_repo_status", None))
+        asked = repository_of(self._model)
+        answered = parse_name(info.id, asked) or asked
+        base = f"{self._endpoint}/{answered.path}/resolve/{commit}"
+        home = HubHome(commit=commit)
         try:
-            entries = self._client.list_files(info, commit)
-            files = [read_entry(entry, scan.files) for entry in entries]
+            files = [
+                read_entry(entry, scan.files, base=base, home=home)
+                for entry in self._client.list_files(info, commit)
+            ]
         except Unusable as error:
             raise self._client.unusable(str(error)) from error
         check_paths([file.path for file in files], where=str(self._model))
         card = self._client.read_card(info)
-        notes: tuple[str, ...] = ()
-        known = self._repository
-        renamed = parse_name(info.id, known)
-        if renamed is not None and renamed != known:
-            self._repository = renamed
-            notes = (f"{known.path} is now called {renamed.path} on the Hub",)
+        renamed = f"{asked.path} is now called {answered.path} on the Hub"
         return Offer(
             model=self._model,
             revision=commit,
@@ -171,6 +171,6 @@ class HubSource:
                 gated=bool(info.gated),
                 private=bool(info.private),
             ),
-            notes=notes,
+            notes=(renamed,) if answered != asked else (),
             scan=scan.summary,
         )

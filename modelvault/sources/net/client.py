@@ -35,7 +35,7 @@ from urllib3.exceptions import (
 )
 
 from modelvault import __version__
-from modelvault.errors import HubError, HubUnreachable
+from modelvault.errors import SourceError, SourceUnreachable
 from modelvault.sources.net import certificates
 from modelvault.sources.net.abortable import AbortableSocket
 from modelvault.sources.net.cancel import Watchdog
@@ -197,8 +197,8 @@ class HttpClient:
 
         Raises:
             Trouble: Worth another attempt.
-            HubError: The redirects make no sense.
-            HubUnreachable: The certificate does not convince.
+            SourceError: The redirects make no sense.
+            SourceUnreachable: The certificate does not convince.
         """
         return self._ask("HEAD", url, {}, home=origin_of(url), follow=False)
 
@@ -213,8 +213,8 @@ class HttpClient:
 
         Raises:
             Trouble: Worth another attempt.
-            HubError: The redirects make no sense.
-            HubUnreachable: The certificate does not convince.
+            SourceError: The redirects make no sense.
+            SourceUnreachable: The certificate does not convince.
         """
         headers = {} if start is None else {"Range": f"bytes={start}-{end - 1}"}
         return self._ask("GET", url, headers, home=home, follow=True)
@@ -264,7 +264,7 @@ class HttpClient:
                 away=away,
                 body=body,
             )
-        raise HubError(f"{label_of(url)}: more than {self._limits.redirects} redirects")
+        raise SourceError(f"{label_of(url)}: more than {self._limits.redirects} redirects")
 
     def _send(
         self,
@@ -316,13 +316,13 @@ def translated(url: str) -> Iterator[None]:
 
     Raises:
         Trouble: Worth another attempt.
-        HubUnreachable: The certificate does not convince: no attempt will change that.
-        HubError: The URL cannot be used.
+        SourceUnreachable: The certificate does not convince: no attempt will change that.
+        SourceError: The URL cannot be used.
     """
     try:
         yield
     except LocationValueError as error:
-        raise HubError(f"{label_of(url)}: not an HTTP URL") from error
+        raise SourceError(f"{label_of(url)}: not an HTTP URL") from error
     except HTTPError as error:
         raise _translate(error, url) from error
     except (OSError, HTTPException, ValueError, AttributeError) as error:
@@ -330,11 +330,11 @@ def translated(url: str) -> Iterator[None]:
         raise Trouble(f"the connection broke ({type(error).__name__})") from error
 
 
-def _translate(error: HTTPError, url: str) -> Trouble | HubUnreachable:
+def _translate(error: HTTPError, url: str) -> Trouble | SourceUnreachable:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return HubUnreachable(
+            return SourceUnreachable(
                 f"{label_of(url)}: the server's certificate is not trusted"
                 f" ({cause.verify_message})",
                 hint=certificates.HINT,
@@ -370,9 +370,9 @@ def _target(response: urllib3.BaseHTTPResponse, url: str) -> str | None:
         target = urljoin(url, location)
         downgraded = urlsplit(url).scheme == "https" and urlsplit(target).scheme != "https"
     except ValueError as error:
-        raise HubError(f"{label_of(url)}: redirects to something that is no URL") from error
+        raise SourceError(f"{label_of(url)}: redirects to something that is no URL") from error
     if downgraded:
-        raise HubError(f"{label_of(url)}: redirects from https to {label_of(target)}")
+        raise SourceError(f"{label_of(url)}: redirects from https to {label_of(target)}")
     origin_of(target)
     return target
 

@@ -12,14 +12,14 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from urllib3.exceptions import LocationValueError, ProxySchemeUnknown
 
-from modelvault.errors import BadConfiguration, HubUnreachable
+from modelvault.errors import BadConfiguration, SourceUnreachable
 from modelvault.sources.net.abortable import make_abortable
 from modelvault.sources.net.urls import label_of
 
 
-def refused_by_proxy() -> HubUnreachable:
+def refused_by_proxy() -> SourceUnreachable:
     """Return the error for a proxy's 407."""
-    return HubUnreachable(
+    return SourceUnreachable(
         "the proxy asks for a user and password, or refuses those it was given (407)",
         hint="set HTTPS_PROXY and HTTP_PROXY to http://USER:PASSWORD@HOST:PORT, with special "
         "characters percent-encoded, or name the Hub's host in NO_PROXY",

@@ -7,7 +7,7 @@ Example:
 
 from urllib.parse import urlsplit
 
-from modelvault.errors import HubError
+from modelvault.errors import SourceError
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -16,15 +16,15 @@ def origin_of(url: str) -> str:
     """Return scheme, host and port of a URL: the unit that a token is shown to.
 
     Raises:
-        HubError: Not an ``http`` or ``https`` URL with a host.
+        SourceError: Not an ``http`` or ``https`` URL with a host.
     """
     try:
         parts = urlsplit(url)
         port = parts.port or _PORTS[parts.scheme]
     except (ValueError, KeyError) as error:
-        raise HubError(f"{label_of(url)}: not an HTTP URL") from error
+        raise SourceError(f"{label_of(url)}: not an HTTP URL") from error
     if not parts.hostname:
-        raise HubError(f"{label_of(url)}: not an HTTP URL")
+        raise SourceError(f"{label_of(url)}: not an HTTP URL")
     return f"{parts.scheme}://{parts.hostname}:{port}"
 
 
@@ -38,3 +38,8 @@ def label_of(url: str) -> str:
     host, slash, path = rest.partition("/")
     shown = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
     return "".join(character if character.isprintable() else "?" for character in shown[:300])
+
+
+def plain_etag(value: str | None) -> str:
+    """Return an entity tag without quotes and weakness mark; empty when there is none."""
+    return (value or "").strip().removeprefix("W/").strip('"')

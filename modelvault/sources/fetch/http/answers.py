@@ -8,7 +8,7 @@ The rules, in the order in which they are applied to an answer:
 * 408, 425, 429 and 5xx wait: as long as ``RateLimit`` or ``Retry-After`` say, else a
   jittered, doubling time.
 * Any other status of a content URL means that it may have expired: locate the file once
-  more, and let the Hub's own answer tell an expired URL from lost access.
+  more, and let its home's own answer tell an expired URL from lost access.
 
 Source: RFC 9110 (ranges).
 """
@@ -72,8 +72,3 @@ def judge(status: int, headers: Mapping[str, str], start: int | None) -> Verdict
         fits = found is not None and found.start == start and not encoded
         return Verdict.TAKE if fits else Verdict.RANGE_IGNORED
     return Verdict.LOCATE
-
-
-def plain_etag(value: str | None) -> str:
-    """Return an entity tag without quotes and weakness mark; empty when there is none."""
-    return (value or "").strip().removeprefix("W/").strip('"')

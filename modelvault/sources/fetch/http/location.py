@@ -1,8 +1,8 @@
-"""Where a file's bytes are right now: from the Hub's URL to a signed one, again and again.
+"""Where a file's bytes are right now: from its own URL to a signed one, again and again.
 
-A signed URL is good for a while only. Whoever finds that one has stopped working reports
+A signed URL is good for a while only. A worker that finds that one has stopped working reports
 its *generation* as stale; the next request for bytes locates the file anew with a ``HEAD``
-at the Hub, whose answer also tells an expired URL from lost access. Each of the Hub's
+at its home, whose answer also tells an expired URL from lost access. Each of the home's
 answers on the way is compared with what was pinned.
 """
 
@@ -10,25 +10,14 @@ import threading
 from dataclasses import dataclass
 from typing import NoReturn
 
-import urllib3
-
-from modelvault.errors import (
-    AccessDenied,
-    DownloadFailed,
-    GatedRepository,
-    ModelVaultError,
-    RepositoryNotFound,
-    RevisionNotFound,
-    UpstreamChanged,
-)
+from modelvault.errors import DownloadFailed, UpstreamChanged
 from modelvault.sources.fetch.file import RemoteFile
-from modelvault.sources.fetch.http.answers import ContentRange, Verdict, judge, plain_etag
+from modelvault.sources.fetch.http.answers import ContentRange, Verdict, judge
 from modelvault.sources.net.client import Answer, Body, HttpClient, Trouble, asked_to_wait
 from modelvault.sources.net.retry import Limits, Patience
-from modelvault.sources.net.urls import label_of, origin_of
+from modelvault.sources.net.urls import origin_of, plain_etag
 
 _NO_HEAD = frozenset({405, 501})
-_ACCESS_HINT = "set HF_TOKEN to a token of an account that may read it"
 
 
 class Stale(Exception):
@@ -59,13 +48,13 @@ class Location:
     """Locates one file; safe to use from any thread."""
 
     def __init__(self, file: RemoteFile, client: HttpClient, limits: Limits, *, ahead: bool):
-        """Know only the Hub's URL.
+        """Know only the file's own URL.
 
         Args:
             file: What is wanted.
             client: How to ask.
             limits: Where patience ends.
-            ahead: Whether to ask the Hub with a ``HEAD`` first, so that many requests share
+            ahead: Whether to ask its home with a ``HEAD`` first, so that many requests share
                 its answer; for a single one following its redirect is cheaper.
         """
         self._file = file
@@ -77,7 +66,7 @@ class Location:
         self._etag = ""
         self._ignored: int | None = None
         self._lost = ""
-        """Why no location works; set once, and nobody asks the Hub again."""
+        """Why no location works; set once, and its home is not asked again."""
         self._patience = Patience(limits, limits.relocations)
         self._mutex = threading.Lock()
         self._asking = threading.Lock()
@@ -115,7 +104,7 @@ class Location:
 
     def _accept(self, answer: Answer, generation: int, start: int | None, end: int) -> Stream:
         for headers in answer.home:
-            self._check(headers)
+            self._file.home.check(self._file, headers)
         match judge(answer.status, answer.headers, start):
             case Verdict.WAIT:
                 self._wait(answer)
@@ -131,32 +120,15 @@ class Location:
                 self._check_etag(generation, plain_etag(answer.headers.get("ETag")))
         return Stream(body=answer.body, start=start or 0, end=end)
 
-    def _check(self, headers: urllib3.HTTPHeaderDict) -> None:
-        """Compare one of the Hub's own answers with what was pinned."""
-        file = self._file
-        commit = headers.get("X-Repo-Commit") or file.commit
-        if commit != file.commit:
-            self._changed(f"the Hub answers for commit {commit[:64]!r} instead of {file.commit}")
-        pinned = file.git_sha1 if file.sha256 is None else file.sha256.hex
-        linked = plain_etag(headers.get("X-Linked-Etag"))
-        if linked != pinned and len(linked) == len(pinned or ""):  # a digest of the same kind
-            self._changed(f"its content is {linked[:80]!r} now, instead of {pinned}")
-        size = headers.get("X-Linked-Size") or str(file.size)
-        if size != str(file.size):
-            self._changed(f"it has {size[:32]!r} bytes now, instead of {file.size}")
-
     def _check_total(self, total: int | None) -> None:
         if total not in (None, self._file.size):
-            self._changed(f"it has {total} bytes now, instead of {self._file.size}")
-
-    def _changed(self, how: str) -> NoReturn:
-        raise UpstreamChanged(
-            f"{self._file.path}: {how}",
-            hint="pull again to pin the revision as it is now",
-        )
+            raise UpstreamChanged(
+                f"{self._file.path}: it has {total} bytes now, instead of {self._file.size}",
+                hint="pull again to pin the revision as it is now",
+            )
 
     def _check_etag(self, generation: int, etag: str) -> None:
-        """Another entity tag means other bytes, or another server: let the Hub decide."""
+        """Another entity tag means other bytes, or another server: let its home decide."""
         with self._mutex:
             if generation != self._generation or not etag:
                 return
@@ -175,7 +147,7 @@ class Location:
         self._stale(generation, "the server ignores ranges")
 
     def _stale(self, generation: int, reason: str) -> NoReturn:
-        """Forget the location, unless somebody else did already; count how often."""
+        """Forget the location, unless another worker did already; count how often."""
         with self._mutex:
             if generation != self._generation:
                 raise Stale(0.0)
@@ -188,8 +160,8 @@ class Location:
 
     def _given_up(self) -> DownloadFailed:
         return DownloadFailed(
-            f"{self._file.path}: {self._lost}, though the Hub was asked for its location"
-            f" {self._limits.relocations} times",
+            f"{self._file.path}: {self._lost}, though {self._file.home.name} was asked for its"
+            f" location {self._limits.relocations} times",
             hint="run the same command again later: what came is kept",
         )
 
@@ -205,7 +177,7 @@ class Location:
             self._client.hold(answer.url, hint)
         raise Trouble(f"{place} answers {answer.status}", hint=hint)
 
-    # -- asking the Hub
+    # -- asking its home
 
     def _locate(self) -> tuple[str, int]:
         with self._asking:
@@ -223,7 +195,7 @@ class Location:
         answer = self._client.head(self._file.url)
         answer.body.close()
         for headers in answer.home:
-            self._check(headers)
+            self._file.home.check(self._file, headers)
         if answer.away is not None:
             return answer.away
         if answer.status == 200:
@@ -232,32 +204,4 @@ class Location:
             return self._file.url
         if judge(answer.status, answer.headers, None) is Verdict.WAIT:
             self._wait(answer)
-        raise refusal(self._file, answer)
-
-
-def refusal(file: RemoteFile, answer: Answer) -> ModelVaultError:
-    """Return the error that stands for the Hub's refusal to hand out a file."""
-    code = answer.headers.get("X-Error-Code", "")
-    place = label_of(file.url)
-    if code == "GatedRepo":
-        return GatedRepository(
-            f"{place}: the repository asks for acceptance of its terms",
-            hint=f"accept them on its page, then {_ACCESS_HINT}",
-        )
-    if code == "RepoNotFound":
-        return RepositoryNotFound(
-            f"{place}: the Hub knows no such repository, or hides it", hint=_ACCESS_HINT
-        )
-    if code == "RevisionNotFound":
-        return RevisionNotFound(f"{place}: the Hub no longer knows commit {file.commit}")
-    if answer.status in (404, 410):
-        return UpstreamChanged(
-            f"{file.path}: the Hub no longer has this file at commit {file.commit}",
-            hint="pull again to pin the revision as it is now",
-        )
-    if answer.status in (401, 403):
-        return AccessDenied(f"{place}: the Hub refuses access", hint=_ACCESS_HINT)
-    return DownloadFailed(
-        f"{place}: the Hub answers {answer.status}",
-        hint="run the same command again later: what came is kept",
-    )
+        raise self._file.home.refusal(self._file, answer.status, answer.headers)

@@ -11,7 +11,7 @@ from collections import deque
 from modelvault.core.digest import Digest, git_blob_hasher
 from modelvault.core.ports import Progress, Retried
 from modelvault.errors import Corruption, DigestMismatch, SizeMismatch
-from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.fetch.file import GitBlob, RemoteFile
 from modelvault.sources.fetch.http.location import Location
 from modelvault.sources.fetch.incoming import Segment
 from modelvault.store.blobs import Store
@@ -80,14 +80,11 @@ class SmallFile:
         """
         if len(self._data) != self.file.size:
             raise SizeMismatch(f"{self.file.path}: {len(self._data)} of {self.file.size} bytes")
-        if self.file.sha256 is not None:
-            expected, found = self.file.sha256.hex, hashlib.sha256(self._data).hexdigest()
-        else:
-            git = git_blob_hasher(self.file.size)
-            git.update(self._data)
-            expected, found = self.file.git_sha1 or "", git.hexdigest()
-        if found != expected:
-            self._quarantine(expected, found)
+        is_git = isinstance(self.file.checksum, GitBlob)
+        hasher = git_blob_hasher(self.file.size) if is_git else hashlib.sha256()
+        hasher.update(self._data)
+        if (found := hasher.hexdigest()) != self.file.checksum.hex:
+            self._quarantine(self.file.checksum.hex, found)
         data = bytes(self._data)
         self._clear_damaged(Digest.of(data))
         return self._store.put(data)
@@ -101,7 +98,7 @@ class SmallFile:
                 self._store.condemn(digest, "found damaged when it was fetched again")
 
     def _quarantine(self, expected: str, found: str) -> None:
-        kind = "sha256" if self.file.sha256 is not None else "git blob id"
+        kind = "git blob id" if isinstance(self.file.checksum, GitBlob) else "sha256"
         with self._store.open_partial(self.file.key, self.file.size, wait=5.0) as partial:
             partial.write(0, self._data)
             partial.record(0, self.file.size)

@@ -7,7 +7,7 @@ pull uses several connections, so that what is computed from it is rather too lo
 import time
 from pathlib import Path
 
-from modelvault.errors import HubUnreachable
+from modelvault.errors import SourceUnreachable
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.http.location import Location, RangesIgnored, Stale
 from modelvault.sources.fetch.speed import Speed
@@ -41,7 +41,7 @@ def probe_speed(
         most: Bytes to fetch.
 
     Raises:
-        HubUnreachable: No bytes within a few attempts.
+        SourceUnreachable: No bytes within a few attempts.
         FetchError: The Hub refuses, or offers something else than was pinned.
     """
     limits = Limits(attempts=_ATTEMPTS, relocations=_ATTEMPTS, read_timeout=PROBE_SECONDS)
@@ -62,7 +62,7 @@ def probe_speed(
                 watchdog.sleep(stale.wait)
             except Trouble as trouble:
                 if not patience.failed():
-                    raise HubUnreachable(
+                    raise SourceUnreachable(
                         f"{file.path}: its speed cannot be measured: {trouble.reason}",
                         hint="check the network and the proxy settings",
                     ) from trouble

@@ -7,7 +7,7 @@ flusher, also when the range as a whole fails or the user interrupts.
 
 import time
 
-from modelvault.errors import DownloadFailed, HubUnreachable, ModelVaultError
+from modelvault.errors import DownloadFailed, ModelVaultError, SourceUnreachable
 from modelvault.sources.fetch.flusher import Flusher
 from modelvault.sources.fetch.http.location import RangesIgnored, Stale, Stream
 from modelvault.sources.fetch.http.segments import SegmentedFile
@@ -128,7 +128,7 @@ class Transfer:
 
     def _given_up(self, incoming: SegmentedFile | SmallFile, trouble: Trouble) -> ModelVaultError:
         if trouble.unreachable:
-            return HubUnreachable(
+            return SourceUnreachable(
                 f"{incoming.file.path}: {trouble.reason} ({label_of(incoming.file.url)})",
                 hint=f"check the network and the proxy settings, then {_AGAIN}",
             )

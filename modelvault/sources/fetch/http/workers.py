@@ -36,6 +36,7 @@ from modelvault.sources.fetch.http.small import LARGEST as SMALL
 from modelvault.sources.fetch.http.small import SmallFile
 from modelvault.sources.fetch.http.transfer import Transfer
 from modelvault.sources.fetch.incoming import Segment
+from modelvault.sources.fetch.stored import stored_digest
 from modelvault.sources.net.cancel import Cancelled, Watchdog
 from modelvault.sources.net.client import HttpClient
 from modelvault.sources.net.rate_limit import RateLimit
@@ -240,10 +241,12 @@ class Workers:
             self._leave(incoming)
 
     def _is_stored(self, file: RemoteFile) -> bool:
-        if file.sha256 is None or not self._plan.store.has(file.sha256, file.size):
+        """Ask again, right before a file is opened: another process may have brought it."""
+        digest = stored_digest(file, self._plan.store)
+        if digest is None:
             return False
         with self._changed:
-            self._digests[file.key] = file.sha256
+            self._digests[file.key] = digest
         return True
 
     def _make_incoming(self, waiting: _Waiting) -> SegmentedFile | SmallFile | None:
