@@ -22,11 +22,12 @@ from pathlib import Path
 from benchmarks.pull import FILE, MODEL, SLOW, compare, serving, write_model
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.core.digest import Digest
-from modelvault.sources.fetch.choice import EngineOptions, open_engine
+from modelvault.sources.fetch.choice import open_engine
 from modelvault.sources.fetch.download import Downloader
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.libraries.xet import XetEngine
 from modelvault.sources.hub.home import HubHome
+from modelvault.sources.net.connection import Connection
 from modelvault.store.blobs import Store
 from tests.support.xet import LocalCas, access_to
 
@@ -58,13 +59,13 @@ def fetch(engine_name: str, described: str, cas: str, vault: Path) -> None:
         home=HubHome(commit=fields["commit"]),
     )
     store = Store.create(vault)
-    options = EngineOptions(token=None, connections=CONNECTIONS, ca_bundle=None, xet_url="")
+    connection = Connection(connections=CONNECTIONS)
     with contextlib.ExitStack() as stack:
         if engine_name == "xet":
-            engine = XetEngine(lambda: access_to(cas))
+            engine = XetEngine(lambda: access_to(cas), connection)
         else:
-            engine = stack.enter_context(open_engine(engine_name, options))
-        Downloader(store, connections=CONNECTIONS, engine=engine).fetch(file)
+            engine = stack.enter_context(open_engine(engine_name, connection, xet_url=""))
+        Downloader(store, connection, engine=engine).fetch(file)
 
 
 def race(folder: Path, size: int, runs: int) -> None:

@@ -12,9 +12,9 @@ from modelvault.sources.source import Source
 
 if TYPE_CHECKING:
     from modelvault.sources.hub.source import HubSource
+    from modelvault.sources.net.connection import Connection
 
 _LONGEST_TOKEN = 4096
-_DEFAULT_CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,17 +95,30 @@ def hub_source(
         BadConfiguration: The token cannot be sent.
     """
     from modelvault.sources.hub.source import HubSource
+
+    connection = open_connection(endpoint, options)
+    return HubSource(model, revision, connection, engine=options.engine or "http")
+
+
+def open_connection(endpoint: str | None, options: SourceOptions) -> "Connection":
+    """Return how a server is spoken to, as the command line says; nothing is sent yet.
+
+    Args:
+        endpoint: Base URL; None for the source's own default.
+        options: Token, connections, rate and certificates; the rest is not looked at.
+
+    Raises:
+        BadOption: The rate, the connections or the token file cannot be used.
+    """
+    from modelvault.sources.net.connection import CONNECTIONS, Connection
     from modelvault.sources.net.rate_limit import parse_rate
 
-    return HubSource(
-        model,
-        revision,
-        endpoint=endpoint,
+    return Connection(
+        endpoint=endpoint or "",
         token=_read_token(options.token_file) if options.token_file else None,
-        connections=options.connections or _DEFAULT_CONNECTIONS,
-        limit_rate=parse_rate(options.limit_rate) if options.limit_rate else None,
         ca_bundle=options.ca_bundle,
-        engine=options.engine or "http",
+        connections=options.connections or CONNECTIONS,
+        rate=parse_rate(options.limit_rate) if options.limit_rate else None,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -16,8 +16,8 @@ from modelvault.sources.fetch.engine import Engine, EngineFailed, Inlet
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.libraries.hf_transfer import HfTransferEngine
 from modelvault.sources.fetch.libraries.xet import XetEngine
-from modelvault.sources.net.cancel import Watchdog
-from modelvault.sources.net.client import HttpClient
+from modelvault.sources.net.connection import Connection
+from modelvault.sources.net.questions import Questions
 from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 from tests.support.downloads import QUICK, content_of, downloader, publish
@@ -66,8 +66,8 @@ class World:
         self.hub = hub
         self.file = publish(hub, {PATH: CONTENT})[PATH]
         self._limits = Limits(**QUICK)
-        watchdog = Watchdog(stall_window=60.0, stall_bytes=1)
-        self._client = HttpClient(token=None, connections=2, limits=self._limits, watchdog=watchdog)
+        self._connection = Connection(connections=2, limits=self._limits)
+        self._questions = Questions(self._connection)
         self._cas = LocalCas(folder / "cas")
         self._fake = FakeEngine({PATH: CONTENT})
         if name == "xet":
@@ -77,11 +77,11 @@ class World:
         """Return the engine; None for HTTP alone."""
         match self.name:
             case "xet":
-                return XetEngine(self._cas.access, limits=replace(self._limits, stall_window=60.0))
+                return XetEngine(self._cas.access, self._connection)
             case "hf-transfer":
                 if find_spec("hf_transfer") is None:
                     require("hf_transfer")
-                return HfTransferEngine(self._client, anonymous=True, connections=2, smallest=1)
+                return HfTransferEngine(self._questions, self._connection, smallest=1)
             case "fake":
                 return self._fake
         return None
@@ -98,18 +98,21 @@ class World:
         if self.name == "xet":
             self.file = replace(self.file, xet_hash=self._cas.upload(wrong))
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        """Let questions be asked."""
+        self._questions.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """Close the connections."""
-        self._client.close()
+        self._questions.__exit__()
 
 
 @pytest.fixture(params=["http", "xet", "hf-transfer", "fake"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     """Return each world in turn."""
-    with LoopbackHub() as hub:
-        world = World(request.param, hub, tmp_path)
+    with LoopbackHub() as hub, World(request.param, hub, tmp_path) as world:
         yield world
-        world.close()
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from modelvault.core.ports import ProgressEvent, Silence
 from modelvault.errors import BadPath, Corruption, FetchError, NotFound
 from modelvault.sources.folder.source import FolderSource
 from modelvault.sources.hub.source import HubSource
+from modelvault.sources.net.connection import Connection
 from modelvault.sources.selection import select
 from modelvault.sources.source import Source, Unsized
 from modelvault.store.blobs import Store
@@ -59,15 +60,19 @@ class HubWorld:
 
     def source(self) -> Source:
         """Return a new source over ``FILES``."""
-        return HubSource(TINY, None, endpoint=self.hub.endpoint)
+        return HubSource(TINY, None, Connection(endpoint=self.hub.endpoint))
 
     def absent(self) -> Source:
         """Return a source of a repository that does not exist."""
-        return HubSource(ModelName.parse("acme/absent"), None, endpoint=self.hub.endpoint)
+        return HubSource(
+            ModelName.parse("acme/absent"), None, Connection(endpoint=self.hub.endpoint)
+        )
 
     def unsafe(self) -> Source:
         """Return a source of a repository with a path that leads out of it."""
-        return HubSource(ModelName.parse("acme/unsafe"), None, endpoint=self.hub.endpoint)
+        return HubSource(
+            ModelName.parse("acme/unsafe"), None, Connection(endpoint=self.hub.endpoint)
+        )
 
     def spoil(self, path: str) -> None:
         """Flip a byte in every answer from the CDN."""

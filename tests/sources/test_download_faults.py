@@ -24,6 +24,7 @@ from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.http.location import Location, Stale
 from modelvault.sources.net.cancel import Watchdog
 from modelvault.sources.net.client import HttpClient
+from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 from modelvault.store.partials import Partial
@@ -154,7 +155,7 @@ def test_location_given_up_is_given_up_on_every_connection(
     hub.faults.add(Fault(kind=Kind.STATUS, status=403, times=None))
     limits = Limits(**{**QUICK, "relocations": 1})
     watchdog = Watchdog(stall_window=limits.stall_window, stall_bytes=limits.stall_bytes)
-    client = HttpClient(token=None, connections=1, limits=limits, watchdog=watchdog)
+    client = HttpClient(Connection(connections=1, limits=limits), watchdog)
     location = Location(file, client, limits, ahead=True)
     with pytest.raises(Stale):
         location.open(0, KIB)

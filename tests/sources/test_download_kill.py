@@ -30,11 +30,13 @@ from modelvault.core.digest import Digest
 from modelvault.sources.fetch.download import Downloader
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.hub.home import HubHome
+from modelvault.sources.net.connection import Connection
 from modelvault.store.blobs import Store
 root, url, size, sha256, commit, segment, connections = sys.argv[1:]
 file = RemoteFile(path="model.safetensors", size=int(size), url=url,
                   checksum=Digest(sha256), home=HubHome(commit=commit))
-engine = Downloader(Store.create(Path(root)), segment=int(segment), connections=int(connections))
+engine = Downloader(Store.create(Path(root)), Connection(connections=int(connections)),
+                    segment=int(segment))
 try:
     print(engine.fetch(file).hex, flush=True)
 except KeyboardInterrupt:

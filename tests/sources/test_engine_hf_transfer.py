@@ -5,39 +5,35 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from modelvault.errors import FetchError
 from modelvault.sources.fetch.libraries.hf_transfer import HfTransferEngine
-from modelvault.sources.net.cancel import Watchdog
-from modelvault.sources.net.client import HttpClient
+from modelvault.sources.net.connection import Connection
+from modelvault.sources.net.questions import Questions
 from modelvault.store.blobs import Store
 from tests.support.downloads import commit_of, content_of, downloader, publish
-from tests.support.engines import CONTENT, MIB, PATH, PATIENT, Notes, fetch, need_hf_transfer
+from tests.support.engines import CONNECTION, CONTENT, MIB, PATH, Notes, fetch, need_hf_transfer
 from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
 
 
-def transfer(client: HttpClient, **options: Any) -> HfTransferEngine:
+def transfer(questions: Questions, connection: Connection = CONNECTION) -> HfTransferEngine:
     """Return the engine, for files of any size."""
     need_hf_transfer()
-    options = {"anonymous": True, "connections": 2, "limits": PATIENT, "smallest": 1, **options}
-    return HfTransferEngine(client, **options)
+    return HfTransferEngine(questions, connection, smallest=1)
 
 
 @pytest.fixture
-def anonymous() -> Iterator[HttpClient]:
-    """Return a client without a token."""
-    watchdog = Watchdog(stall_window=60.0, stall_bytes=1)
-    client = HttpClient(token=None, connections=1, limits=PATIENT, watchdog=watchdog)
-    yield client
-    client.close()
+def anonymous() -> Iterator[Questions]:
+    """Yield questions without a token."""
+    with Questions(CONNECTION) as questions:
+        yield questions
 
 
 def test_failing_library_deletes_its_own_name_of_the_file_alone(
-    hub: LoopbackHub, store: Store, anonymous: HttpClient
+    hub: LoopbackHub, store: Store, anonymous: Questions
 ) -> None:
     """The partial survives the library's clean-up, and HTTP fills it."""
     file = publish(hub, {PATH: CONTENT})[PATH]
@@ -55,9 +51,10 @@ from pathlib import Path
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Silence
 from modelvault.sources.fetch.download import Downloader
-from modelvault.sources.fetch.choice import EngineOptions, open_engine
+from modelvault.sources.fetch.choice import open_engine
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.hub.home import HubHome
+from modelvault.sources.net.connection import Connection
 from modelvault.store.blobs import Store
 root, url, size, sha256, commit = sys.argv[1:]
 file = RemoteFile(path="model.safetensors", size=int(size), url=url,
@@ -65,14 +62,14 @@ file = RemoteFile(path="model.safetensors", size=int(size), url=url,
 class Killer(Silence):
     def advance(self, task, amount, **news):
         os.kill(os.getpid(), signal.SIGKILL)
-options = EngineOptions(token=None, connections=2, ca_bundle=None, xet_url="")
-with open_engine("hf-transfer", options) as engine:
-    Downloader(Store.create(Path(root)), engine=engine, progress=Killer()).fetch(file)
+connection = Connection(connections=2)
+with open_engine("hf-transfer", connection, xet_url="") as engine:
+    Downloader(Store.create(Path(root)), connection, engine=engine, progress=Killer()).fetch(file)
 """
 
 
 def test_killed_whole_file_fetch_begins_again_and_leaves_nothing(
-    hub: LoopbackHub, store: Store, anonymous: HttpClient
+    hub: LoopbackHub, store: Store, anonymous: Questions
 ) -> None:
     """The journal vouches for nothing; the next run takes the library's name away."""
     engine = transfer(anonymous)
@@ -88,7 +85,7 @@ def test_killed_whole_file_fetch_begins_again_and_leaves_nothing(
 
 
 def test_file_that_has_begun_is_left_to_http(
-    hub: LoopbackHub, store: Store, anonymous: HttpClient
+    hub: LoopbackHub, store: Store, anonymous: Questions
 ) -> None:
     """The library would fetch everything again."""
     file = publish(hub, {PATH: CONTENT})[PATH]
@@ -102,7 +99,7 @@ def test_file_that_has_begun_is_left_to_http(
 
 
 def test_attack_server_with_a_longer_file_cannot_fill_the_disk(
-    hub: LoopbackHub, store: Store, anonymous: HttpClient
+    hub: LoopbackHub, store: Store, anonymous: Questions
 ) -> None:
     """The kernel stops the library at the declared size."""
     declared = publish(hub, {PATH: CONTENT})[PATH]
@@ -120,11 +117,9 @@ def test_token_is_not_given_to_the_library(hub: LoopbackHub, store: Store) -> No
     hub.mirror = True
     hub.grant("hub-token", "acme/tiny")
     file = publish(hub, {PATH: CONTENT}, gated="manual")[PATH]
-    watchdog = Watchdog(stall_window=60.0, stall_bytes=1)
-    client = HttpClient(token="hub-token", connections=1, limits=PATIENT, watchdog=watchdog)
-    notes = Notes()
-    engine = transfer(client, anonymous=False)
-    fetcher = downloader(store, engine=engine, token="hub-token", segment=MIB, progress=notes)
-    assert content_of(store, fetcher.fetch(file)) == CONTENT
+    connection, notes = replace(CONNECTION, token="hub-token"), Notes()
+    with Questions(connection) as questions:
+        engine = transfer(questions, connection)
+        fetcher = downloader(store, engine=engine, token="hub-token", segment=MIB, progress=notes)
+        assert content_of(store, fetcher.fetch(file)) == CONTENT
     assert "names no other place" in notes.notes[0]
-    client.close()

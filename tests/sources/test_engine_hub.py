@@ -17,8 +17,8 @@ from modelvault.sources.fetch.engine import EngineFailed
 from modelvault.sources.fetch.file import RemoteFile, read_xet_hash
 from modelvault.sources.fetch.libraries.xet import HubAccess
 from modelvault.sources.hub.source import HubSource
-from modelvault.sources.net.cancel import Watchdog
-from modelvault.sources.net.client import HttpClient
+from modelvault.sources.net.connection import Connection
+from modelvault.sources.net.questions import Questions
 from modelvault.store.blobs import Store
 from tests.support.delivery import deliver
 from tests.support.downloads import commit_of, content_of, publish
@@ -37,12 +37,10 @@ def cas(tmp_path: Path) -> LocalCas:
 
 
 @pytest.fixture
-def client() -> Iterator[HttpClient]:
-    """Return a client that shows a token."""
-    watchdog = Watchdog(stall_window=60.0, stall_bytes=1)
-    client = HttpClient(token="hub-token", connections=1, limits=PATIENT, watchdog=watchdog)
-    yield client
-    client.close()
+def questions() -> Iterator[Questions]:
+    """Yield questions that show a token."""
+    with Questions(Connection(token="hub-token", limits=PATIENT)) as questions:
+        yield questions
 
 
 @pytest.fixture
@@ -52,14 +50,14 @@ def file(hub: LoopbackHub, cas: LocalCas) -> RemoteFile:
 
 
 def test_hub_lends_a_token_for_its_own_and_no_other_origin(
-    hub: LoopbackHub, client: HttpClient
+    hub: LoopbackHub, questions: Questions
 ) -> None:
     """The permission is read from the headers."""
     hub.grant("hub-token", "acme/tiny")
     hub.cas = "https://cas.example"
     file = publish(hub, {PATH: CONTENT})[PATH]
     url = f"{hub.endpoint}/api/models/acme/tiny/xet-read-token/{commit_of(file)}"
-    access = HubAccess(url, client)()
+    access = HubAccess(url, questions)()
     assert (access.cas, access.token) == ("https://cas.example", "lent-token")
     assert access.expires > time.time()
     assert "lent-token" not in repr(access)
@@ -69,7 +67,7 @@ def test_hub_lends_a_token_for_its_own_and_no_other_origin(
     "cas", ["", "local:///etc", "file:///etc", "http://[", "https://a b\n", "x" * 9000]
 )
 def test_attack_storage_at_a_place_that_is_no_web_address_is_refused(
-    hub: LoopbackHub, client: HttpClient, cas: str
+    hub: LoopbackHub, questions: Questions, cas: str
 ) -> None:
     """A hub cannot make the library read this machine's files."""
     hub.grant("hub-token", "acme/tiny")
@@ -77,7 +75,7 @@ def test_attack_storage_at_a_place_that_is_no_web_address_is_refused(
     file = publish(hub, {PATH: b"x"})[PATH]
     url = f"{hub.endpoint}/api/models/acme/tiny/xet-read-token/{commit_of(file)}"
     with pytest.raises(EngineFailed, match="no Xet token"):
-        HubAccess(url, client)()
+        HubAccess(url, questions)()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +108,9 @@ def test_pull_from_the_hub_through_an_engine_delivers_everything(
     hub.cas = cas.url
     files = {PATH: CONTENT, "config.json": b"{}"}
     hub.add("acme/tiny", files, xet_hashes={PATH: cas.upload(CONTENT)})
-    source = HubSource(ModelName.parse("acme/tiny"), None, endpoint=hub.endpoint, engine=engine)
+    source = HubSource(
+        ModelName.parse("acme/tiny"), None, Connection(endpoint=hub.endpoint), engine=engine
+    )
     notes = Notes()
     digests = deliver(source, store, notes)
     assert {path: content_of(store, digests[path]) for path in files} == files

@@ -12,9 +12,10 @@ import pytest
 from modelvault.sources.fetch.engine import EngineFailed
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.libraries.xet import XetAccess, XetEngine
+from modelvault.sources.net.connection import Connection
 from modelvault.store.blobs import Store
 from tests.support.downloads import publish
-from tests.support.engines import CONTENT, MIB, PATH, PATIENT, fetch
+from tests.support.engines import CONNECTION, CONTENT, MIB, PATH, PATIENT, fetch
 from tests.support.hub.hub import LoopbackHub
 from tests.support.xet import LocalCas, access_to
 
@@ -35,7 +36,7 @@ def test_file_in_the_storage_comes_from_there_alone(
     hub: LoopbackHub, store: Store, cas: LocalCas, file: RemoteFile
 ) -> None:
     """The hub sends no byte of it."""
-    assert fetch(store, file, XetEngine(cas.access, limits=PATIENT)) == (CONTENT, [])
+    assert fetch(store, file, XetEngine(cas.access, CONNECTION)) == (CONTENT, [])
     assert hub.journal.sent() == 0
 
 
@@ -47,7 +48,7 @@ def test_holes_of_a_partial_are_asked_for_and_nothing_else(
         for start in (2 * MIB, 5 * MIB):
             partial.write(start, CONTENT[start : start + MIB])
             partial.record(start, start + MIB)
-    assert fetch(store, file, XetEngine(cas.access, limits=PATIENT)) == (CONTENT, [])
+    assert fetch(store, file, XetEngine(cas.access, CONNECTION)) == (CONTENT, [])
     assert cas.asked == 3
 
 
@@ -56,7 +57,7 @@ def test_permission_that_stopped_working_is_asked_for_again(
 ) -> None:
     """A storage that gives nothing costs an attempt; the next one has a new permission."""
     given = iter([access_to(f"local://{tmp_path}/empty"), cas.access()])
-    assert fetch(store, file, XetEngine(lambda: next(given), limits=PATIENT)) == (CONTENT, [])
+    assert fetch(store, file, XetEngine(lambda: next(given), CONNECTION)) == (CONTENT, [])
     assert hub.journal.sent() == 0
 
 
@@ -70,7 +71,7 @@ def test_permission_that_is_never_given_is_asked_for_three_times(
         asked.append(1)
         raise EngineFailed("no Xet token")
 
-    content, notes = fetch(store, file, XetEngine(refuse, limits=PATIENT))
+    content, notes = fetch(store, file, XetEngine(refuse, CONNECTION))
     assert content == CONTENT
     assert notes == ["xet gives up (no Xet token); going on over HTTP"]
     assert len(asked) == 3
@@ -84,7 +85,7 @@ def test_unreachable_storage_is_given_up_for_http(
     monkeypatch.setenv("HF_XET_CLIENT_RETRY_BASE_DELAY", "10ms")
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed = f"http://127.0.0.1:{server.getsockname()[1]}"
-    engine = XetEngine(lambda: access_to(closed), limits=PATIENT)
+    engine = XetEngine(lambda: access_to(closed), CONNECTION)
     content, notes = fetch(store, file, engine)
     assert content == CONTENT
     assert len(notes) == 1
@@ -98,7 +99,9 @@ def test_attack_storage_that_says_nothing_is_cut_by_the_watchdog(
     """A connection that is taken and never answered does not hold the pull."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         silent = f"http://127.0.0.1:{server.getsockname()[1]}"
-        engine = XetEngine(lambda: access_to(silent), limits=replace(PATIENT, stall_window=1.0))
+        engine = XetEngine(
+            lambda: access_to(silent), Connection(limits=replace(PATIENT, stall_window=1.0))
+        )
         content, notes = fetch(store, file, engine)
     assert content == CONTENT
     assert notes == ["xet gives up (no progress for 1 seconds); going on over HTTP"]
@@ -109,7 +112,7 @@ def test_attack_wrong_content_in_the_storage_is_replaced_over_http(
 ) -> None:
     """The storage's bytes go to quarantine, the hub's bytes to the store."""
     wrong = replace(file, xet_hash=cas.upload(bytes(len(CONTENT))))
-    content, notes = fetch(store, wrong, XetEngine(cas.access, limits=PATIENT))
+    content, notes = fetch(store, wrong, XetEngine(cas.access, CONNECTION))
     assert content == CONTENT
     assert notes[0].startswith("xet brought wrong bytes")
     assert len(list(store.paths.quarantine.glob("*.txt"))) == 1
@@ -124,6 +127,7 @@ from modelvault.sources.fetch.download import Downloader
 from modelvault.sources.fetch.libraries.xet import XetAccess, XetEngine
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.hub.home import HubHome
+from modelvault.sources.net.connection import Connection
 from modelvault.store.blobs import Store
 root, url, size, sha256, xet_hash, cas = sys.argv[1:]
 file = RemoteFile(path="model.safetensors", size=int(size), url=url,
@@ -139,7 +143,9 @@ class Killer(Silence):
                 time.sleep(0.005)  # the disk may be slower than the storage
             os.kill(os.getpid(), signal.SIGKILL)
 access = lambda: XetAccess(cas=cas, token="lent-token", expires=4_000_000_000)
-Downloader(store, engine=XetEngine(access), progress=Killer()).fetch(file)
+connection = Connection()
+engine = XetEngine(access, connection)
+Downloader(store, connection, engine=engine, progress=Killer()).fetch(file)
 """
 
 
@@ -153,5 +159,5 @@ def test_killed_half_way_the_next_run_goes_on(
     assert child.returncode == -signal.SIGKILL
     with store.open_partial(file.key, file.size) as partial:
         assert 0 < partial.present.total < len(CONTENT)
-    assert fetch(store, file, XetEngine(cas.access, limits=PATIENT)) == (CONTENT, [])
+    assert fetch(store, file, XetEngine(cas.access, CONNECTION)) == (CONTENT, [])
     assert hub.journal.sent() == 0

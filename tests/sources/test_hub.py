@@ -29,6 +29,7 @@ from modelvault.errors import (
 from modelvault.sources.fetch.file import GitBlob
 from modelvault.sources.hub import session
 from modelvault.sources.hub.source import HubSource
+from modelvault.sources.net.connection import Connection
 from modelvault.store.blobs import Store
 from tests.support.delivery import deliver
 from tests.support.hub import answers
@@ -65,9 +66,9 @@ def waits(no_token: None, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return waits
 
 
-def source(hub: LoopbackHub, revision: str | None = None, **options: object) -> HubSource:
+def source(hub: LoopbackHub, revision: str | None = None, *, token: str | None = None) -> HubSource:
     """Return the source under test."""
-    return HubSource(TINY, revision, endpoint=hub.endpoint, **options)  # type: ignore[arg-type]
+    return HubSource(TINY, revision, Connection(endpoint=hub.endpoint, token=token))
 
 
 def test_offer_pins_the_commit_and_declares_every_file(hub: LoopbackHub) -> None:
@@ -148,7 +149,7 @@ def test_scanner_findings_reach_the_offer(hub: LoopbackHub) -> None:
 def test_missing_repository_and_revision_are_told_apart(hub: LoopbackHub) -> None:
     """Each has its own class, and names what was asked for."""
     with pytest.raises(RepositoryNotFound, match="acme/absent"):
-        HubSource(ModelName.parse("acme/absent"), None, endpoint=hub.endpoint).offer()
+        HubSource(ModelName.parse("acme/absent"), None, Connection(endpoint=hub.endpoint)).offer()
     with pytest.raises(RevisionNotFound, match="'v9'"):
         source(hub, "v9").offer()
 
@@ -226,7 +227,7 @@ def test_token_that_cannot_be_sent_is_refused_unquoted(hub: LoopbackHub) -> None
 def test_endpoint_that_is_not_plain_is_refused_unquoted(endpoint: str) -> None:
     """Credentials in a URL would end up in records; they are refused and not repeated."""
     with pytest.raises(BadOption) as error:
-        HubSource(TINY, None, endpoint=endpoint)
+        HubSource(TINY, None, Connection(endpoint=endpoint))
     assert "pw" not in error.value.message + error.value.hint
 
 
@@ -235,7 +236,7 @@ def test_endpoint_variable_is_read_at_call_time(
 ) -> None:
     """HF_ENDPOINT counts even after the library has been imported."""
     monkeypatch.setenv("HF_ENDPOINT", f"{hub.endpoint}/")
-    offer = HubSource(TINY, None).offer()
+    offer = HubSource(TINY, None, Connection()).offer()
     assert isinstance(offer.origin, HubOrigin)
     assert offer.origin.endpoint == hub.endpoint
 
@@ -253,7 +254,7 @@ def test_busy_hub_is_asked_again_when_it_says(
         Fault(kind=Kind.STATUS, stage=Stage.API, path=call, status=503, skip=2),
     )  # fmt: skip
     assert source(hub).offer().files
-    assert waits[:2] == [7.0, 9.0]
+    assert [int(wait) for wait in waits[:2]] == [7, 9]  # and a little jitter on top
     assert len(waits) == 3
     assert 0 < waits[2] < 10
 
@@ -491,7 +492,7 @@ def test_redirects_in_a_circle_are_an_unusable_answer(hub: LoopbackHub) -> None:
 def test_name_the_library_refuses_is_a_bad_reference(hub: LoopbackHub) -> None:
     """Before any request."""
     with pytest.raises(BadReference, match=r"tiny\.git"):
-        HubSource(ModelName.parse("acme/tiny.git"), None, endpoint=hub.endpoint).offer()
+        HubSource(ModelName.parse("acme/tiny.git"), None, Connection(endpoint=hub.endpoint)).offer()
     assert hub.journal.requests() == []
 
 

@@ -138,6 +138,6 @@ def test_limited_download_is_whole_and_takes_its_time(
     with LoopbackHub() as hub:
         file = publish(hub, {"model.safetensors": data})["model.safetensors"]
         store = Store.create(tmp_path / "vault")
-        digest = downloader(store, connections=1, limit_rate=100 * KIB).fetch(file)
+        digest = downloader(store, connections=1, rate=100 * KIB).fetch(file)
     assert content_of(store, digest) == data
     assert clock.now - 1000.0 >= len(data) / (100 * KIB) - CREDIT - 0.1

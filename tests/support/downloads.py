@@ -10,12 +10,14 @@ from modelvault.core.digest import Digest
 from modelvault.sources.fetch.download import Downloader
 from modelvault.sources.fetch.file import GitBlob, RemoteFile
 from modelvault.sources.hub.home import HubHome
+from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 from tests.support.hub.hub import LoopbackHub
 from tests.support.hub.repository import Content
 
 KIB = 1024
+_CONNECTION = ("token", "ca_bundle", "connections", "rate")
 QUICK: Mapping[str, Any] = {
     "progress": 64 * KIB,
     "first_wait": 0.005,
@@ -51,9 +53,18 @@ def commit_of(file: RemoteFile) -> str:
 
 
 def downloader(store: Store, *, limits: Mapping[str, Any] | None = None, **options: Any) -> Any:
-    """Return a downloader with quick limits and segments of 64 KiB."""
-    options = {"segment": 64 * KIB, **options}
-    return Downloader(store, limits=Limits(**{**QUICK, **(limits or {})}), **options)
+    """Return a downloader with quick limits and segments of 64 KiB.
+
+    Args:
+        store: Where the files go.
+        limits: Other limits than the quick ones.
+        options: Of ``Downloader``, and fields of its connection.
+    """
+    connection = Connection(
+        limits=Limits(**{**QUICK, **(limits or {})}),
+        **{name: options.pop(name) for name in _CONNECTION if name in options},
+    )
+    return Downloader(store, connection, **{"segment": 64 * KIB, **options})
 
 
 def content_of(store: Store, digest: Digest) -> bytes:

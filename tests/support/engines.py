@@ -7,6 +7,7 @@ from modelvault.core.ports import Silence
 from modelvault.errors import BadOption
 from modelvault.sources.fetch import choice
 from modelvault.sources.fetch.file import RemoteFile
+from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 from tests.support.downloads import QUICK, content_of, downloader
@@ -16,6 +17,7 @@ MIB = 1024 * 1024
 PATH = "model.safetensors"
 CONTENT = os.urandom(20 * MIB)
 PATIENT = Limits(**{**QUICK, "stall_window": 60.0})
+CONNECTION = Connection(connections=2, limits=PATIENT)
 
 
 class Notes(Silence):

@@ -9,36 +9,20 @@ Example:
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Final
 
 from modelvault.distribution import install_command
 from modelvault.errors import BadOption
 from modelvault.sources.fetch.engine import Engine
 from modelvault.sources.fetch.libraries import hf_transfer, xet
-from modelvault.sources.net.cancel import Watchdog
-from modelvault.sources.net.client import HttpClient
-from modelvault.sources.net.retry import Limits
+from modelvault.sources.net.connection import Connection
+from modelvault.sources.net.questions import Questions
 
 HTTP: Final = "http"
 """Our own ranged HTTP: no engine, but what every engine falls back to."""
 
 _MODULES: Final = {xet.NAME: "hf_xet", hf_transfer.NAME: "hf_transfer"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineOptions:
-    """What an engine has to know about a pull."""
-
-    token: str | None
-    """Of the Hub; None for anonymous. No library is given it."""
-    connections: int
-    ca_bundle: Path | None
-    xet_url: str
-    """Where the Hub gives access to its Xet storage: ``…/xet-read-token/{commit}``."""
-    limits: Limits = field(default_factory=Limits)
 
 
 def check_engine(name: str, *, limited: bool = False) -> None:
@@ -69,12 +53,13 @@ def check_engine(name: str, *, limited: bool = False) -> None:
 
 
 @contextlib.contextmanager
-def open_engine(name: str, options: EngineOptions) -> Iterator[Engine | None]:
+def open_engine(name: str, connection: Connection, *, xet_url: str) -> Iterator[Engine | None]:
     """Yield the engine for the block; None for HTTP.
 
     Args:
         name: A name that ``check_engine`` accepts.
-        options: What it has to know.
+        connection: How the Hub is spoken to; no library is given its token.
+        xet_url: Where the Hub lends access to its Xet storage: ``…/xet-read-token/{commit}``.
 
     Raises:
         BadConfiguration: A proxy or certificate setting cannot be used.
@@ -82,22 +67,8 @@ def open_engine(name: str, options: EngineOptions) -> Iterator[Engine | None]:
     if name == HTTP:
         yield None
         return
-    limits = options.limits
-    client = HttpClient(
-        token=options.token,
-        connections=1,
-        limits=limits,
-        watchdog=Watchdog(stall_window=limits.stall_window, stall_bytes=limits.stall_bytes),
-        ca_bundle=options.ca_bundle,
-    )
-    with contextlib.closing(client):
+    with Questions(connection) as questions:
         if name == xet.NAME:
-            access = xet.HubAccess(options.xet_url, client)
-            yield xet.XetEngine(access, ca_bundle=options.ca_bundle, limits=limits)
+            yield xet.XetEngine(xet.HubAccess(xet_url, questions), connection)
         else:
-            yield hf_transfer.HfTransferEngine(
-                client,
-                anonymous=options.token is None,
-                connections=options.connections,
-                limits=limits,
-            )
+            yield hf_transfer.HfTransferEngine(questions, connection)

@@ -1,4 +1,4 @@
-"""Download files of a Hub into the store: resumed, verified, durable.
+"""Download files of any server into the store: resumed, verified, durable.
 
 What is promised:
 
@@ -14,30 +14,26 @@ the moment, ``incoming`` is one file under way, ``flusher`` makes bytes durable,
 speaks HTTP, cuts what stalls and counts attempts.
 
 Example:
-    >>> downloader = Downloader(store, token=None)  # doctest: +SKIP
+    >>> downloader = Downloader(store, Connection())  # doctest: +SKIP
     >>> downloader.fetch_all(files)                 # doctest: +SKIP
     {'model.safetensors': Digest(hex='…')}
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from modelvault import fsio
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Silence
-from modelvault.errors import BadOption, SourceError
+from modelvault.errors import SourceError
 from modelvault.sources.fetch.engine import Engine
 from modelvault.sources.fetch.fallback import EngineWithFallback
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.http.workers import Plan, Workers
 from modelvault.sources.fetch.stored import stored_digest
-from modelvault.sources.net.retry import MIB, Limits
+from modelvault.sources.net.connection import Connection
+from modelvault.sources.net.retry import MIB
 from modelvault.store.blobs import Store
 
-CONNECTIONS = 8
-"""Connections at once, unless told otherwise: what the Hub's own client opens, too."""
-
-_MOST_CONNECTIONS = 64
 _SEGMENT = 32 * MIB
 _DAY = 24 * 3600.0
 
@@ -48,13 +44,9 @@ class Downloader:
     def __init__(
         self,
         store: Store,
+        connection: Connection,
         *,
-        token: str | None = None,
-        connections: int = CONNECTIONS,
-        limit_rate: int | None = None,
-        ca_bundle: Path | None = None,
         progress: Progress | None = None,
-        limits: Limits | None = None,
         segment: int = _SEGMENT,
         patience: float = _DAY,
         engine: Engine | None = None,
@@ -63,34 +55,18 @@ class Downloader:
 
         Args:
             store: Where the files go.
-            token: For the files' own origin; None for anonymous.
-            connections: How many at once, 1 to 64, files and segments together.
-            limit_rate: Bytes a second over all connections; None for no limit.
-            ca_bundle: Certificates to believe; see ``certificates.tls_context``.
+            connection: Token, certificates, connections, rate and times.
             progress: Told about each file, under its path.
-            limits: Where patience with servers ends.
             segment: Bytes that one request asks for at most; also about what a kill costs on
                 each connection.
             patience: Seconds to wait for another process that fetches the same file.
             engine: Asked first for the files that suit it.
-
-        Raises:
-            BadOption: A number is out of range.
         """
-        if not 1 <= connections <= _MOST_CONNECTIONS or segment < 1 or limit_rate == 0:
-            raise BadOption(
-                f"{connections} connections with segments of {segment} bytes cannot be used",
-                hint=f"choose 1 to {_MOST_CONNECTIONS} connections",
-            )
         self._progress = progress or Silence()
         self._plan = Plan(
             store=store,
-            token=token,
-            connections=connections,
-            limit_rate=limit_rate,
-            ca_bundle=ca_bundle,
+            connection=connection,
             progress=self._progress,
-            limits=limits or Limits(),
             segment=segment,
             patience=patience,
         )

@@ -12,7 +12,6 @@ import functools
 import ssl
 from collections.abc import Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -48,7 +47,7 @@ from modelvault.errors import (
 from modelvault.sources.card import clean
 from modelvault.sources.hub.endpoint import check_token
 from modelvault.sources.hub.session import PatientClient
-from modelvault.sources.net.certificates import tls_context
+from modelvault.sources.net.connection import Connection
 
 _MOST_SCANNED = 2000
 """Files above which the tree is listed without scan results: those come 50 a page."""
@@ -62,32 +61,23 @@ Info = ModelInfo | DatasetInfo
 class HubClient:
     """Asks a Hub about one repository."""
 
-    def __init__(
-        self,
-        model: ModelName,
-        revision: str | None,
-        *,
-        endpoint: str,
-        token: str | None,
-        ca_bundle: Path | None,
-    ) -> None:
+    def __init__(self, model: ModelName, revision: str | None, connection: Connection) -> None:
         """Name what is asked about; nothing is asked yet.
 
         Args:
             model: The repository, by its name in the vault.
             revision: Branch, tag or commit; None for the default branch.
-            endpoint: Base URL of the Hub or mirror.
-            token: Access token; None for the one that the Hub's own tools would use. That is
-                looked up with the first question: refreshing it may take the network.
-            ca_bundle: Certificates to believe; see ``certificates.tls_context``.
+            connection: Where the Hub is. Without a token, the one that the Hub's own tools
+                would use is looked up with the first question: refreshing it may take the
+                network.
         """
         self._model = model
         self._revision = revision
         self._requested = revision or "main"
-        self._endpoint = endpoint
-        self._ca_bundle = ca_bundle
+        self._endpoint = connection.endpoint
+        self._tls = connection.tls_context
         self._repository = repository_of(model)
-        self.token = token
+        self.token = connection.token
         """What the Hub is shown; None before the first question, and where there is none."""
 
     def find_token(self) -> str | None:
@@ -164,7 +154,7 @@ class HubClient:
         )
 
     def _api(self) -> HfApi:
-        _prepare_library(self._ca_bundle)
+        _prepare_library(self._tls())
         token = self.find_token()
         return HfApi(
             endpoint=self._endpoint,
@@ -267,7 +257,7 @@ def _find_token() -> str | None:
     return check_token(token) if token else None
 
 
-def _prepare_library(ca_bundle: Path | None) -> None:
+def _prepare_library(tls: ssl.SSLContext) -> None:
     """Make the library silent, and talk to the chosen endpoint alone.
 
     To report which program calls it, the library would ask the real Hub for a list first,
@@ -275,7 +265,7 @@ def _prepare_library(ca_bundle: Path | None) -> None:
     """
     huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY = True
     hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    _install_session(tls_context(ca_bundle))
+    _install_session(tls)
 
 
 def _install_session(tls: ssl.SSLContext) -> None:

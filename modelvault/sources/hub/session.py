@@ -2,17 +2,21 @@
 
 The library itself waits for ever, does not retry most API calls, obeys any waiting time a
 server asks for, and reads answers of any length into memory. This client puts limits on
-all four; whatever passes them is an error of this project and needs no further retry.
+all four, those of ``net.questions``; whatever passes them is an error of this project and
+needs no further retry.
 
 Invariants:
     * A request is tried at most ``ATTEMPTS`` times; one wait is at most ``LONGEST_WAIT``.
     * An answer of more than ``ANSWER_LIMIT`` bytes is refused before it is in memory,
-      decompressed or not.
+      decompressed or not; one that is not whole after ``ANSWER_SECONDS`` is cut off, however
+      little at a time it goes on to send.
 """
 
 import contextlib
-import random
+import threading
 import time
+import weakref
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,54 +24,93 @@ import httpx2
 
 from modelvault.errors import HubError, HubUnreachable
 from modelvault.sources.net import certificates
+from modelvault.sources.net.abortable import shut_down
 from modelvault.sources.net.proxies import refused_by_proxy
-from modelvault.sources.net.retry import wait_hint
+from modelvault.sources.net.retry import QUESTION_LIMITS, Patience, is_busy, wait_hint
 
-ATTEMPTS = 4
-LONGEST_WAIT = 60.0
+ATTEMPTS = QUESTION_LIMITS.attempts + 1
+LONGEST_WAIT = QUESTION_LIMITS.longest_hint
 """Seconds; a server that asks for more is told to the user instead."""
-FIRST_WAIT = 0.5
-"""Seconds before the second attempt, where the server does not say; doubles each time."""
 ANSWER_LIMIT = 64 * 1024 * 1024
 """Largest answer to one API call, in bytes."""
-TIMEOUT = httpx2.Timeout(30.0, connect=10.0)
-
-_BUSY = {408, 429, 500, 502, 503, 504}
+ANSWER_SECONDS = 120.0
+"""Whole time of one answer, from the request to its last byte."""
+TIMEOUT = httpx2.Timeout(QUESTION_LIMITS.read_timeout, connect=QUESTION_LIMITS.connect_timeout)
 
 
 class PatientClient(httpx2.Client):
     """An ``httpx2.Client`` with retries, time limits and a limit on answers."""
 
+    def __init__(self, **options: Any) -> None:
+        """Take what ``httpx2.Client`` takes."""
+        super().__init__(**options)
+        self._sockets: weakref.WeakSet[Any] = weakref.WeakSet()
+
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
         """Send a request until it is answered.
 
         Raises:
-            HubUnreachable: No answer, or only refusals to work, within the attempts.
+            HubUnreachable: No answer, or only refusals to work, within attempts and times.
             HubError: The answer is too large.
         """
-        request.extensions = {**request.extensions, "timeout": TIMEOUT.as_dict()}
+        extensions = {"timeout": TIMEOUT.as_dict(), "trace": self._take_note}
+        request.extensions = {**request.extensions, **extensions}
         if options.pop("stream", False):
             return super().send(request, stream=True, **options)
-        for attempt in range(1, ATTEMPTS + 1):
-            last = attempt == ATTEMPTS
+        patience = Patience(QUESTION_LIMITS, QUESTION_LIMITS.attempts)
+        while True:
+            answer = self._try(request, patience, options)
+            if isinstance(answer, httpx2.Response):
+                return answer
+            time.sleep(answer)
+
+    def _try(
+        self, request: httpx2.Request, patience: Patience, options: dict[str, Any]
+    ) -> httpx2.Response | float:
+        """Return the answer, read; or the seconds until another attempt."""
+        hint = None
+        with self._cut_off(ANSWER_SECONDS) as expired:
             try:
                 response = super().send(request, stream=True, **options)
                 with contextlib.closing(response):
                     if response.status_code == 407:
                         raise refused_by_proxy()
-                    if response.status_code not in _BUSY:
+                    if not is_busy(response.status_code):
                         return _read(response)
-                    if last:
+                    if not patience.failed():
                         raise _refused(response)
-                    seconds = _requested_wait(response)
+                    hint = _requested_wait(response)
             except httpx2.TransportError as error:
+                if expired.is_set():
+                    raise _too_slow(request) from error
                 if isinstance(error, httpx2.ProxyError) and str(error).startswith("407"):
                     raise refused_by_proxy() from error
-                if last or _is_hopeless(error):
+                if _is_hopeless(error) or not patience.failed():
                     raise _unreachable(request, error) from error
-                seconds = None
-            time.sleep(_backoff(attempt) if seconds is None else seconds)
-        raise AssertionError("the last attempt returns or raises")
+        return patience.wait(hint)
+
+    def _take_note(self, event: str, details: dict[str, Any]) -> None:
+        """Take note of the sockets that are opened, for whoever has to cut them off."""
+        if event.endswith(("connect_tcp.complete", "start_tls.complete")):
+            self._sockets.add(details["return_value"].get_extra_info("socket"))
+
+    @contextlib.contextmanager
+    def _cut_off(self, seconds: float) -> Iterator[threading.Event]:
+        """Cut every connection when the block takes longer; yield what is set then."""
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            for found in list(self._sockets):
+                shut_down(found)
+
+        timer = threading.Timer(seconds, expire)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield expired
+        finally:
+            timer.cancel()
 
 
 def _read(response: httpx2.Response) -> httpx2.Response:
@@ -111,14 +154,16 @@ def _requested_wait(response: httpx2.Response) -> float | None:
     return seconds
 
 
-def _backoff(attempt: int) -> float:
-    spread = random.uniform(0.75, 1.25)  # noqa: S311 - spreads clients, hides nothing
-    return FIRST_WAIT * float(2 ** (attempt - 1)) * spread
-
-
 def _refused(response: httpx2.Response) -> HubUnreachable:
     return HubUnreachable(
         f"{_origin(response.request)} answers {response.status_code} to every attempt",
+        hint="run this again later; what came is kept",
+    )
+
+
+def _too_slow(request: httpx2.Request) -> HubUnreachable:
+    return HubUnreachable(
+        f"{_origin(request)}: an answer was not whole after {ANSWER_SECONDS:.0f} seconds",
         hint="run this again later; what came is kept",
     )
 

@@ -5,14 +5,14 @@ Metadata comes through ``client`` and with it the Hub's own library, bytes throu
 Invariant: everything that is offered belongs to the commit the offer names.
 
 Example:
-    >>> source = HubSource(ModelName.parse("acme/tiny"), None)
+    >>> source = HubSource(ModelName.parse("acme/tiny"), None, Connection())
     >>> offer = source.offer()
     >>> digests = source.deliver(offer, plan_delivery(offer.files, store), store, Silence())
 """
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from modelvault.core.artifact import HubOrigin
 from modelvault.core.digest import Digest
@@ -21,7 +21,6 @@ from modelvault.core.ports import Progress
 from modelvault.core.repository import repository_of
 from modelvault.sources.card import choose_fields, read_license
 from modelvault.sources.fetch.choice import HTTP, check_engine
-from modelvault.sources.fetch.download import CONNECTIONS
 from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.fetch.stored import DeliveryPlan
@@ -31,6 +30,7 @@ from modelvault.sources.hub.files import HubFiles
 from modelvault.sources.hub.home import HubHome
 from modelvault.sources.hub.listing import Unusable, parse_name, read_entry
 from modelvault.sources.hub.scan import read_scan
+from modelvault.sources.net.connection import Connection
 from modelvault.sources.source import Offer, check_paths
 from modelvault.store.blobs import Store
 
@@ -42,12 +42,8 @@ class HubSource:
         self,
         model: ModelName,
         revision: str | None,
+        connection: Connection,
         *,
-        endpoint: str | None = None,
-        token: str | None = None,
-        connections: int = CONNECTIONS,
-        limit_rate: int | None = None,
-        ca_bundle: Path | None = None,
         engine: str = HTTP,
     ) -> None:
         """Name what to pull; nothing is asked yet.
@@ -55,34 +51,25 @@ class HubSource:
         Args:
             model: The repository; a dataset by its name in the vault (``dataset_name``).
             revision: Branch, tag or commit; None for the default branch.
-            endpoint: Base URL of the Hub or mirror; None for ``HF_ENDPOINT`` or the real one.
-            token: Access token; None for ``HF_TOKEN``, ``HUGGING_FACE_HUB_TOKEN`` or the file
-                that ``hf auth login`` writes.
-            connections: Downloads at once.
-            limit_rate: Bytes a second over all connections; None for no limit.
-            ca_bundle: Certificates to believe; see ``certificates.tls_context``.
-            engine: How large files come; see ``engines.choice``.
+            connection: How the Hub or mirror is spoken to. Without an endpoint it is
+                ``HF_ENDPOINT`` or the real Hub; without a token, ``HF_TOKEN``,
+                ``HUGGING_FACE_HUB_TOKEN`` or the file that ``hf auth login`` writes.
+            engine: How large files come; see ``fetch.choice``.
 
         Raises:
             BadOption: The endpoint is not a plain ``http`` or ``https`` URL, or the engine
                 cannot be used.
             BadConfiguration: The token cannot be sent.
         """
-        check_engine(engine, limited=limit_rate is not None)
+        check_engine(engine, limited=connection.rate is not None)
+        endpoint = connection.endpoint or os.environ.get("HF_ENDPOINT") or REAL_HUB
+        if connection.token is not None:
+            check_token(connection.token)
         self._engine = engine
         self._model = model
         self._requested = revision or "main"
-        self._endpoint = parse_endpoint(endpoint or os.environ.get("HF_ENDPOINT") or REAL_HUB)
-        self._client = HubClient(
-            model,
-            revision,
-            endpoint=self._endpoint,
-            token=check_token(token) if token is not None else None,
-            ca_bundle=ca_bundle,
-        )
-        self._connections = connections
-        self._limit_rate = limit_rate
-        self._ca_bundle = ca_bundle
+        self._connection = dataclasses.replace(connection, endpoint=parse_endpoint(endpoint))
+        self._client = HubClient(model, revision, self._connection)
 
     def offer(self) -> Offer:
         """Return what the repository holds at the revision, pinned to its commit.
@@ -132,13 +119,9 @@ class HubSource:
 
     def _files(self, commit: str) -> HubFiles:
         return HubFiles(
-            endpoint=self._endpoint,
+            connection=dataclasses.replace(self._connection, token=self._client.find_token()),
             repository=repository_of(self._model),
             commit=commit,
-            token=self._client.find_token(),
-            connections=self._connections,
-            limit_rate=self._limit_rate,
-            ca_bundle=self._ca_bundle,
             engine=self._engine,
         )
 
@@ -146,7 +129,7 @@ class HubSource:
         scan = read_scan(getattr(info, "security_repo_status", None))
         asked = repository_of(self._model)
         answered = parse_name(info.id, asked) or asked
-        base = f"{self._endpoint}/{answered.path}/resolve/{commit}"
+        base = f"{self._connection.endpoint}/{answered.path}/resolve/{commit}"
         home = HubHome(commit=commit)
         try:
             files = [
@@ -165,7 +148,7 @@ class HubSource:
             license=read_license(card),
             card=choose_fields(card),
             origin=HubOrigin(
-                endpoint=self._endpoint,
+                endpoint=self._connection.endpoint,
                 commit=commit,
                 requested=self._requested,
                 gated=bool(info.gated),

@@ -6,6 +6,7 @@ while the headers drip in. The connection classes here tell the requesting threa
 """
 
 import contextlib
+import math
 import socket
 import threading
 from collections.abc import Iterator
@@ -21,8 +22,13 @@ _current = threading.local()
 class AbortableSocket:
     """What one request goes over; cut it with ``abort`` from any thread."""
 
-    def __init__(self) -> None:
-        """Know no socket yet."""
+    def __init__(self, *, ends: float = math.inf) -> None:
+        """Know no socket yet.
+
+        Args:
+            ends: Moment (``time.monotonic``) after which it is cut, however much it brings.
+        """
+        self.ends = ends
         self.received = 0
         """Bytes of the body read so far."""
         self.aborted = False
@@ -32,14 +38,7 @@ class AbortableSocket:
     def abort(self) -> None:
         """Make the reader's current and every later read fail."""
         self.aborted = True
-        found = self._socket or getattr(self._connection, "sock", None)
-        if not isinstance(found, socket.socket):
-            found = getattr(found, "socket", None)  # TLS inside TLS wraps the plain one
-        if isinstance(found, socket.socket):
-            with contextlib.suppress(OSError):
-                # Below any TLS layer: its own shutdown would let the reader take what is
-                # still encrypted for plain bytes.
-                socket.socket.shutdown(found, socket.SHUT_RDWR)
+        shut_down(self._socket or getattr(self._connection, "sock", None))
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
@@ -57,6 +56,21 @@ class AbortableSocket:
     def connected(self, connection: HTTPConnection) -> None:
         """Take note of the socket that the answer will come from."""
         self._socket = connection.sock
+
+
+def shut_down(found: Any) -> None:
+    """Make every read of a socket end, from another thread; do nothing for no socket.
+
+    Args:
+        found: A socket, a TLS layer over one, or None.
+    """
+    if not isinstance(found, socket.socket):
+        found = getattr(found, "socket", None)  # TLS inside TLS wraps the plain one
+    if isinstance(found, socket.socket):
+        with contextlib.suppress(OSError):
+            # Below any TLS layer: its own shutdown would let the reader take what is
+            # still encrypted for plain bytes.
+            socket.socket.shutdown(found, socket.SHUT_RDWR)
 
 
 def _requesting() -> AbortableSocket | None:

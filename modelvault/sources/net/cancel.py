@@ -24,6 +24,8 @@ class Abortable(Protocol):
     """What is watched: something that brings bytes and can be cut off."""
 
     received: int
+    ends: float
+    """Moment (``time.monotonic``) after which it is cut, however much it brings."""
 
     def abort(self) -> None:
         """Make its reader fail, from another thread."""
@@ -83,10 +85,12 @@ class Watchdog:
                 transfer.abort()
 
     def cut_stalled(self) -> None:
-        """Abort transfers that brought too little since they were looked at last."""
+        """Abort transfers whose time is over, or that brought too little of late."""
         now = time.monotonic()
         with self._mutex:
             for transfer, (before, since) in self._transfers.items():
+                if now >= transfer.ends:
+                    transfer.abort()
                 if now - since < self._window:
                     continue
                 if transfer.received - before < self._least:

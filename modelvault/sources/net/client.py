@@ -4,7 +4,7 @@ Invariants:
     * The token goes to the origin of the file's own URL and nowhere else, whatever a
       redirect says; neither it nor the query of a signed URL appears in a message.
     * A body yields plain bytes, and none after it was aborted.
-    * What the network does to a request leaves here as ``Trouble``, which is worth another
+    * What the network does to a request leaves here as ``TransientFailure``, which is worth another
       attempt, or as an error of ``modelvault.errors``, which is not.
 
 urllib3 was chosen by measurement: four connections and the hasher move 2 GiB at the same
@@ -12,6 +12,8 @@ rate as ``http.client`` does, and it knows proxies, CONNECT and TLS inside TLS.
 """
 
 import contextlib
+import copy
+import math
 import re
 import ssl
 import threading
@@ -20,8 +22,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPException
-from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
@@ -39,9 +40,9 @@ from modelvault.errors import SourceError, SourceUnreachable
 from modelvault.sources.net import certificates
 from modelvault.sources.net.abortable import AbortableSocket
 from modelvault.sources.net.cancel import Watchdog
-from modelvault.sources.net.certificates import tls_context
+from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.proxies import Pools, refused_by_proxy
-from modelvault.sources.net.retry import Limits, wait_hint
+from modelvault.sources.net.retry import wait_hint
 from modelvault.sources.net.urls import label_of, origin_of
 
 CHUNK: Final = 512 * 1024
@@ -58,7 +59,7 @@ _UNREACHABLE: Final = {
 }
 
 
-class Trouble(Exception):
+class TransientFailure(Exception):
     """A request failed in a way that another attempt may mend."""
 
     def __init__(
@@ -92,7 +93,7 @@ class Body:
         """
         self._response = response
         self._decode = decode
-        self._trouble: Trouble | None = None
+        self._failure: TransientFailure | None = None
         self.socket = socket
         """What the bytes come over; cut it to make every read fail."""
 
@@ -103,7 +104,7 @@ class Body:
         that a fast connection costs few calls and a slow one still shows progress.
 
         Raises:
-            Trouble: The connection broke, fell silent, or the body was aborted.
+            TransientFailure: The connection broke, fell silent, or the body was aborted.
         """
         data = self._arrival(limit)
         if not data or len(data) >= min(limit, _SMALL):
@@ -113,8 +114,8 @@ class Body:
         while size < limit and time.monotonic() < until:
             try:
                 data = self._arrival(limit - size)
-            except Trouble as trouble:
-                self._trouble = trouble  # what came before counts; the next call raises it
+            except TransientFailure as failure:
+                self._failure = failure  # what came before counts; the next call raises it
                 break
             if not data:
                 break
@@ -123,17 +124,17 @@ class Body:
         return b"".join(parts)
 
     def _arrival(self, limit: int) -> bytes:
-        if self._trouble is not None:
-            raise self._trouble
+        if self._failure is not None:
+            raise self._failure
         try:
             with translated(""):
                 data = self._response.read1(limit, decode_content=self._decode)
-        except Trouble as trouble:
+        except TransientFailure as failure:
             if self.socket.aborted:
-                raise Trouble("the connection stalled") from trouble
+                raise TransientFailure("the connection stalled") from failure
             raise
         if self.socket.aborted:  # after a shutdown TLS may hand out undecrypted leftovers
-            raise Trouble("the connection stalled")
+            raise TransientFailure("the connection stalled")
         self.socket.received += len(data)
         return data
 
@@ -163,40 +164,41 @@ class Answer:
 class HttpClient:
     """Sends HTTP requests; safe to use from any thread."""
 
-    def __init__(
-        self,
-        *,
-        token: str | None,
-        connections: int,
-        limits: Limits,
-        watchdog: Watchdog,
-        ca_bundle: Path | None = None,
-    ) -> None:
+    def __init__(self, connection: Connection, watchdog: Watchdog) -> None:
         """Read the proxy and certificate settings of the environment.
 
         Args:
-            token: Shown to the home origin of each request; None for anonymous.
-            connections: How many threads will use this at once.
-            limits: Times and numbers.
-            watchdog: Cuts requests that stall, and everything when the work is stopped.
-            ca_bundle: Certificates to believe; see ``certificates.tls_context``.
+            connection: Token, certificates, times and numbers.
+            watchdog: Cuts requests that stall, and everything when the work is cancelled.
 
         Raises:
             BadConfiguration: A proxy variable or certificate file cannot be used.
         """
-        self._token = token
+        limits = connection.limits
+        self._token = connection.token
         self._limits = limits
         self._watchdog = watchdog
         self._timeout = urllib3.Timeout(connect=limits.connect_timeout, read=limits.read_timeout)
-        self._pools = Pools(connections, tls_context(ca_bundle))
+        self._pools = Pools(connection.connections, connection.tls_context())
         self._closed_until: dict[str, float] = {}
         self._mutex = threading.Lock()
+        self._ends = math.inf
+
+    def until(self, moment: float) -> Self:
+        """Return a client that shares everything with this one; its requests end by a moment.
+
+        Args:
+            moment: As ``time.monotonic`` counts; the watchdog has to look now and then.
+        """
+        bounded = copy.copy(self)
+        bounded._ends = moment  # noqa: SLF001 - a copy of this very object
+        return bounded
 
     def head(self, url: str) -> Answer:
         """Ask the home origin about a file; a redirect to another origin is not followed.
 
         Raises:
-            Trouble: Worth another attempt.
+            TransientFailure: Worth another attempt.
             SourceError: The redirects make no sense.
             SourceUnreachable: The certificate does not convince.
         """
@@ -212,7 +214,7 @@ class HttpClient:
             end: First byte after the range.
 
         Raises:
-            Trouble: Worth another attempt.
+            TransientFailure: Worth another attempt.
             SourceError: The redirects make no sense.
             SourceUnreachable: The certificate does not convince.
         """
@@ -237,7 +239,9 @@ class HttpClient:
         away: str | None = None
         for _ in range(self._limits.redirects + 1):
             origin = origin_of(url)
-            abortable = AbortableSocket()
+            if time.monotonic() >= self._ends:
+                raise TransientFailure("the time for it is over")
+            abortable = AbortableSocket(ends=self._ends)
             response = self._send(abortable, method, url, headers, show_token=origin == home)
             body = Body(response, abortable, decode=response.status == 200)
             if response.status == 407:
@@ -315,7 +319,7 @@ def translated(url: str) -> Iterator[None]:
         url: What is being asked for; only its label is shown.
 
     Raises:
-        Trouble: Worth another attempt.
+        TransientFailure: Worth another attempt.
         SourceUnreachable: The certificate does not convince: no attempt will change that.
         SourceError: The URL cannot be used.
     """
@@ -327,10 +331,10 @@ def translated(url: str) -> Iterator[None]:
         raise _translate(error, url) from error
     except (OSError, HTTPException, ValueError, AttributeError) as error:
         # A socket that is shut down under its reader shows as any of these.
-        raise Trouble(f"the connection broke ({type(error).__name__})") from error
+        raise TransientFailure(f"the connection broke ({type(error).__name__})") from error
 
 
-def _translate(error: HTTPError, url: str) -> Trouble | SourceUnreachable:
+def _translate(error: HTTPError, url: str) -> TransientFailure | SourceUnreachable:
     causes = list(_causes(error))
     for cause in causes:
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -343,10 +347,10 @@ def _translate(error: HTTPError, url: str) -> Trouble | SourceUnreachable:
             return refused_by_proxy()
     for kind, reason in _UNREACHABLE.items():
         if isinstance(error, kind):
-            return Trouble(reason, unreachable=True)
+            return TransientFailure(reason, unreachable=True)
     if isinstance(error, ReadTimeoutError):
-        return Trouble("the connection fell silent")
-    return Trouble(f"the connection broke ({type(_cause(error)).__name__})")
+        return TransientFailure("the connection fell silent")
+    return TransientFailure(f"the connection broke ({type(_cause(error)).__name__})")
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -380,7 +384,7 @@ def _target(response: urllib3.BaseHTTPResponse, url: str) -> str | None:
 def _drain(body: Body, method: str) -> None:
     """Read a redirect's small body so that the connection can serve again."""
     if method != "HEAD":
-        with contextlib.suppress(Trouble):
+        with contextlib.suppress(TransientFailure):
             body.read(_SMALL)
             body.read(1)
     else:

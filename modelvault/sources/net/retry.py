@@ -15,6 +15,8 @@ from email.utils import parsedate_to_datetime
 
 MIB = 1024 * 1024
 
+_BUSY = frozenset({408, 425, 429})
+
 _REMAINING = re.compile(r";\s*r=(\d{1,18})")
 _RESET = re.compile(r";\s*t=(\d{1,18})")
 _SECONDS = re.compile(r"\d{1,18}")
@@ -48,6 +50,15 @@ class Limits:
     """Seconds over which a transfer has to bring ``stall_bytes``, or is cut."""
     stall_bytes: int = 64 * 1024
     """Bytes; see ``stall_window``."""
+
+
+QUESTION_LIMITS = Limits(attempts=3, longest_hint=60.0)
+"""Patience with a question that somebody waits for: four attempts, no wait above a minute."""
+
+
+def is_busy(status: int) -> bool:
+    """Return whether a server may answer the same request better after a while."""
+    return status in _BUSY or status >= 500
 
 
 def wait_hint(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
+from modelvault.sources.net.retry import is_busy
+
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
-_WAITING = frozenset({408, 425, 429})
 
 
 class Verdict(Enum):
@@ -62,7 +63,7 @@ def judge(status: int, headers: Mapping[str, str], start: int | None) -> Verdict
         headers: The answer's headers; looked up in their canonical spelling.
         start: First byte of the range that was asked for; None when no range was.
     """
-    if status in _WAITING or status >= 500:
+    if is_busy(status):
         return Verdict.WAIT
     if status == 200:
         return Verdict.TAKE if start is None else Verdict.RANGE_IGNORED

@@ -13,7 +13,7 @@ from typing import NoReturn
 from modelvault.errors import DownloadFailed, UpstreamChanged
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.http.answers import ContentRange, Verdict, judge
-from modelvault.sources.net.client import Answer, Body, HttpClient, Trouble, asked_to_wait
+from modelvault.sources.net.client import Answer, Body, HttpClient, TransientFailure, asked_to_wait
 from modelvault.sources.net.retry import Limits, Patience
 from modelvault.sources.net.urls import origin_of, plain_etag
 
@@ -80,7 +80,7 @@ class Location:
             whole: Ask without a range; the bytes then come from the file's beginning.
 
         Raises:
-            Trouble: Another attempt may help, after a while.
+            TransientFailure: Another attempt may help, after a while.
             Stale: Another attempt will locate the file anew.
             RangesIgnored: Only a whole stream will do.
             FetchError: Nothing will help.
@@ -175,7 +175,7 @@ class Location:
                     hint="run the same command again after that time: what came is kept",
                 )
             self._client.hold(answer.url, hint)
-        raise Trouble(f"{place} answers {answer.status}", hint=hint)
+        raise TransientFailure(f"{place} answers {answer.status}", hint=hint)
 
     # -- asking its home
 

@@ -4,85 +4,79 @@ The probe is one connection's, a few megabytes or a few seconds, whichever ends 
 pull uses several connections, so that what is computed from it is rather too long.
 """
 
+import contextlib
+import dataclasses
 import time
-from pathlib import Path
 
 from modelvault.errors import SourceUnreachable
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.http.location import Location, RangesIgnored, Stale
 from modelvault.sources.fetch.speed import Speed
-from modelvault.sources.net.cancel import Watchdog
-from modelvault.sources.net.client import CHUNK, HttpClient, Trouble
-from modelvault.sources.net.retry import MIB, Limits, Patience
+from modelvault.sources.net.client import CHUNK, TransientFailure
+from modelvault.sources.net.connection import Connection
+from modelvault.sources.net.questions import Questions
+from modelvault.sources.net.retry import MIB, Patience
 
 PROBE_SIZE = 8 * MIB
 """Bytes fetched at most."""
 PROBE_SECONDS = 3.0
 """Time after which no more is read."""
+WHOLE_SECONDS = 20.0
+"""Whole time of a probe, its attempts and waits included."""
 
 _ATTEMPTS = 3
 _SHORTEST = 1e-6
 """Seconds that any probe counts as having taken, so that its rate is a number."""
 
 
-def probe_speed(
-    file: RemoteFile,
-    *,
-    token: str | None,
-    ca_bundle: Path | None = None,
-    most: int = PROBE_SIZE,
-) -> Speed:
+def probe_speed(file: RemoteFile, connection: Connection, *, most: int = PROBE_SIZE) -> Speed:
     """Fetch the first bytes of a file, measure, and keep nothing.
 
     Args:
         file: Any file that is not empty.
-        token: For the file's own origin.
-        ca_bundle: Certificates to believe; None for what the environment says.
+        connection: Token and certificates.
         most: Bytes to fetch.
 
     Raises:
-        SourceUnreachable: No bytes within a few attempts.
-        FetchError: The Hub refuses, or offers something else than was pinned.
+        SourceUnreachable: No bytes within a few attempts, or within the time.
+        FetchError: The server refuses, or offers something else than was pinned.
     """
-    limits = Limits(attempts=_ATTEMPTS, relocations=_ATTEMPTS, read_timeout=PROBE_SECONDS)
-    watchdog = Watchdog(stall_window=limits.stall_window, stall_bytes=limits.stall_bytes)
-    client = HttpClient(
-        token=token, connections=1, limits=limits, watchdog=watchdog, ca_bundle=ca_bundle
+    limits = dataclasses.replace(
+        connection.limits,
+        attempts=_ATTEMPTS,
+        relocations=_ATTEMPTS,
+        read_timeout=min(PROBE_SECONDS, connection.limits.read_timeout),
     )
     patience = Patience(limits, limits.attempts)
-    location = Location(file, client, limits, ahead=False)
     wanted, whole = min(file.size, most), False
-    try:
+    with Questions(dataclasses.replace(connection, connections=1, limits=limits)) as questions:
+        location = Location(file, questions.client(WHOLE_SECONDS), limits, ahead=False)
         while True:
             try:
-                return _read(location, wanted, whole=whole)
+                return _read(location, wanted, questions, whole=whole)
             except RangesIgnored:
                 whole = True
             except Stale as stale:
-                watchdog.sleep(stale.wait)
-            except Trouble as trouble:
+                questions.sleep(stale.wait)
+            except TransientFailure as failure:
                 if not patience.failed():
                     raise SourceUnreachable(
-                        f"{file.path}: its speed cannot be measured: {trouble.reason}",
+                        f"{file.path}: its speed cannot be measured: {failure.reason}",
                         hint="check the network and the proxy settings",
-                    ) from trouble
-                watchdog.sleep(min(patience.wait(trouble.hint), PROBE_SECONDS))
-    finally:
-        client.close()
+                    ) from failure
+                questions.sleep(min(patience.wait(failure.hint), PROBE_SECONDS))
 
 
-def _read(location: Location, wanted: int, *, whole: bool) -> Speed:
+def _read(location: Location, wanted: int, questions: Questions, *, whole: bool) -> Speed:
     stream = location.open(0, wanted, whole=whole)
     began = time.monotonic()
     size = 0
-    try:
+    with contextlib.closing(stream.body), questions.watching(stream.body.socket):
         while size < wanted and time.monotonic() - began < PROBE_SECONDS:
             data = stream.body.read(min(CHUNK, wanted - size))
             if not data:
                 break
             size += len(data)
-    finally:
-        stream.body.close()
     if not size:
-        raise Trouble("the answer is empty")
+        raise TransientFailure("the answer is empty")
     return Speed(size=size, seconds=max(time.monotonic() - began, _SHORTEST))

@@ -1,6 +1,6 @@
 """Bring one range of a file, whatever happens on the way.
 
-The offset only moves forward: after any trouble the next request asks for what is still
+The offset only moves forward: after any failure the next request asks for what is still
 missing, never again for what came. Every piece that has been written is offered to the
 flusher, also when the range as a whole fails or the user interrupts.
 """
@@ -14,7 +14,7 @@ from modelvault.sources.fetch.http.segments import SegmentedFile
 from modelvault.sources.fetch.http.small import SmallFile
 from modelvault.sources.fetch.incoming import Segment
 from modelvault.sources.net.cancel import Watchdog
-from modelvault.sources.net.client import CHUNK, Trouble
+from modelvault.sources.net.client import CHUNK, TransientFailure
 from modelvault.sources.net.rate_limit import RateLimit
 from modelvault.sources.net.retry import Limits, Patience
 from modelvault.sources.net.urls import label_of
@@ -55,11 +55,11 @@ class Transfer:
                 raise RangesIgnored
             try:
                 self._pump(incoming, incoming.location.open(offset, end), patience, whole=False)
-            except Trouble as trouble:
+            except TransientFailure as failure:
                 if not patience.failed():
-                    raise self._given_up(incoming, trouble) from trouble
-                incoming.retry(trouble.reason)
-                self._watchdog.sleep(patience.wait(trouble.hint))
+                    raise self._given_up(incoming, failure) from failure
+                incoming.retry(failure.reason)
+                self._watchdog.sleep(patience.wait(failure.hint))
             except Stale as stale:
                 incoming.retry("its location has to be looked up again")
                 self._watchdog.sleep(stale.wait)
@@ -79,11 +79,11 @@ class Transfer:
                 stream = incoming.location.open(*everything, whole=True)
                 streams += 1
                 self._pump(incoming, stream, patience, whole=True)
-            except Trouble as trouble:
+            except TransientFailure as failure:
                 if streams >= self._limits.streams or not patience.failed():
-                    raise self._given_up(incoming, trouble) from trouble
-                incoming.retry(trouble.reason)
-                self._watchdog.sleep(patience.wait(trouble.hint))
+                    raise self._given_up(incoming, failure) from failure
+                incoming.retry(failure.reason)
+                self._watchdog.sleep(patience.wait(failure.hint))
             except Stale as stale:
                 incoming.retry("its location has to be looked up again")
                 self._watchdog.sleep(stale.wait)
@@ -109,7 +109,7 @@ class Transfer:
                     data = stream.body.read(most)
                     self._rate_limit.give_back(most - len(data))
                     if not data:
-                        raise Trouble("the answer ends early")
+                        raise TransientFailure("the answer ends early")
                     new = incoming.write(offset, data)  # also when stopping: it has come
                     offset += len(data)
                     patience.progressed(new)
@@ -126,13 +126,15 @@ class Transfer:
         if incoming.partial is not None:
             self._flusher.offer(incoming.partial, start, end)
 
-    def _given_up(self, incoming: SegmentedFile | SmallFile, trouble: Trouble) -> ModelVaultError:
-        if trouble.unreachable:
+    def _given_up(
+        self, incoming: SegmentedFile | SmallFile, failure: TransientFailure
+    ) -> ModelVaultError:
+        if failure.unreachable:
             return SourceUnreachable(
-                f"{incoming.file.path}: {trouble.reason} ({label_of(incoming.file.url)})",
+                f"{incoming.file.path}: {failure.reason} ({label_of(incoming.file.url)})",
                 hint=f"check the network and the proxy settings, then {_AGAIN}",
             )
         return DownloadFailed(
-            f"{incoming.file.path}: given up after several attempts; last, {trouble.reason}",
+            f"{incoming.file.path}: given up after several attempts; last, {failure.reason}",
             hint=_AGAIN,
         )

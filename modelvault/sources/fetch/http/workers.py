@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress
@@ -39,8 +38,8 @@ from modelvault.sources.fetch.incoming import Segment
 from modelvault.sources.fetch.stored import stored_digest
 from modelvault.sources.net.cancel import Cancelled, Watchdog
 from modelvault.sources.net.client import HttpClient
+from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.rate_limit import RateLimit
-from modelvault.sources.net.retry import Limits
 from modelvault.store.blobs import Store
 
 _TICK = 0.25
@@ -58,13 +57,8 @@ class Plan:
     """How the workers work."""
 
     store: Store
-    token: str | None
-    connections: int
-    limit_rate: int | None
-    """Bytes a second over all connections."""
-    ca_bundle: Path | None
+    connection: Connection
     progress: Progress
-    limits: Limits
     segment: int
     """Bytes that one request asks for at most."""
     patience: float
@@ -105,22 +99,19 @@ class Workers:
         self._errors: list[ModelVaultError] = []
         self._fatal: BaseException | None = None
         self._changed = threading.Condition()
-        limits, rate_limit = plan.limits, RateLimit(plan.limit_rate)
+        connection, limits = plan.connection, plan.connection.limits
+        rate_limit = RateLimit(connection.rate)
         self._watchdog = Watchdog(
             stall_window=limits.stall_window,
-            stall_bytes=rate_limit.least(limits.stall_window, plan.connections, limits.stall_bytes),
+            stall_bytes=rate_limit.least(
+                limits.stall_window, connection.connections, limits.stall_bytes
+            ),
         )
-        self._flusher = Flusher(backlog=plan.connections * plan.segment * 3 // 4)
+        self._flusher = Flusher(backlog=connection.connections * plan.segment * 3 // 4)
         self._transfer = Transfer(
             limits=limits, flusher=self._flusher, watchdog=self._watchdog, rate_limit=rate_limit
         )
-        self._client = HttpClient(
-            token=plan.token,
-            connections=plan.connections,
-            limits=limits,
-            watchdog=self._watchdog,
-            ca_bundle=plan.ca_bundle,
-        )
+        self._client = HttpClient(connection, self._watchdog)
 
     def run(self) -> dict[str, Digest]:
         """Fetch everything; return key → digest of each file.
@@ -133,7 +124,7 @@ class Workers:
         """
         workers = [
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
-            for number in range(self._plan.connections)
+            for number in range(self._plan.connection.connections)
         ]
         self._running = len(workers)
         with contextlib.ExitStack() as stack:
@@ -251,7 +242,9 @@ class Workers:
 
     def _make_incoming(self, waiting: _Waiting) -> SegmentedFile | SmallFile | None:
         plan, file = self._plan, waiting.file
-        location = Location(file, self._client, plan.limits, ahead=file.size > plan.segment)
+        location = Location(
+            file, self._client, plan.connection.limits, ahead=file.size > plan.segment
+        )
         if self._is_small(file):
             return SmallFile(file, location, plan.store, plan.progress)
         try:

@@ -16,8 +16,9 @@ from modelvault.errors import FetchError
 from modelvault.sources.fetch.engine import EngineFailed, Inlet
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.libraries.child import Child
-from modelvault.sources.net.client import HttpClient, Trouble
-from modelvault.sources.net.retry import MIB, Limits
+from modelvault.sources.net.connection import Connection
+from modelvault.sources.net.questions import Questions
+from modelvault.sources.net.retry import MIB
 
 NAME: Final = "hf-transfer"
 SMALLEST: Final = 8 * MIB
@@ -34,26 +35,21 @@ class HfTransferEngine:
 
     def __init__(
         self,
-        client: HttpClient,
+        questions: Questions,
+        connection: Connection,
         *,
-        anonymous: bool,
-        connections: int,
-        limits: Limits | None = None,
         smallest: int = SMALLEST,
     ) -> None:
-        """Use these; nothing is asked yet.
+        """Remember whom to ask; nothing is asked yet.
 
         Args:
-            client: Asks the Hub where a file is.
-            anonymous: Whether the Hub gets no token.
-            connections: How many at once.
-            limits: Where patience ends.
+            questions: Asks the Hub where a file is.
+            connection: How many connections, whether a token opens the Hub, and where
+                patience ends.
             smallest: Bytes below which a file is left to HTTP.
         """
-        self._client = client
-        self._anonymous = anonymous
-        self._connections = connections
-        self._limits = limits or Limits()
+        self._questions = questions
+        self._connection = connection
         self._smallest = smallest
 
     def suits(self, file: RemoteFile) -> bool:
@@ -72,7 +68,7 @@ class HfTransferEngine:
         request: dict[str, str | int] = {
             "url": self._locate(file),
             "size": file.size,
-            "connections": self._connections,
+            "connections": self._connection.connections,
             "chunk": _CHUNK,
             "retries": _RETRIES,
             "agent": f"modelvault/{__version__}",
@@ -91,7 +87,7 @@ class HfTransferEngine:
             "modelvault.sources.fetch.libraries.hf_transfer_child",
             request,
             settings={},
-            window=self._limits.stall_window,
+            window=self._connection.limits.stall_window,
         ) as child:
             for frame in child.frames():
                 if not isinstance(frame, int):
@@ -102,17 +98,14 @@ class HfTransferEngine:
     def _locate(self, file: RemoteFile) -> str:
         """Return a URL that needs no token: the library would carry one too far."""
         try:
-            answer = self._client.head(file.url)
-        except Trouble as trouble:
-            raise EngineFailed(f"the Hub cannot be asked: {trouble.reason}") from trouble
+            reply = self._questions.head(file.url)
         except FetchError as error:
             raise EngineFailed(f"the Hub cannot be asked: {error.message}") from error
-        answer.body.close()
-        if answer.away is not None:
-            return answer.away
-        if answer.status == 200 and self._anonymous:
-            return answer.url
-        raise EngineFailed(f"the Hub answers {answer.status} and names no other place")
+        if reply.away is not None:
+            return reply.away
+        if reply.status == 200 and self._connection.token is None:
+            return reply.url
+        raise EngineFailed(f"the Hub answers {reply.status} and names no other place")
 
 
 @contextlib.contextmanager

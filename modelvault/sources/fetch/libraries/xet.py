@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -17,13 +16,13 @@ from modelvault.errors import FetchError
 from modelvault.sources.fetch.engine import EngineFailed, Inlet
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.libraries.child import Child, Silent
-from modelvault.sources.net.client import HttpClient, Trouble
-from modelvault.sources.net.retry import Limits
-from modelvault.sources.net.urls import origin_of
+from modelvault.sources.net.connection import Connection
+from modelvault.sources.net.questions import Questions
 
 NAME: Final = "xet"
 _ATTEMPTS = 3
 _LONGEST_HEADER = 8192
+_LONGEST_ANSWER = 64 * 1024
 _EXPIRY = re.compile(r"\d{1,15}")
 _SCHEMES = frozenset({"http", "https"})
 
@@ -61,15 +60,15 @@ class XetAccess:
 class HubAccess:
     """Asks the Hub for permission to read one revision's files."""
 
-    def __init__(self, url: str, client: HttpClient) -> None:
-        """Use these.
+    def __init__(self, url: str, questions: Questions) -> None:
+        """Remember where; nothing is asked yet.
 
         Args:
             url: ``{endpoint}/api/models/{repo}/xet-read-token/{commit}``.
-            client: How to ask; knows the Hub's token.
+            questions: Asks; knows the Hub's token.
         """
         self._url = url
-        self._client = client
+        self._questions = questions
 
     def __call__(self) -> XetAccess:
         """Return a fresh permission.
@@ -78,16 +77,13 @@ class HubAccess:
             EngineFailed: The Hub gives none.
         """
         try:
-            answer = self._client.get(self._url, home=origin_of(self._url))
-        except Trouble as trouble:
-            raise EngineFailed(f"no Xet token: {trouble.reason}") from trouble
+            reply = self._questions.read(self._url, limit=_LONGEST_ANSWER)
         except FetchError as error:
             raise EngineFailed(f"no Xet token: {error.message}") from error
-        answer.body.close()
-        if answer.status != 200:
-            raise EngineFailed(f"no Xet token: the Hub answers {answer.status}")
+        if reply.status != 200:
+            raise EngineFailed(f"no Xet token: the Hub answers {reply.status}")
         cas, token, expires = (
-            answer.headers.get(name, "")
+            reply.headers.get(name, "")
             for name in ("X-Xet-Cas-Url", "X-Xet-Access-Token", "X-Xet-Token-Expiration")
         )
         secure = urlsplit(self._url).scheme == "https"
@@ -104,22 +100,19 @@ class XetEngine:
     def __init__(
         self,
         access: Callable[[], XetAccess],
-        *,
-        ca_bundle: Path | None = None,
-        limits: Limits | None = None,
+        connection: Connection,
     ) -> None:
-        """Use these; nothing is asked yet.
+        """Read the library's settings from the environment; nothing is asked yet.
 
         Args:
             access: Gives a fresh permission, or raises ``EngineFailed``.
-            ca_bundle: Certificates to believe; None for the system's.
-            limits: Where patience ends.
+            connection: Certificates to believe, and where patience ends.
         """
         self._settings = {name: os.environ.get(name, value) for name, value in SETTINGS.items()}
-        if ca_bundle is not None:
-            self._settings["SSL_CERT_FILE"] = str(ca_bundle)
+        if connection.ca_bundle is not None:
+            self._settings["SSL_CERT_FILE"] = str(connection.ca_bundle)
         self._access = access
-        self._limits = limits or Limits()
+        self._limits = connection.limits
 
     def suits(self, file: RemoteFile) -> bool:
         """Return whether the Hub names a Xet hash for the file."""

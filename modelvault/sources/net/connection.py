@@ -1,0 +1,59 @@
+"""How a server is spoken to: one value, passed whole to whatever asks or fetches.
+
+Example:
+    >>> Connection(endpoint="https://hub.example", connections=4).rate is None
+    True
+"""
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelvault.errors import BadOption
+from modelvault.sources.net.certificates import tls_context
+from modelvault.sources.net.retry import Limits
+
+CONNECTIONS = 8
+"""Connections at once, unless told otherwise: what the Hub's own client opens, too."""
+
+_MOST_CONNECTIONS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """Where a server is, what opens it, and how much may be asked of the line."""
+
+    endpoint: str = ""
+    """Base URL of the service; empty for the source's own default."""
+    token: str | None = field(default=None, repr=False)
+    """Shown to the origin of a file's own URL and to no other; None for anonymous."""
+    ca_bundle: Path | None = None
+    """Certificates to believe; None for what the environment says (see ``certificates``)."""
+    connections: int = CONNECTIONS
+    """How many at once, 1 to 64, files and segments together."""
+    rate: int | None = None
+    """Bytes a second over all connections; None for no limit."""
+    limits: Limits = field(default_factory=Limits)
+    """Times, and where patience ends."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be used.
+
+        Raises:
+            BadOption: Connections or rate are out of range.
+        """
+        if not 1 <= self.connections <= _MOST_CONNECTIONS:
+            raise BadOption(
+                f"{self.connections} connections cannot be used",
+                hint=f"choose 1 to {_MOST_CONNECTIONS} connections",
+            )
+        if self.rate is not None and self.rate < 1:
+            raise BadOption("a rate of nothing lets nothing through", hint="leave out --limit-rate")
+
+    def tls_context(self) -> ssl.SSLContext:
+        """Return what checks the server's certificate.
+
+        Raises:
+            BadConfiguration: A named certificate file cannot be used.
+        """
+        return tls_context(self.ca_bundle)
