@@ -5,7 +5,6 @@ A list is resolved anew each time it is pulled, and its lock file says what it s
 offer exactly that. What is pinned and stored costs no request at all.
 """
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from modelvault.app.pull import Pulled, plan_pull, plan_selection, pull
 from modelvault.app.sources import SourceOptions, hub_source
 from modelvault.app.supersede import contains, find_siblings
 from modelvault.app.vault import Vault
-from modelvault.core.artifact import HubOrigin
 from modelvault.core.lockfile import LOCK_LIMIT, LockEntry, encode_lock, parse_lock
 from modelvault.core.manifest import Manifest
 from modelvault.core.mirror_list import parse_list
@@ -202,10 +200,11 @@ def _pull_entry(
     source = hub_source(entry.model, revision, options.endpoint, options)
     paths = vault.store.paths
     if pin is not None and locked:
-        plan = plan_selection(*_select_pinned(source.offer(), pin), paths, entry.filters)
+        offer, selection = _select_pinned(source.offer(), pin)
+        plan = plan_selection(source, offer, selection, paths, entry.filters)
         done = pull(vault, source, plan, progress, expected=pin.manifest)
         return Mirrored(entry=entry, pin=pin, pulled=done)
-    if pin is not None and stored and source.find_commit() == pin.commit:
+    if pin is not None and stored and source.find_revision() == pin.commit:
         return Mirrored(entry=entry, pin=pin, pulled=None)
     include, exclude = entry.filters.include, entry.filters.exclude
     plan = plan_pull(source, paths, include=include, exclude=exclude)
@@ -238,7 +237,7 @@ def _select_pinned(offer: Offer, pin: LockEntry) -> tuple[Offer, Selection]:
     """Return the offer under the name that was pinned, and exactly the pinned files of it.
 
     Raises:
-        UpstreamChanged: The Hub offers something else; ``issues`` names each file.
+        UpstreamChanged: The source offers something else; ``issues`` names each file.
     """
     offered = {file.path: file for file in offer.files}
     issues: list[str] = []
@@ -252,7 +251,7 @@ def _select_pinned(offer: Offer, pin: LockEntry) -> tuple[Offer, Selection]:
             issues.append(f"{entry.path}: {file.sha256} instead of {entry.digest}")
     if issues:
         raise UpstreamChanged(
-            f"{pin.model}: the Hub offers other files than are pinned: {issues[0]}",
+            f"{pin.model}: the source offers other files than are pinned: {issues[0]}",
             hint="this endpoint does not serve what was locked: find out why before going on",
             issues=issues[:_MOST_ISSUES],
         )
@@ -266,7 +265,4 @@ def _select_pinned(offer: Offer, pin: LockEntry) -> tuple[Offer, Selection]:
         ),
         notes=(),
     )
-    origin = offer.origin
-    if isinstance(origin, HubOrigin):  # so that the record is the one that was locked
-        origin = dataclasses.replace(origin, requested=pin.requested)
-    return dataclasses.replace(offer, origin=origin), selection
+    return offer.asked_as(pin.requested), selection  # so that the record is the locked one

@@ -9,7 +9,7 @@ from modelvault.app.filters import PART, Filters
 from modelvault.app.supersede import contains, drop_records, find_siblings, supersede
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
-from modelvault.core.artifact import Artifact, HubOrigin
+from modelvault.core.artifact import Artifact, Followable
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.model_files import (
@@ -110,21 +110,28 @@ def plan_pull(
     filters = Filters(include=tuple(include), exclude=tuple(exclude))
     offer = source.offer()
     selection = select(offer.files, include=filters.include, exclude=filters.exclude)
-    if isinstance(source, Unsized):
-        chosen = source.settle_sizes(selection.chosen)
-        selection = dataclasses.replace(selection, chosen=chosen)
-    return plan_selection(offer, selection, paths, filters)
+    return plan_selection(source, offer, selection, paths, filters)
 
 
 def plan_selection(
-    offer: Offer, selection: Selection, paths: VaultPaths, filters: Filters
+    source: Source, offer: Offer, selection: Selection, paths: VaultPaths, filters: Filters
 ) -> PullPlan:
     """Return the plan of a pull whose files are chosen already.
+
+    Args:
+        source: What made the offer; asked for sizes that the offer does not know.
+        offer: Where the files come from.
+        selection: Which of them.
+        paths: Of the vault, which need not exist yet.
+        filters: What chose them, for the record.
 
     Raises:
         SourceError: The size of a chosen file is not known.
         StorageError: A blob cannot be read.
     """
+    if isinstance(source, Unsized):
+        chosen = source.settle_sizes(selection.chosen)
+        selection = dataclasses.replace(selection, chosen=chosen)
     return PullPlan(
         offer=offer,
         filters=filters,
@@ -206,12 +213,11 @@ def record(vault: Vault, plan: PullPlan, manifest: Manifest) -> Pulled:
     described = describe(plan.offer, manifest, _adapter_fields(vault.store, manifest, notes))
     artifact, manifest = _known(vault, described, manifest, notes)
     vault.keep(artifact, manifest)
-    origin = plan.offer.origin
     new = vault.catalog.add_artifact(
         artifact,
         manifest,
         event=_event(plan, artifact, part=len(manifest.files) > len(plan.selection.chosen)),
-        requested=origin.requested if isinstance(origin, HubOrigin) else None,
+        requested=plan.offer.requested or None,
     )
     gone = supersede(vault, artifact, manifest)
     return Pulled(
@@ -330,6 +336,6 @@ def _event(plan: PullPlan, artifact: Artifact, *, part: bool) -> Event:
         **({PART: "yes"} if part else {}),
     }
     origin = plan.offer.origin
-    if isinstance(origin, HubOrigin):
+    if isinstance(origin, Followable):
         details |= {"endpoint": origin.endpoint, "requested": origin.requested}
     return Event(verb="pull", subject=artifact.label, details=details)

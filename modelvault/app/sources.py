@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelvault import fsio
+from modelvault.core.artifact import Artifact, HubOrigin
 from modelvault.core.names import ModelName, is_revision
 from modelvault.core.repository import parse_hub_reference
 from modelvault.errors import BadOption, NotFound
-from modelvault.sources.source import Source
+from modelvault.sources.source import FollowableSource, Source
 
 if TYPE_CHECKING:
     from modelvault.sources.hub.source import HubSource
@@ -98,6 +99,26 @@ def hub_source(
 
     connection = open_connection(endpoint, options)
     return HubSource(model, revision, connection, engine=options.engine or "http")
+
+
+def reopen(artifact: Artifact, options: SourceOptions) -> FollowableSource:
+    """Return the source that an artefact was pulled from, to be asked again.
+
+    Args:
+        artifact: What was pulled; its origin says from where, and by which name.
+        options: Token, connections, rate and certificates; the rest is not looked at.
+
+    Raises:
+        BadOption: It came from nothing that can be asked.
+    """
+    origin = artifact.origin
+    match origin:
+        case HubOrigin():
+            return hub_source(artifact.model, origin.requested, origin.endpoint, options)
+        case _:
+            raise BadOption(
+                f"{artifact.reference} was not pulled from a Hub: there is nothing to follow"
+            )
 
 
 def open_connection(endpoint: str | None, options: SourceOptions) -> "Connection":

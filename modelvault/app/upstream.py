@@ -12,10 +12,10 @@ from enum import StrEnum
 from modelvault.app.filters import recall_filters
 from modelvault.app.outcomes import Failure, collecting
 from modelvault.app.pull import plan_pull, pull
-from modelvault.app.sources import SourceOptions, hub_source
+from modelvault.app.sources import SourceOptions, reopen
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import CatalogedArtifact
-from modelvault.core.artifact import Artifact, HubOrigin
+from modelvault.core.artifact import Artifact, Followable
 from modelvault.core.manifest import Manifest
 from modelvault.core.names import Reference, is_commit
 from modelvault.core.ports import Progress
@@ -59,7 +59,7 @@ class Upstream:
     """One artefact and its origin."""
 
     artifact: Artifact
-    origin: HubOrigin
+    origin: Followable
     state: State
     commit: str = ""
     """The commit at the Hub now; empty where it is not known."""
@@ -84,7 +84,7 @@ def compare_upstream(
     """
     for item in _chosen(vault, references):
         origin = item.artifact.origin
-        if isinstance(origin, HubOrigin):
+        if isinstance(origin, Followable):
             yield _compare(vault, item.artifact, origin, options)
 
 
@@ -96,11 +96,11 @@ def _chosen(vault: Vault, references: Sequence[Reference]) -> Iterator[Cataloged
 
 
 def _compare(
-    vault: Vault, artifact: Artifact, origin: HubOrigin, options: SourceOptions
+    vault: Vault, artifact: Artifact, origin: Followable, options: SourceOptions
 ) -> Upstream:
-    source = hub_source(artifact.model, origin.requested, origin.endpoint, options)
+    source = reopen(artifact, options)
     try:
-        commit = source.find_commit()
+        commit = source.find_revision()
         if commit == artifact.revision:
             state, difference = State.UNCHANGED, None
         else:
@@ -164,11 +164,11 @@ def find_branches(vault: Vault, reference: Reference | None) -> tuple[Artifact, 
         return tuple(
             item.artifact
             for item in vault.catalog.artifacts()
-            if isinstance(item.artifact.origin, HubOrigin)
+            if isinstance(item.artifact.origin, Followable)
             and item.artifact.origin.requested in item.labels
         )
     artifact = vault.catalog.find(reference).artifact
-    if not isinstance(artifact.origin, HubOrigin):
+    if not isinstance(artifact.origin, Followable):
         raise BadOption(f"{reference} was not pulled from a Hub: there is nothing to follow")
     if is_commit(artifact.origin.requested):
         raise BadOption(
@@ -190,11 +190,8 @@ def follow(
         Corruption: Bytes do not match what the Hub declares.
         StorageError: The disk is full or refuses.
     """
-    origin = artifact.origin
-    if not isinstance(origin, HubOrigin):
-        raise BadOption(f"{artifact.reference} was not pulled from a Hub")
-    source = hub_source(artifact.model, origin.requested, origin.endpoint, options)
-    if source.find_commit() == artifact.revision:
+    source = reopen(artifact, options)
+    if source.find_revision() == artifact.revision:
         return Followed(before=artifact, after=artifact, fetched=0)
     filters = recall_filters(vault, artifact)
     plan = plan_pull(source, vault.store.paths, include=filters.include, exclude=filters.exclude)

@@ -21,7 +21,7 @@ from modelvault.catalog.rows import (
     ModelRow,
     RevisionRow,
 )
-from modelvault.core.artifact import Artifact, ConversionOrigin, HubOrigin
+from modelvault.core.artifact import Artifact, ConversionOrigin, Followable
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
 from modelvault.core.names import is_commit, is_revision
@@ -68,7 +68,7 @@ def label_of(artifact: Artifact, requested: str | None = None) -> str | None:
 
     What looks like a commit is no label: it must never stand for another commit.
     """
-    if not isinstance(artifact.origin, HubOrigin):
+    if not isinstance(artifact.origin, Followable):
         return None
     label = requested or artifact.origin.requested
     if not is_revision(label) or is_commit(label) or label == artifact.revision:

@@ -9,6 +9,7 @@ Format (``modelvault/artifact/v1``): see ``docs/formats/records.md``.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
@@ -71,6 +72,19 @@ class ConversionOrigin:
 
 
 Origin = HubOrigin | FolderOrigin | ConversionOrigin
+
+
+@runtime_checkable
+class Followable(Protocol):
+    """An origin that can be asked again: its name may stand for another revision by then."""
+
+    @property
+    def endpoint(self) -> str:
+        """Base URL of the server."""
+
+    @property
+    def requested(self) -> str:
+        """What the user asked for: a branch, a tag, or what pins one revision."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

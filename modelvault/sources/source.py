@@ -5,11 +5,12 @@ caller selects, and plans what has to come (``fetch.stored``); the source then *
 selected files into the store, and no byte it delivers has escaped a hash.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from modelvault.core.artifact import License, Origin
+from modelvault.core.artifact import HubOrigin, License, Origin
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, check_path
 from modelvault.core.ports import Progress
@@ -26,8 +27,11 @@ class Offer:
 
     model: ModelName
     revision: str
-    """Full commit id; empty for folders, whose revision is known once they are hashed
-    (see ``Artifact.revision``)."""
+    """40 hex digits that pin the whole offer: another content has another revision. Empty for
+    folders, whose revision is known once they are hashed (see ``Artifact.revision``)."""
+    requested: str = ""
+    """What the user asked for and the revision was found by: a branch, a tag, the revision
+    itself. Empty where there is nothing to ask for by name."""
     files: tuple[OfferedFile, ...]
     """Everything the revision holds, sorted by path."""
     license: License | None
@@ -38,6 +42,13 @@ class Offer:
     """What the user should know before pulling, one sentence each."""
     scan: str = ""
     """What the Hub's scanner says of the whole repository, in words; empty where unknown."""
+
+    def asked_as(self, requested: str) -> "Offer":
+        """Return the same offer as if it had been asked for by another name."""
+        origin = self.origin
+        if isinstance(origin, HubOrigin):
+            origin = dataclasses.replace(origin, requested=requested)
+        return dataclasses.replace(self, requested=requested, origin=origin)
 
 
 class Source(Protocol):
@@ -70,6 +81,18 @@ class Source(Protocol):
             FetchError: A file could not be fetched; everything that came is kept.
             Corruption: Bytes do not match the declared digest, even after a second fetch.
             StorageError: The disk is full or refuses.
+        """
+
+
+class FollowableSource(Source, Protocol):
+    """A source whose name may stand for another revision later."""
+
+    def find_revision(self) -> str:
+        """Return the revision that the name stands for now, by one small question.
+
+        Raises:
+            NotFound: No such repository or revision.
+            FetchError: The source cannot be reached or refuses.
         """
 
 

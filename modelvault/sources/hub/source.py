@@ -87,7 +87,7 @@ class HubSource:
         info, commit = self._client.describe()
         return self._describe(info, commit)
 
-    def find_commit(self) -> str:
+    def find_revision(self) -> str:
         """Return the commit that the revision stands for now; asks one question.
 
         Raises:
@@ -144,6 +144,7 @@ class HubSource:
         return Offer(
             model=self._model,
             revision=commit,
+            requested=self._requested,
             files=tuple(sorted(files, key=lambda file: file.path)),
             license=read_license(card),
             card=choose_fields(card),
