@@ -31,7 +31,11 @@ class Checkpoint:
     """The files of one model, by their path inside it."""
 
     def __init__(self, files: tuple[SourceFile, ...]) -> None:
-        """Take the files of a request."""
+        """Take the files of a request.
+
+        Args:
+            files: Of one model; their paths differ.
+        """
         self._files = {file.path: file for file in files}
 
     def __iter__(self) -> Iterator[SourceFile]:

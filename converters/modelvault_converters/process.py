@@ -75,9 +75,9 @@ def serve(data: bytes, load: Callable[[], Convert]) -> Generator[Event, None, No
         # Newer Pythons parse JSON nested deeper than they can walk; no real file comes near.
         yield _failed(MalformedRecord("a file of the model is nested without end", hint=_DAMAGED))
     except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
+        where = f"{error.filename}: " if error.filename else ""
         reason = os.strerror(error.errno) if error.errno else str(error)
-        yield _failed(storage_error(error, f"{place}{reason}"))
+        yield _failed(storage_error(error, f"{where}{reason}"))
 
 
 def _failed(error: ModelVaultError) -> Failed:
@@ -113,7 +113,7 @@ def _die_with_parent() -> None:
 
 
 def _take_stdout() -> BinaryIO:
-    """Return a private copy of standard output; what anyone else prints goes to standard error."""
+    """Return a private copy of standard output; what libraries print goes to standard error."""
     events = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return events

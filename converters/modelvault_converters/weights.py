@@ -34,6 +34,9 @@ class WeightFile:
     def __init__(self, file: SourceFile) -> None:
         """Open the file and read its header.
 
+        Args:
+            file: A safetensors file, and the size that the manifest promises.
+
         Raises:
             SizeMismatch: Its length is not what the manifest promises.
             MalformedWeights: It is no safetensors file, or contradicts itself.
@@ -76,14 +79,14 @@ class WeightFile:
         )
 
 
-class Placed(NamedTuple):
+class FoundTensor(NamedTuple):
     """A tensor's entry, and the file that holds it."""
 
     entry: TensorEntry
     file: WeightFile
 
 
-def open_weights(checkpoint: Checkpoint, stack: ExitStack) -> Mapping[str, Placed]:
+def open_weights(checkpoint: Checkpoint, stack: ExitStack) -> Mapping[str, FoundTensor]:
     """Return every tensor of a model by its name; files stay open until the stack is closed.
 
     Raises:
@@ -103,7 +106,7 @@ def open_weights(checkpoint: Checkpoint, stack: ExitStack) -> Mapping[str, Place
             hint=_PULL,
             issues=[f"{path} is missing" for path in missing],
         )
-    tensors: dict[str, Placed] = {}
+    tensors: dict[str, FoundTensor] = {}
     for path in paths:
         file = WeightFile(checkpoint.file(path))
         stack.callback(file.close)
@@ -111,7 +114,7 @@ def open_weights(checkpoint: Checkpoint, stack: ExitStack) -> Mapping[str, Place
             if entry.name in tensors:
                 other = tensors[entry.name].file.path
                 raise MalformedWeights(f"tensor '{entry.name:.200}' is in {other} and in {path}")
-            tensors[entry.name] = Placed(entry, file)
+            tensors[entry.name] = FoundTensor(entry, file)
     _compare(index, tensors)
     return tensors
 
@@ -120,12 +123,12 @@ def _read_index(checkpoint: Checkpoint) -> dict[str, str]:
     """Return tensor → file from the index; empty when there is none."""
     if not checkpoint.has(MODEL_INDEX):
         return {}
-    places = checkpoint.object(MODEL_INDEX).get("weight_map")
-    if not isinstance(places, dict) or not all(
-        isinstance(path, str) and path == os.path.basename(path) for path in places.values()
+    weight_map = checkpoint.object(MODEL_INDEX).get("weight_map")
+    if not isinstance(weight_map, dict) or not all(
+        isinstance(path, str) and path == os.path.basename(path) for path in weight_map.values()
     ):
         raise MalformedWeights(f"{MODEL_INDEX} holds no proper weight_map")
-    return places
+    return weight_map
 
 
 def _without_index(checkpoint: Checkpoint) -> list[str]:
@@ -157,7 +160,7 @@ def _without_index(checkpoint: Checkpoint) -> list[str]:
     raise SourceIncomplete(f"the model has neither {MODEL_FILE} nor {MODEL_INDEX}", hint=_PULL)
 
 
-def _compare(index: Mapping[str, str], tensors: Mapping[str, Placed]) -> None:
+def _compare(index: Mapping[str, str], tensors: Mapping[str, FoundTensor]) -> None:
     lost = [
         f"tensor '{name:.200}' is not in {path}"
         for name, path in index.items()

@@ -10,11 +10,11 @@ import torch
 
 from modelvault.core.protocol import Produced
 from modelvault_converters.awq import options, room
+from modelvault_converters.awq.capacity import Work, estimate_device_memory
 from modelvault_converters.awq.formats.packing import quantize
 from modelvault_converters.awq.models.layers import LayerRunner
 from modelvault_converters.awq.models.model import Model
 from modelvault_converters.awq.raw import as_bytes
-from modelvault_converters.awq.room import Work, estimate_device_memory
 from modelvault_converters.awq.search.observe import Observer
 from modelvault_converters.awq.search.rounding import Rounded, Settings, round_awq
 from tests.awq.models import make_random, open_model

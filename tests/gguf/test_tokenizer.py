@@ -9,13 +9,13 @@ import pytest
 import sentencepiece
 import tokenizers
 import transformers
+from gguf import TokenType
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelvault.core.protocol import Produced
 from modelvault.errors import MalformedRecord, ModelVaultError, UnsupportedTokenizer
 from modelvault_converters.gguf.tokenizer import spm
-from modelvault_converters.gguf.tokenizer.vocabulary import TokenType
 from tests.gguf.running import convert, edit_json, make_request, plan, run, warnings
 from tests.gguf.test_golden import read_metadata
 from tests.support.llamacpp import Model

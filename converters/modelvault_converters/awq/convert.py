@@ -10,7 +10,7 @@ from modelvault.core.protocol import Event, Request
 from modelvault.errors import NotEnoughMemory, UnsupportedTarget
 from modelvault_converters.awq.eightbit import convert_eight_bit
 from modelvault_converters.awq.formats.fourbit import W4A16, Awq
-from modelvault_converters.awq.formats.layout import SHARD
+from modelvault_converters.awq.formats.outputs import SHARD
 from modelvault_converters.awq.formats.scheme import FP8, INT8
 from modelvault_converters.awq.job import Job
 from modelvault_converters.awq.models.layers import LayerRunner

@@ -15,8 +15,9 @@ from importlib.metadata import version
 import torch
 
 from modelvault.core.protocol import Advanced, Event, Produced
+from modelvault_converters.awq.capacity import foresee, require_space
 from modelvault_converters.awq.formats.compressed import DYNAMIC, describe
-from modelvault_converters.awq.formats.layout import Output, lay_out
+from modelvault_converters.awq.formats.outputs import OutputTensor, plan_checkpoint
 from modelvault_converters.awq.formats.scheme import EightBit
 from modelvault_converters.awq.formats.sidefiles import write_side_files
 from modelvault_converters.awq.formats.writer import CheckpointWriter
@@ -24,7 +25,6 @@ from modelvault_converters.awq.job import Job, plan
 from modelvault_converters.awq.journal import sweep
 from modelvault_converters.awq.models.model import Model
 from modelvault_converters.awq.report.trial import check_eight_bit
-from modelvault_converters.awq.room import foresee, require_space
 
 
 def convert_eight_bit(scheme: EightBit, job: Job) -> Iterator[Event]:
@@ -36,18 +36,18 @@ def convert_eight_bit(scheme: EightBit, job: Job) -> Iterator[Event]:
         CheckFailed: It is to be compared with its source, and is further off than allowed.
     """
     model, folder = job.model, job.folder
-    layout = lay_out(_outputs(scheme, model), job.shard)
-    yield from plan(scheme.target, layout, job)
-    room = partial(require_space, folder, layout.footprint)
+    planned = plan_checkpoint(_outputs(scheme, model), job.shard)
+    yield from plan(scheme.target, planned, job)
+    space = partial(require_space, folder, planned.footprint)
     if job.request.plan_only:
-        yield from foresee(room)
+        yield from foresee(space)
         return
     sweep(folder)
-    room()
+    space()
     report: dict[str, str] = {}
     if job.options.check:
         report = yield from check_eight_bit(scheme, job)
-    writer = CheckpointWriter(folder, layout, job.stack)
+    writer = CheckpointWriter(folder, planned, job.stack)
     linears = set(model.linears())
     for stored in model.tensors():
         if stored.name in linears:
@@ -79,14 +79,14 @@ def convert_eight_bit(scheme: EightBit, job: Job) -> Iterator[Event]:
     )
 
 
-def _outputs(scheme: EightBit, model: Model) -> Iterator[Output]:
+def _outputs(scheme: EightBit, model: Model) -> Iterator[OutputTensor]:
     linears = set(model.linears())
     for stored in model.tensors():
         quantized = stored.name in linears
         dtype = scheme.dtype if quantized else stored.dtype
-        yield Output(name=stored.name, dtype=dtype, shape=stored.shape)
+        yield OutputTensor(name=stored.name, dtype=dtype, shape=stored.shape)
         if quantized:
-            yield Output(name=f"{stored.name}_scale", dtype="F32", shape=(stored.shape[0], 1))
+            yield OutputTensor(name=f"{stored.name}_scale", dtype="F32", shape=(stored.shape[0], 1))
 
 
 def _write_linear(scheme: EightBit, model: Model, name: str, writer: CheckpointWriter) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.core.protocol import Event, Planned, Request, lay
-from modelvault_converters.awq.formats.layout import SHARD, Layout
+from modelvault_converters.awq.formats.outputs import SHARD, OutputCheckpoint
 from modelvault_converters.awq.models.layers import LayerRunner
 from modelvault_converters.awq.models.model import Model
 from modelvault_converters.awq.options import Options
@@ -36,13 +36,13 @@ class Job:
         return Path(self.request.output)
 
 
-def plan(target: str, layout: Layout, job: Job) -> Iterator[Event]:
+def plan(target: str, planned: OutputCheckpoint, job: Job) -> Iterator[Event]:
     """Yield what a target will be; where every tensor will lie, if only that is asked for."""
     yield Planned(
         target=target,
-        size=layout.size,
-        tensors=sum(1 for _ in layout.outputs()),
+        size=planned.size,
+        tensors=sum(1 for _ in planned.outputs()),
         parameters=job.model.parameters,
     )
     if job.request.plan_only:
-        yield from lay(target, layout.planned())
+        yield from lay(target, planned.planned_tensors())

@@ -15,7 +15,7 @@ _INTERVAL = 1.0
 """Seconds between two steps that are told, the last of each layer apart."""
 
 
-class Reporter:
+class StepReporter:
     """Tells of the steps of each layer; knows how long layers of an earlier run took."""
 
     def __init__(self, target: str, layers: int, seconds: Sequence[float] = ()) -> None:

@@ -26,8 +26,9 @@ from modelvault.core.protocol import (
     Warned,
 )
 from modelvault.errors import CheckFailed, MalformedWeights
+from modelvault_converters.awq.capacity import Work, foresee, require_memory, require_space
 from modelvault_converters.awq.formats.fourbit import FourBit
-from modelvault_converters.awq.formats.layout import Layout, lay_out
+from modelvault_converters.awq.formats.outputs import OutputCheckpoint, plan_checkpoint
 from modelvault_converters.awq.formats.sidefiles import write_side_files
 from modelvault_converters.awq.formats.writer import CheckpointWriter, is_begun
 from modelvault_converters.awq.heap import give_back
@@ -35,11 +36,10 @@ from modelvault_converters.awq.job import Job, plan
 from modelvault_converters.awq.journal import Journal, digest_work, read_journal, sweep
 from modelvault_converters.awq.models.layers import State
 from modelvault_converters.awq.models.model import layer_of
-from modelvault_converters.awq.progress import Reporter
+from modelvault_converters.awq.progress import StepReporter
 from modelvault_converters.awq.report.activations import Activations
 from modelvault_converters.awq.report.passage import BEFORE, Passage, shape_of
 from modelvault_converters.awq.report.quality import SOURCE, Predictions, compare_predictions
-from modelvault_converters.awq.room import Work, foresee, require_memory, require_space
 from modelvault_converters.awq.search.observe import Observer
 from modelvault_converters.awq.search.rounding import Rounded, Settings, round_awq, round_plainly
 from modelvault_converters.awq.text.calibration import HELD_OUT, read_calibration
@@ -65,21 +65,21 @@ def convert_four_bit(kind: type[FourBit], job: Job) -> Iterator[Event]:
         NotEnoughMemory: A layer does not fit in memory.
     """
     form = kind(job.model, job.options.group_size)
-    layout = lay_out(form.outputs(), job.shard)
-    yield from plan(form.target, layout, job)
+    planned = plan_checkpoint(form.outputs(), job.shard)
+    yield from plan(form.target, planned, job)
     if job.request.plan_only:
-        yield from _foresee(form, layout, job)
+        yield from _foresee(form, planned, job)
     else:
-        yield from _Conversion(form, layout, job).run()
+        yield from _Conversion(form, planned, job).run()
 
 
-def _foresee(form: FourBit, layout: Layout, job: Job) -> Iterator[Warned]:
+def _foresee(form: FourBit, planned: OutputCheckpoint, job: Job) -> Iterator[Warned]:
     """Yield a warning where the most that may be asked for does not fit."""
     length = min(job.options.sequence_length, job.runner.longest)
     count = job.options.samples + 3 * HELD_OUT
     passing = Activations.footprint((count, length, job.model.hidden))
     yield from foresee(
-        partial(require_space, job.folder, layout.footprint + passing),
+        partial(require_space, job.folder, planned.footprint + passing),
         partial(require_memory, Work.of(job.runner, length, form.group), job.options.device),
     )
 
@@ -87,9 +87,9 @@ def _foresee(form: FourBit, layout: Layout, job: Job) -> Iterator[Warned]:
 class _Conversion:
     """One conversion on its way, from its first unfinished layer to the finished checkpoint."""
 
-    def __init__(self, form: FourBit, layout: Layout, job: Job) -> None:
+    def __init__(self, form: FourBit, planned: OutputCheckpoint, job: Job) -> None:
         self._form = form
-        self._layout = layout
+        self._planned = planned
         self._job = job
         self._model = job.model
         self._own = form.target.lower()
@@ -106,7 +106,7 @@ class _Conversion:
         found = read_journal(job.folder, work)
         self._resumed = found is not None and self._is_whole()
         self._journal = found if found and self._resumed else Journal(work=work)
-        self._reporter = Reporter(form.target, job.model.layers, self._journal.seconds)
+        self._reporter = StepReporter(form.target, job.model.layers, self._journal.seconds)
 
     def run(self) -> Iterator[Event]:
         """Yield what happens."""
@@ -115,7 +115,7 @@ class _Conversion:
         require_space(folder, self._footprint())
         work = Work.of(self._runner, len(self._text.samples[0]), self._form.group)
         require_memory(work, self._job.options.device)
-        writer = CheckpointWriter(folder, self._layout, self._job.stack, written=self._written())
+        writer = CheckpointWriter(folder, self._planned, self._job.stack, written=self._written())
         passage = Passage(
             self._model,
             self._runner,
@@ -204,7 +204,7 @@ class _Conversion:
         try:
             quality.require(self._own, options.max_kl, _ADVICE)
         except CheckFailed:
-            sweep(job.folder)  # nobody may go on with it
+            sweep(job.folder)  # no other run may go on with it
             raise
         yield from self._warn(quality)
         weights = writer.finish()
@@ -276,19 +276,19 @@ class _Conversion:
         """Return the tensors that an earlier run has written."""
         if not self._resumed:
             return set()
-        places = {output.name: layer_of(output.name) for output in self._layout.outputs()}
+        layers = {output.name: layer_of(output.name) for output in self._planned.outputs()}
         done = self._journal.layers
-        return {name for name, layer in places.items() if layer is None or layer < done}
+        return {name for name, layer in layers.items() if layer is None or layer < done}
 
     def _working_files(self) -> tuple[str, ...]:
-        weights = (file.name for file in self._layout.files)
+        weights = (file.name for file in self._planned.files)
         held = (name for item in self._sets for name in Activations.names(item))
         return (RESUME, *weights, *held)
 
     def _is_whole(self) -> bool:
         """Return whether what the journal vouches for is there."""
         folder = self._job.folder
-        return all(is_begun(folder, file) for file in self._layout.files) and all(
+        return all(is_begun(folder, file) for file in self._planned.files) and all(
             Activations.are_in(folder, name, shape_of(self._model, sequences))
             for name, sequences in self._sets.items()
         )
@@ -296,4 +296,4 @@ class _Conversion:
     def _footprint(self) -> int:
         """Return the bytes on disk that result and activations take."""
         shapes = (shape_of(self._model, sequences) for sequences in self._sets.values())
-        return self._layout.footprint + sum(Activations.footprint(shape) for shape in shapes)
+        return self._planned.footprint + sum(Activations.footprint(shape) for shape in shapes)

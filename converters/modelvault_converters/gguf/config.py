@@ -21,7 +21,12 @@ class Config:
     """Typed access to a configuration; ``check`` raises everything that was wrong."""
 
     def __init__(self, values: Mapping[str, Any], *, where: str = "config.json") -> None:
-        """Wrap the object; faults of sections are reported by their parent."""
+        """Wrap a JSON object; faults of its sections are reported by their parent.
+
+        Args:
+            values: The object.
+            where: Its file, and its key in there, for messages.
+        """
         self._values = values
         self._where = where
         self.issues: list[str] = []

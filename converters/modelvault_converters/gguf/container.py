@@ -11,22 +11,32 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import gguf
+from gguf import GGUFValueType as ValueType
+
 from modelvault.core.ggml import GgmlType
 from modelvault.errors import UnsupportedSource
 from modelvault_converters.gguf.tensors import Entry, Tensor
 
-_MAGIC = b"GGUF"
-_VERSION = 3
-ALIGNMENT = 32
-"""Bytes to which the data and each tensor in it are aligned; the format's default."""
+ALIGNMENT = gguf.GGUF_DEFAULT_ALIGNMENT
+"""Bytes to which the data and each tensor in it are aligned."""
 
-_STRING, _ARRAY = 8, 9
-_SCALARS = {"u32": (4, "<I"), "i32": (5, "<i"), "f32": (6, "<f"), "bool": (7, "<?")}
-_ELEMENTS = {"f32s": (6, "f"), "i32s": (5, "i"), "u8s": (0, "B"), "bools": (7, "?")}
+_SCALARS = {
+    "u32": (ValueType.UINT32, "<I"),
+    "i32": (ValueType.INT32, "<i"),
+    "f32": (ValueType.FLOAT32, "<f"),
+    "bool": (ValueType.BOOL, "<?"),
+}
+_ELEMENTS = {
+    "f32s": (ValueType.FLOAT32, "f"),
+    "i32s": (ValueType.INT32, "i"),
+    "u8s": (ValueType.UINT8, "B"),
+    "bools": (ValueType.BOOL, "?"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class PlacedTensor:
     """A tensor with its type and its place in the file."""
 
     tensor: Tensor
@@ -42,7 +52,7 @@ class Container:
     """A planned file: all bytes before the data, and where each tensor goes."""
 
     head: bytes
-    tensors: tuple[Placed, ...]
+    tensors: tuple[PlacedTensor, ...]
     size: int
     """Bytes of the whole file."""
 
@@ -72,14 +82,16 @@ def lay_out(
         offsets.append(offset)
         directory += _describe(tensor, type_, offset, squeezed=squeezed)
         offset = _aligned(offset + tensor_bytes(tensor, type_))
-    head = bytearray(_MAGIC)
-    head += struct.pack("<IQQ", _VERSION, len(tensors), len(entries))
+    counts = len(tensors), len(entries)
+    head = bytearray(struct.pack("<IIQQ", gguf.GGUF_MAGIC, gguf.GGUF_VERSION, *counts))
     for entry in entries:
         head += _encode(entry)
     head += directory
     head += bytes(_aligned(len(head)) - len(head))
     placed = tuple(
-        Placed(tensor=tensor, type=type_, offset=len(head) + at, size=tensor_bytes(tensor, type_))
+        PlacedTensor(
+            tensor=tensor, type=type_, offset=len(head) + at, size=tensor_bytes(tensor, type_)
+        )
         for tensor, type_, at in zip(tensors, types, offsets)
     )
     return Container(head=bytes(head), tensors=placed, size=len(head) + offset)
@@ -118,14 +130,14 @@ def _pack(entry: Entry) -> bytes:
         number, form = _SCALARS[entry.kind]
         return _text(entry.key) + struct.pack("<I", number) + struct.pack(form, value)
     if isinstance(value, str):
-        return _text(entry.key) + struct.pack("<I", _STRING) + _text(value)
+        return _text(entry.key) + struct.pack("<I", ValueType.STRING) + _text(value)
     assert isinstance(value, Sequence)
     if entry.kind == "strings":
-        number, body = _STRING, b"".join(_text(str(item)) for item in value)
+        number, body = ValueType.STRING, b"".join(_text(str(item)) for item in value)
     else:
         number, form = _ELEMENTS[entry.kind]
         body = struct.pack(f"<{len(value)}{form}", *value)
-    return _text(entry.key) + struct.pack("<IIQ", _ARRAY, number, len(value)) + body
+    return _text(entry.key) + struct.pack("<IIQ", ValueType.ARRAY, number, len(value)) + body
 
 
 def _text(text: str) -> bytes:

@@ -106,8 +106,8 @@ def _check(request: Request, plan: Plan, check: Check) -> Generator[Event, None,
     folder = Path(request.output)
     objections: list[str] = []
     try:
-        with tempfile.TemporaryDirectory(dir=folder, prefix="check-") as place:
-            measured, given = _measure(request, plan, check, Path(place))
+        with tempfile.TemporaryDirectory(dir=folder, prefix="check-") as scratch:
+            measured, given = _measure(request, plan, check, Path(scratch))
             for item in plan.targets:
                 distance, said = measured.compare(folder / item.file)
                 if objection := measured.objection(item.target.name, distance):
@@ -129,22 +129,22 @@ def _check(request: Request, plan: Plan, check: Check) -> Generator[Event, None,
 
 
 def _measure(
-    request: Request, plan: Plan, check: Check, place: Path
+    request: Request, plan: Plan, check: Check, scratch: Path
 ) -> tuple[Measured, PlannedTarget | None]:
     """Return the reference's predictions, and the target that is the reference, if one is."""
     given = reference_target(plan)
     reference, path = given, Path(request.output)
     if reference is None:
         with ExitStack() as stack:
-            full = make_plan(reference_request(request, plan, place), stack)
-            for _ in write_targets(full, place, threads=request.threads):
+            full = make_plan(reference_request(request, plan, scratch), stack)
+            for _ in write_targets(full, scratch, threads=request.threads):
                 pass
-        reference, path = full.targets[0], place
+        reference, path = full.targets[0], scratch
     measured = Measured(
         check,
         path / reference.file,
         reference.target.name,
-        place / "predictions",
+        scratch / "predictions",
         request.threads,
     )
     return measured, given

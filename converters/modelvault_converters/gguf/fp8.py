@@ -35,7 +35,13 @@ class ScaledWeights:
     """The rows of one FP8 tensor, multiplied by their factors as they are read."""
 
     def __init__(self, weights: Stored, factors: Stored, blocks: Blocks) -> None:
-        """Take a weight and its factors, whose shapes have been compared."""
+        """View a weight through its factors.
+
+        Args:
+            weights: FP8, ``[rows, columns]``.
+            factors: Of its blocks, a matrix; their shapes have been compared.
+            blocks: How many rows and columns share a factor.
+        """
         self.path = weights.file.path
         self._weights, self._factors, self._blocks = weights, factors, blocks
 

@@ -9,13 +9,12 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Literal
 
+import gguf
+
 from modelvault.core.protocol import Request
 from modelvault_converters.checkpoint import Checkpoint
 from modelvault_converters.gguf.config import Config
 from modelvault_converters.gguf.tensors import Blueprint, Entry
-
-QUANTIZATION_VERSION = 2
-"""Version of ggml's block formats (``GGML_QNT_VERSION``)."""
 
 _SAMPLING: tuple[tuple[tuple[str, ...], str, Literal["i32", "f32"]], ...] = (
     (("top_k",), "top_k", "i32"),
@@ -60,8 +59,10 @@ def general_entries(
 
 def file_entries(file_type: int) -> Iterator[Entry]:
     """Yield the keys that differ between targets."""
-    yield Entry(key="general.quantization_version", kind="u32", value=QUANTIZATION_VERSION)
-    yield Entry(key="general.file_type", kind="u32", value=file_type)
+    yield Entry(
+        key=gguf.Keys.General.QUANTIZATION_VERSION, kind="u32", value=gguf.GGML_QUANT_VERSION
+    )
+    yield Entry(key=gguf.Keys.General.FILE_TYPE, kind="u32", value=file_type)
 
 
 def _name(name: str, tokens: Collection[str]) -> str:

@@ -35,8 +35,8 @@ _WHOLE = ("ffn_gate_inp", "position_embd", "token_types")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """A tensor's place among those of its role."""
+class _Rank:
+    """A tensor's rank among those of its role."""
 
     index: int
     total: int
@@ -65,7 +65,7 @@ def choose_types(
     """
     mix = _Mix(target=target, blueprint=blueprint, weighted=weighted)
     values = [tensor.name for tensor in tensors if _role(tensor.name) in _VALUE_ROLES]
-    places = {name: _Place(index=index, total=len(values)) for index, name in enumerate(values)}
+    ranks = {name: _Rank(index=index, total=len(values)) for index, name in enumerate(values)}
     types = []
     for tensor in tensors:
         if not _may_shrink(tensor, target):
@@ -73,7 +73,7 @@ def choose_types(
             continue
         wanted = target.base
         if wanted.is_quantized:
-            wanted = mix.choose(tensor, places.get(tensor.name))
+            wanted = mix.choose(tensor, ranks.get(tensor.name))
         types.append(_fitting(wanted, tensor.columns))
     return tuple(types)
 
@@ -109,7 +109,7 @@ class _Mix:
         """Whether at least four query heads share a key head: values cost little then."""
         return self.blueprint.heads // self.blueprint.kv_heads >= 4
 
-    def choose(self, tensor: Tensor, value: _Place | None) -> GgmlType:
+    def choose(self, tensor: Tensor, value: _Rank | None) -> GgmlType:
         """Return the type of a tensor before rows are fitted; ``value`` counts values."""
         role = _role(tensor.name)
         if tensor.name == "output.weight" or (role == "token_embd" and self.blueprint.tied):
@@ -119,7 +119,7 @@ class _Mix:
         if role == "attn_k" and self.blueprint.experts == 8:
             return GgmlType.Q8_0
         if role == "ffn_down":
-            return self._down(_Place(index=tensor.layer or 0, total=self.blueprint.layers))
+            return self._down(_Rank(index=tensor.layer or 0, total=self.blueprint.layers))
         if role == "attn_output":
             return self._attention_output()
         return self.target.base
@@ -130,7 +130,7 @@ class _Mix:
             return GgmlType.Q8_0
         return GgmlType.Q6_K
 
-    def _value(self, place: _Place) -> GgmlType:
+    def _value(self, rank: _Rank) -> GgmlType:
         if self.blueprint.experts == 8:
             return GgmlType.Q8_0
         chosen = self.target.base
@@ -140,14 +140,14 @@ class _Mix:
             case "Q2_K_S" if self.shared:
                 chosen = GgmlType.Q4_K
             case "Q3_K_M":
-                chosen = GgmlType.Q5_K if place.index < 2 else GgmlType.Q4_K
+                chosen = GgmlType.Q5_K if rank.index < 2 else GgmlType.Q4_K
             case "Q3_K_L":
                 chosen = GgmlType.Q5_K
             case "IQ4_NL" | "IQ4_XS" if self.shared:
                 chosen = GgmlType.Q5_K
-            case "Q4_K_M" | "Q5_K_M" if place.deserves_more:
+            case "Q4_K_M" | "Q5_K_M" if rank.deserves_more:
                 chosen = GgmlType.Q6_K
-            case "Q4_K_S" if place.index < 4:
+            case "Q4_K_S" if rank.index < 4:
                 chosen = GgmlType.Q5_K
         # Models of 70 B share each key head between eight: more bits cost little there.
         seventy = self.blueprint.layers == 80 and self.blueprint.heads != self.blueprint.kv_heads
@@ -155,8 +155,8 @@ class _Mix:
             return GgmlType.Q5_K
         return chosen
 
-    def _down(self, place: _Place) -> GgmlType:
-        early = place.index < place.total // 8
+    def _down(self, rank: _Rank) -> GgmlType:
+        early = rank.index < rank.total // 8
         chosen = self.target.base
         match self.target.name:
             case "Q2_K":
@@ -164,8 +164,8 @@ class _Mix:
             case "Q2_K_S" if early:
                 chosen = GgmlType.Q4_K
             case "Q3_K_M":
-                chosen = GgmlType.Q5_K if place.index < place.total // 16 else GgmlType.Q4_K
-            case "Q4_K_M" | "Q5_K_M" if place.deserves_more:
+                chosen = GgmlType.Q5_K if rank.index < rank.total // 16 else GgmlType.Q4_K
+            case "Q4_K_M" | "Q5_K_M" if rank.deserves_more:
                 chosen = GgmlType.Q6_K
             case "Q4_0" if early and self.weighted:
                 chosen = GgmlType.Q4_1

@@ -12,12 +12,14 @@ Source:
 from collections.abc import Iterator
 from typing import Any
 
+from gguf import PoolingType
+
 from modelvault.errors import MalformedRecord, UnsupportedSource
 from modelvault_converters.checkpoint import Checkpoint
 from modelvault_converters.gguf.tensors import Blueprint, Entry
 
 MODULES = "modules.json"
-_TYPES = {"mean": 1, "cls": 2, "lasttoken": 3}
+_TYPES = {"mean": PoolingType.MEAN, "cls": PoolingType.CLS, "lasttoken": PoolingType.LAST}
 _FLAGS = {
     "pooling_mode_mean_tokens": "mean",
     "pooling_mode_cls_token": "cls",

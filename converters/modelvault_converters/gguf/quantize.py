@@ -146,8 +146,8 @@ def encode(
         return quantizer().encode(rows, type_, name, importance)
     result = own.quantize(rows, "F32", type_.number, importance)
     blocks = result.reshape(-1, type_.block_bytes)
-    for place in _SCALES[type_]:
-        if ((blocks[:, place + 1] & 0x7C) == 0x7C).any():  # an exponent of ones: no number
+    for at in _SCALES[type_]:
+        if ((blocks[:, at + 1] & 0x7C) == 0x7C).any():  # an exponent of ones: no number
             raise _too_large(type_, name)
     return result
 

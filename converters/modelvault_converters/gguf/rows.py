@@ -59,7 +59,11 @@ class FileRows:
     """The rows of the tensors of one weight file, as stored."""
 
     def __init__(self, file: WeightFile) -> None:
-        """Read from an open file."""
+        """Read from an open file.
+
+        Args:
+            file: Stays open as long as rows are read; its owner closes it.
+        """
         self.path = file.path
         self._file = file
 

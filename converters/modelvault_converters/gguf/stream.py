@@ -19,7 +19,7 @@ import numpy.typing as npt
 from modelvault.core.ggml import GgmlType
 from modelvault.errors import NoSpace
 from modelvault_converters.durable import flush_folder
-from modelvault_converters.gguf.container import Placed
+from modelvault_converters.gguf.container import PlacedTensor
 from modelvault_converters.gguf.plan import Plan, PlannedTarget
 from modelvault_converters.gguf.quantize import encode, prepare
 from modelvault_converters.gguf.rows import Stored, to_floats
@@ -222,7 +222,7 @@ def _encode(
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _offset(tensor: Tensor, placed: Placed, piece: _Slice) -> int:
+def _offset(tensor: Tensor, placed: PlacedTensor, piece: _Slice) -> int:
     """Return where the slice begins in its tensor's data, in bytes."""
     if len(tensor.shape) == 1:  # a vector is read as a column and never in blocks
         return piece.row * placed.type.row_bytes(1)

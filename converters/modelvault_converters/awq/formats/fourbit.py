@@ -13,7 +13,7 @@ import torch
 from modelvault.errors import UnsupportedSource
 from modelvault_converters.awq.formats import packing
 from modelvault_converters.awq.formats.compressed import describe
-from modelvault_converters.awq.formats.layout import Output
+from modelvault_converters.awq.formats.outputs import OutputTensor
 from modelvault_converters.awq.formats.packing import Quantized
 from modelvault_converters.awq.models.model import Model
 from modelvault_converters.awq.options import GROUPS
@@ -56,17 +56,17 @@ class FourBit(ABC):
         """Return the ``quantization_config``."""
 
     @abstractmethod
-    def _parts(self, name: str, out: int, width: int) -> Iterator[Output]:
+    def _parts(self, name: str, out: int, width: int) -> Iterator[OutputTensor]:
         """Yield a linear's tensors."""
 
-    def outputs(self) -> Iterator[Output]:
+    def outputs(self) -> Iterator[OutputTensor]:
         """Yield every tensor of the checkpoint."""
         linears = set(self.model.linears())
         for stored in self.model.tensors():
             if stored.name in linears:
                 yield from self._parts(stored.name.removesuffix(".weight"), *stored.shape)
             else:
-                yield Output(name=stored.name, dtype=_NAMES[self.dtype], shape=stored.shape)
+                yield OutputTensor(name=stored.name, dtype=_NAMES[self.dtype], shape=stored.shape)
 
     def changes(self) -> dict[str, Any]:
         """Return what changes in ``config.json``."""
@@ -103,7 +103,15 @@ class Awq(FourBit):
     _packed_outputs = packing.PACKED
 
     def __init__(self, model: Model, wanted: int | None) -> None:
-        """Choose group size and type: f16, but where a family's activations exceed it."""
+        """Choose group size and type: f16, but where a family's activations exceed it.
+
+        Args:
+            model: The source.
+            wanted: Group size asked for; None for the largest that fits.
+
+        Raises:
+            UnsupportedSource: The shapes of the linears do not fit.
+        """
         super().__init__(model, wanted)
         self.dtype = getattr(torch, model.family.dtype)
 
@@ -126,11 +134,11 @@ class Awq(FourBit):
             "modules_to_not_convert": list(self.model.riders()) or None,
         }
 
-    def _parts(self, name: str, out: int, width: int) -> Iterator[Output]:
+    def _parts(self, name: str, out: int, width: int) -> Iterator[OutputTensor]:
         packed, groups = out // packing.PACKED, width // self.group
-        yield Output(name=f"{name}.qweight", dtype="I32", shape=(width, packed))
-        yield Output(name=f"{name}.qzeros", dtype="I32", shape=(groups, packed))
-        yield Output(name=f"{name}.scales", dtype=_NAMES[self.dtype], shape=(groups, out))
+        yield OutputTensor(name=f"{name}.qweight", dtype="I32", shape=(width, packed))
+        yield OutputTensor(name=f"{name}.qzeros", dtype="I32", shape=(groups, packed))
+        yield OutputTensor(name=f"{name}.scales", dtype=_NAMES[self.dtype], shape=(groups, out))
 
 
 class W4A16(FourBit):
@@ -139,7 +147,15 @@ class W4A16(FourBit):
     target = "W4A16"
 
     def __init__(self, model: Model, wanted: int | None) -> None:
-        """Choose group size and type: the source's, so that nothing is out of bounds."""
+        """Choose group size and type: the source's, so that nothing is out of bounds.
+
+        Args:
+            model: The source.
+            wanted: Group size asked for; None for the largest that fits.
+
+        Raises:
+            UnsupportedSource: The shapes of the linears do not fit.
+        """
         super().__init__(model, wanted)
         types = {stored.dtype for stored in model.tensors()}
         self.dtype = torch.float16 if types == {"F16"} else torch.bfloat16
@@ -157,11 +173,11 @@ class W4A16(FourBit):
         weights = {"type": "int", "num_bits": 4, "strategy": "group", "group_size": self.group}
         return describe(self.model, format="pack-quantized", weights=weights, activations=None)
 
-    def _parts(self, name: str, out: int, width: int) -> Iterator[Output]:
-        yield Output(
+    def _parts(self, name: str, out: int, width: int) -> Iterator[OutputTensor]:
+        yield OutputTensor(
             name=f"{name}.weight_packed", dtype="I32", shape=(out, width // packing.PACKED)
         )
-        yield Output(
+        yield OutputTensor(
             name=f"{name}.weight_scale", dtype=_NAMES[self.dtype], shape=(out, width // self.group)
         )
-        yield Output(name=f"{name}.weight_shape", dtype="I64", shape=(2,))
+        yield OutputTensor(name=f"{name}.weight_shape", dtype="I64", shape=(2,))

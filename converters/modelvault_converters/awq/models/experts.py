@@ -89,8 +89,8 @@ class _Experts(nn.ModuleDict):
         """
         result = torch.zeros_like(hidden_states)
         for number, expert in self.items():
-            tokens, places = torch.where(top_k_index == int(number))
+            tokens, slots = torch.where(top_k_index == int(number))
             if len(tokens):
                 part = expert(hidden_states[tokens])
-                result.index_add_(0, tokens, part * top_k_weights[tokens, places].unsqueeze(1))
+                result.index_add_(0, tokens, part * top_k_weights[tokens, slots].unsqueeze(1))
         return result

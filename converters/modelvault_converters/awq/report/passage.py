@@ -94,5 +94,5 @@ def _embed(model: Model, sequences: Sequences) -> Iterator[torch.Tensor]:
         )
     factor = model.family.embedding_scale(width)
     for sequence in sequences:
-        tokens, places = torch.unique(sequence, return_inverse=True)
-        yield model.weights.rows(EMBEDDING, tokens).float()[places] * factor
+        tokens, inverse = torch.unique(sequence, return_inverse=True)
+        yield model.weights.rows(EMBEDDING, tokens).float()[inverse] * factor

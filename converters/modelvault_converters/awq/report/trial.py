@@ -11,13 +11,13 @@ from itertools import chain
 import torch
 
 from modelvault.core.protocol import Stepped
+from modelvault_converters.awq.capacity import Work, require_memory, require_space
 from modelvault_converters.awq.formats.scheme import EightBit
 from modelvault_converters.awq.job import Job
-from modelvault_converters.awq.progress import Reporter
+from modelvault_converters.awq.progress import StepReporter
 from modelvault_converters.awq.report.activations import Activations
 from modelvault_converters.awq.report.passage import Passage, shape_of
 from modelvault_converters.awq.report.quality import SOURCE, compare_predictions
-from modelvault_converters.awq.room import Work, require_memory, require_space
 from modelvault_converters.awq.text.calibration import read_calibration
 
 _ADVICE = "try --to fp8 where it was int8, --to awq, or a larger --max-kl"
@@ -44,7 +44,7 @@ def check_eight_bit(scheme: EightBit, job: Job) -> Generator[Stepped, None, dict
     shape = shape_of(model, text.held_out)
     require_space(job.folder, len(sets) * Activations.footprint(shape))
     require_memory(Work.of(runner, shape[1]), options.device)
-    report = Reporter(scheme.target, model.layers)
+    report = StepReporter(scheme.target, model.layers)
     with ExitStack() as stack:
         passage = Passage(model, runner, sets, job.folder, stack)
         passage.embed()

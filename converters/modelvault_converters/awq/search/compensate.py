@@ -74,13 +74,13 @@ class Compensator:
         blocks, width = self._order.shape
         scales, zeros = grid.scales.float().T, grid.zeros.float().T
         starts = torch.arange(0, blocks * width, width, device=left.device)
-        places = (self._order + starts.unsqueeze(1)) // grid.values.shape[2]
+        groups = (self._order + starts.unsqueeze(1)) // grid.values.shape[2]
         levels = torch.empty_like(left, dtype=torch.uint8)
         for start in range(0, width, _CHUNK):
             stop = min(start + _CHUNK, width)
             wrong = torch.empty_like(left[:, start:stop])
             for column in range(start, stop):
-                scale, zero = scales[places[:, column]], zeros[places[:, column]]
+                scale, zero = scales[groups[:, column]], zeros[groups[:, column]]
                 value = left[:, column]
                 level = (value / scale).round_().add_(zero).clamp_(0, LEVELS)
                 levels[:, column] = level

@@ -34,7 +34,7 @@ class Record:
     text: str = ""
     messages: tuple[Message, ...] = ()
     """With ``role`` and ``content`` each; empty for a text."""
-    place: str = ""
+    where: str = ""
     """Where it was read, for messages; empty for embedded ones."""
 
 
@@ -67,7 +67,7 @@ def read_records(path: Path, option: str) -> tuple[Record, ...]:
     if "\0" in text:
         raise BadOption(f"{option} {path}: a binary file, no text")
     if path.suffix.lower() not in _JSON_LINES:
-        return (Record(text=text, place=str(path)),)
+        return (Record(text=text, where=str(path)),)
     return tuple(_parse_lines(text, f"{option} {path}"))
 
 
@@ -83,39 +83,39 @@ def digest_records(records: Sequence[Record]) -> str:
     return "sha256:" + hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
-def _parse_lines(text: str, place: str) -> Iterator[Record]:
+def _parse_lines(text: str, where: str) -> Iterator[Record]:
     # not splitlines(): JSON strings may hold separators that it takes for the end of a line
     for number, line in enumerate(text.split("\n"), start=1):
         if len(line) > _LONGEST_LINE:
-            raise BadOption(f"{place}:{number}: a line of more than {_LONGEST_LINE} characters")
+            raise BadOption(f"{where}:{number}: a line of more than {_LONGEST_LINE} characters")
         if line.strip():
-            yield _parse_line(line, f"{place}:{number}")
+            yield _parse_line(line, f"{where}:{number}")
 
 
-def _parse_line(line: str, place: str) -> Record:
+def _parse_line(line: str, where: str) -> Record:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise BadOption(f"{place}: not JSON: {error}") from error
+        raise BadOption(f"{where}: not JSON: {error}") from error
     fields = value if isinstance(value, dict) else {}
     if isinstance(text := fields.get("text"), str):
-        return Record(text=_require_characters(text, place), place=place)
+        return Record(text=_require_characters(text, where), where=where)
     for name in _TURNS:
         if name in fields:
-            return Record(messages=_read_turns(fields[name], f"{place}: '{name}'"), place=place)
+            return Record(messages=_read_turns(fields[name], f"{where}: '{name}'"), where=where)
     raise BadOption(
-        f"{place}: neither 'text' nor 'messages'",
+        f"{where}: neither 'text' nor 'messages'",
         hint='write {"text": "…"} or {"messages": [{"role": "user", "content": "…"}]} a line',
     )
 
 
-def _read_turns(turns: object, place: str) -> tuple[Message, ...]:
+def _read_turns(turns: object, where: str) -> tuple[Message, ...]:
     if not isinstance(turns, list) or not turns:
-        raise BadOption(f"{place} is no list of messages")
-    return tuple(_read_message(turn, place) for turn in turns)
+        raise BadOption(f"{where} is no list of messages")
+    return tuple(_read_message(turn, where) for turn in turns)
 
 
-def _read_message(turn: object, place: str) -> Message:
+def _read_message(turn: object, where: str) -> Message:
     """Return a message; parts of text, as servers take them, become one."""
     fields = turn if isinstance(turn, dict) else {}
     role, content = fields.get("role"), fields.get("content")
@@ -125,21 +125,21 @@ def _read_message(turn: object, place: str) -> Message:
             content = "".join(parts)
     if not isinstance(role, str) or not isinstance(content, str):
         raise BadOption(
-            f"{place} holds a message without 'role' and 'content' in text",
+            f"{where} holds a message without 'role' and 'content' in text",
             hint='write {"role": "user", "content": "…"}; leave out calls of tools, and images',
         )
     return {
-        "role": _require_characters(role, place),
-        "content": _require_characters(content, place),
+        "role": _require_characters(role, where),
+        "content": _require_characters(content, where),
     }
 
 
-def _require_characters(text: str, place: str) -> str:
+def _require_characters(text: str, where: str) -> str:
     """Return a text, unless it holds half a character, as JSON can and no tokenizer takes."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise BadOption(
-            f"{place} holds half a character: {error.reason}", hint="leave the line out"
+            f"{where} holds half a character: {error.reason}", hint="leave the line out"
         ) from error
     return text

@@ -104,10 +104,10 @@ class Encoder:
                 return self._apply(messages)
             except Exception as error:
                 refusal = error
-        if not record.place:
+        if not record.where:
             return plain  # an embedded conversation, which any model must take
         raise BadOption(
-            f"{record.place}: the model's chat template refuses it: {refusal}"[:500],
+            f"{record.where}: the model's chat template refuses it: {refusal}"[:500],
             hint="let user and assistant take turns, the user first, or give 'text'",
         ) from refusal
 

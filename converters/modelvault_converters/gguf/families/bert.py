@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gguf import PoolingType
+
 from modelvault_converters.gguf.config import Config, is_classifier
 from modelvault_converters.gguf.families.names import tensor_name
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Part, Shapes, Tensor
@@ -30,8 +32,6 @@ ARCHITECTURES = (
 ARCHITECTURE = "bert"
 
 _ROBERTA = "XLMRoberta"
-_RANK = 4
-"""``pooling_type`` of what ends with a classifier (llama.cpp's ``LLAMA_POOLING_TYPE_RANK``)."""
 _PREFIXES = ("", "bert.", "roberta.")
 _HEADS = ("pooler.", "cls.", "lm_head.")
 _POSITIONS = "embeddings.position_ids"
@@ -99,7 +99,9 @@ def describe(config: Mapping[str, Any], stored: Shapes) -> Blueprint:
     labels = _labels(values.section("id2label"))
     if classifies:
         labels = labels or _UNNAMED
-        entries.append(Entry(key=f"{ARCHITECTURE}.pooling_type", kind="u32", value=_RANK))
+        entries.append(
+            Entry(key=f"{ARCHITECTURE}.pooling_type", kind="u32", value=PoolingType.RANK)
+        )
         head = tuple(_head(names, hidden, len(labels), is_roberta=is_roberta))
     if labels:
         key = f"{ARCHITECTURE}.classifier.output_labels"

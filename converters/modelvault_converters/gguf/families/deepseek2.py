@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gguf import ExpertGatingFuncType as GatingFunction
+
 from modelvault_converters.gguf.config import Config
 from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
@@ -30,7 +32,7 @@ _V3 = "DeepseekV3ForCausalLM"
 _LITE_LAYERS = (26, 27)
 """Numbers of blocks by which llama.cpp knows the Lite shape, whose queries have no short vector."""
 
-_GATES = {"softmax": 1, "sigmoid": 2}
+_GATES = {"softmax": GatingFunction.SOFTMAX, "sigmoid": GatingFunction.SIGMOID}
 """How scores of experts are made → ``expert_gating_func``."""
 
 
@@ -175,7 +177,7 @@ def _choice_entries(values: Config, decoder: Decoder, *, newer: bool) -> Iterato
     gate = values.text("scoring_func", default="sigmoid" if newer else "softmax")
     if gate not in _GATES:
         values.fault(f"'scoring_func' is '{gate:.40}'; llama.cpp knows {', '.join(_GATES)}")
-    yield decoder.number("expert_gating_func", _GATES.get(gate, 1))
+    yield decoder.number("expert_gating_func", _GATES.get(gate, GatingFunction.SOFTMAX))
     scale = values.number("routed_scaling_factor", default=2.5 if newer else 1.0)
     yield decoder.real("expert_weights_scale", scale)
     if values.flag("norm_topk_prob", default=newer):

@@ -7,11 +7,12 @@ Source:
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from gguf import TokenType
+
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 from modelvault_converters.gguf.tokenizer.pretokenizer import find_pre_tokenizer, steps
 from modelvault_converters.gguf.tokenizer.vocabulary import (
     LARGEST,
-    TokenType,
     Vocabulary,
     added_type,
 )

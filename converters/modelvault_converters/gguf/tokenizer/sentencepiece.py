@@ -12,8 +12,10 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gguf import TokenType
+
 from modelvault.errors import MalformedRecord
-from modelvault_converters.gguf.tokenizer.vocabulary import LARGEST, TokenType
+from modelvault_converters.gguf.tokenizer.vocabulary import LARGEST
 
 UNIGRAM, BPE = 1, 2
 KINDS = {UNIGRAM: "unigram", BPE: "bpe", 3: "word", 4: "char"}

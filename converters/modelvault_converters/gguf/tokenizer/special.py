@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import gguf
+from gguf import TokenType
 
 from modelvault.errors import FamilyDefect, UnsupportedTokenizer
 from modelvault_converters.checkpoint import Checkpoint
@@ -18,7 +19,7 @@ from modelvault_converters.gguf.config import is_classifier
 from modelvault_converters.gguf.tensors import Entry
 from modelvault_converters.gguf.tokenizer.processor import Frame, read_frame
 from modelvault_converters.gguf.tokenizer.templates import DEFAULT, read_templates
-from modelvault_converters.gguf.tokenizer.vocabulary import TokenType, Vocabulary
+from modelvault_converters.gguf.tokenizer.vocabulary import Vocabulary
 
 _KEYS = {"bos": "bos", "eos": "eos", "unk": "unknown", "sep": "seperator", "pad": "padding",
          "mask": "mask"}  # fmt: skip

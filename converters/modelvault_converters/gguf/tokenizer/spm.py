@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gguf import TokenType
+
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 from modelvault_converters.gguf.tokenizer import bpe
 from modelvault_converters.gguf.tokenizer.pretokenizer import flatten
@@ -16,7 +18,6 @@ from modelvault_converters.gguf.tokenizer.vocabulary import (
     LARGEST,
     PAD_SCORE,
     WORD,
-    TokenType,
     Vocabulary,
     added_type,
 )

@@ -18,11 +18,13 @@ from collections.abc import Mapping
 from math import isfinite
 from typing import Any
 
+from gguf import TokenType
+
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 from modelvault_converters.gguf.tokenizer import bpe
 from modelvault_converters.gguf.tokenizer.pretokenizer import flatten
 from modelvault_converters.gguf.tokenizer.sentencepiece import KINDS, UNIGRAM, parse_model
-from modelvault_converters.gguf.tokenizer.vocabulary import LARGEST, TokenType, Vocabulary
+from modelvault_converters.gguf.tokenizer.vocabulary import LARGEST, Vocabulary
 
 FILE = "sentencepiece.bpe.model"
 """Named so by transformers, though it holds a Unigram model."""

@@ -4,8 +4,9 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 from typing import Literal
+
+from gguf import TokenType
 
 from modelvault.errors import UnsupportedTokenizer
 
@@ -22,17 +23,6 @@ _LOOKS_SPECIAL = re.compile(
     r"<\|.*\|>|<｜.*｜>|<pad>|<mask>|<2mass>|\[@BOS@\]|<unused.*>",  # noqa: RUF001
     re.DOTALL,
 )
-
-
-class TokenType(IntEnum):
-    """What kind of token an id is, as llama.cpp numbers it."""
-
-    NORMAL = 1
-    UNKNOWN = 2
-    CONTROL = 3
-    USER_DEFINED = 4
-    UNUSED = 5
-    BYTE = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,12 @@ Source:
 from collections.abc import Mapping
 from typing import Any
 
+from gguf import TokenType
+
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
 from modelvault_converters.gguf.tokenizer import bpe
 from modelvault_converters.gguf.tokenizer.pretokenizer import flatten
-from modelvault_converters.gguf.tokenizer.vocabulary import LARGEST, WORD, TokenType, Vocabulary
+from modelvault_converters.gguf.tokenizer.vocabulary import LARGEST, WORD, Vocabulary
 
 PREFIX = "##"
 _CHINESE = (

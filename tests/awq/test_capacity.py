@@ -11,15 +11,15 @@ import torch
 
 from modelvault.core.protocol import Warned
 from modelvault.errors import NoSpace, NotEnoughMemory
-from modelvault_converters.awq import room
-from modelvault_converters.awq.models.layers import LayerRunner
-from modelvault_converters.awq.room import (
+from modelvault_converters.awq import capacity
+from modelvault_converters.awq.capacity import (
     Work,
     available_memory,
     estimate_device_memory,
     estimate_memory,
     require_memory,
 )
+from modelvault_converters.awq.models.layers import LayerRunner
 from tests.awq.models import open_model
 from tests.awq.running import make_request, run
 from tests.support.trainedmodel import Family
@@ -99,7 +99,7 @@ def test_layer_beyond_a_gpu_is_refused_with_the_numbers(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory of the machine does not help there; without the option it may fit."""
-    monkeypatch.setattr(room, "device_memory", lambda _: 100 * MIB)
+    monkeypatch.setattr(capacity, "device_memory", lambda _: 100 * MIB)
     with ExitStack() as stack:
         work = Work.of(LayerRunner(open_model(trained("llama"), stack)), 512, 128)
         needed = estimate_device_memory(work) // MIB
@@ -140,7 +140,7 @@ def test_plan_tells_what_would_not_fit(
     fitting = run(make_request(trained("llama"), target, tmp_path, plan_only=True))
     assert [event for event in fitting if isinstance(event, Warned)] == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1, 1, 4096))
-    monkeypatch.setattr(room, "available_memory", lambda _: 100 * MIB)
+    monkeypatch.setattr(capacity, "available_memory", lambda _: 100 * MIB)
     events = run(make_request(trained("llama"), target, tmp_path, plan_only=True))
     messages = [event.message for event in events if isinstance(event, Warned)]
     assert len(messages) == (2 if target == "AWQ" else 1)

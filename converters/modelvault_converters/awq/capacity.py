@@ -223,8 +223,8 @@ def _containers(root: Path) -> Iterator[int]:
         if number != "0":
             continue
         base = root / "sys/fs/cgroup"
-        place = base / path.strip().lstrip("/")
-        for folder in (place, *place.parents):
+        own = base / path.strip().lstrip("/")
+        for folder in (own, *own.parents):
             limit = "".join(_lines(folder / "memory.max")).strip()
             if limit.isdigit():
                 used = int("".join(_lines(folder / "memory.current")) or 0)

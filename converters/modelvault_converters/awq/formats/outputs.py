@@ -20,7 +20,7 @@ _WIDTHS = {"I64": 8, "F32": 4, "I32": 4, "BF16": 2, "F16": 2, "F8_E4M3": 1, "I8"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class OutputTensor:
     """One tensor to be written."""
 
     name: str
@@ -35,13 +35,13 @@ class Output:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WeightFile:
+class OutputFile:
     """One file of a checkpoint."""
 
     name: str
     head: bytes
     """The file's beginning, up to the first tensor."""
-    tensors: tuple[Output, ...]
+    tensors: tuple[OutputTensor, ...]
     """In the order of the file, without gaps."""
 
     @property
@@ -49,7 +49,7 @@ class WeightFile:
         """Bytes."""
         return len(self.head) + sum(output.size for output in self.tensors)
 
-    def places(self) -> Iterator[tuple[int, Output]]:
+    def offsets(self) -> Iterator[tuple[int, OutputTensor]]:
         """Yield the tensors with their offsets from the start of the file."""
         offset = len(self.head)
         for output in self.tensors:
@@ -58,10 +58,10 @@ class WeightFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
+class OutputCheckpoint:
     """The files of a checkpoint."""
 
-    files: tuple[WeightFile, ...]
+    files: tuple[OutputFile, ...]
 
     @property
     def size(self) -> int:
@@ -73,15 +73,15 @@ class Layout:
         """Bytes of all files."""
         return sum(file.size for file in self.files)
 
-    def outputs(self) -> Iterator[Output]:
+    def outputs(self) -> Iterator[OutputTensor]:
         """Yield all tensors, file by file."""
         for file in self.files:
             yield from file.tensors
 
-    def planned(self) -> Iterator[PlannedTensor]:
+    def planned_tensors(self) -> Iterator[PlannedTensor]:
         """Yield all tensors with their places, file by file."""
         for file in self.files:
-            for offset, output in file.places():
+            for offset, output in file.offsets():
                 yield PlannedTensor(
                     name=output.name,
                     type=output.dtype,
@@ -100,7 +100,7 @@ class Layout:
         return json.dumps(index, indent=2, sort_keys=True).encode()
 
 
-def lay_out(outputs: Iterable[Output], shard: int = SHARD) -> Layout:
+def plan_checkpoint(outputs: Iterable[OutputTensor], shard: int = SHARD) -> OutputCheckpoint:
     """Return the places of tensors.
 
     Args:
@@ -108,13 +108,13 @@ def lay_out(outputs: Iterable[Output], shard: int = SHARD) -> Layout:
         shard: Bytes of tensors a file holds at most, where it holds more than one.
     """
     shards = _partition(outputs, shard)
-    return Layout(
+    return OutputCheckpoint(
         files=tuple(_lay_file(name, part) for name, part in zip(_names(len(shards)), shards))
     )
 
 
-def _partition(outputs: Iterable[Output], limit: int) -> list[list[Output]]:
-    shards: list[list[Output]] = [[]]
+def _partition(outputs: Iterable[OutputTensor], limit: int) -> list[list[OutputTensor]]:
+    shards: list[list[OutputTensor]] = [[]]
     size = 0
     for output in outputs:
         if shards[-1] and size + output.size > limit:
@@ -131,7 +131,7 @@ def _names(count: int) -> Sequence[str]:
     return [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
 
 
-def _lay_file(name: str, part: list[Output]) -> WeightFile:
+def _lay_file(name: str, part: list[OutputTensor]) -> OutputFile:
     ordered = sorted(part, key=lambda item: -_WIDTHS[item.dtype])
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
     end = 0
@@ -145,4 +145,4 @@ def _lay_file(name: str, part: list[Output]) -> WeightFile:
     header = json.dumps(entries, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     head = len(header).to_bytes(8, "little") + header
-    return WeightFile(name=name, head=head, tensors=tuple(ordered))
+    return OutputFile(name=name, head=head, tensors=tuple(ordered))
