@@ -25,8 +25,8 @@ from typing import Any
 
 import gguf
 import zstandard
+from safetensors import safe_open
 
-from modelvault.core.safetensors_header import read_header
 from tests.support.recorded import SHAPES, write_weights
 
 RECORDED = Path(__file__).parents[1] / "vectors/gguf/recorded"
@@ -95,10 +95,11 @@ def _read_shapes(folder: Path) -> dict[str, dict[str, tuple[str, list[int]]]]:
     """Return file → tensor → type and shape, in the order of the files."""
     found = {}
     for path in sorted(folder.glob("*.safetensors")):
-        with open(path, "rb") as stream:
-            entries = read_header(stream, path.stat().st_size).tensors
-        entries = tuple(sorted(entries, key=lambda entry: entry.offset))
-        found[path.name] = {entry.name: (entry.dtype, list(entry.shape)) for entry in entries}
+        with safe_open(path, "numpy") as weights:
+            tensors = {name: weights.get_slice(name) for name in weights.offset_keys()}
+            found[path.name] = {
+                name: (tensor.get_dtype(), tensor.get_shape()) for name, tensor in tensors.items()
+            }
     return found
 
 
