@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from modelvault.core.protocol import Produced
-from modelvault_converters.awq import options, room
+from modelvault_converters.awq import capacity, options
 from modelvault_converters.awq.capacity import Work, estimate_device_memory
 from modelvault_converters.awq.formats.packing import quantize
 from modelvault_converters.awq.models.layers import LayerRunner
@@ -69,8 +69,8 @@ def test_another_device_rounds_alike_within_what_is_foretold(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All but a few values on the edge between two are the same."""
-    monkeypatch.setattr(room, "_LIBRARIES", 0)
-    monkeypatch.setattr(room, "_PREDICTIONS", 0)
+    monkeypatch.setattr(capacity, "_LIBRARIES", 0)
+    monkeypatch.setattr(capacity, "_PREDICTIONS", 0)
     make_random(tmp_path / "model", case)
     with ExitStack() as stack, torch.no_grad():
         model = open_model(tmp_path / "model", stack)
@@ -96,7 +96,7 @@ def far(monkeypatch: pytest.MonkeyPatch) -> FarDevice:
     monkeypatch.setattr(
         options, "_read_device", lambda text: device.device if text == "cuda" else read(text)
     )
-    monkeypatch.setattr(room, "device_memory", lambda _: 1 << 40)
+    monkeypatch.setattr(capacity, "device_memory", lambda _: 1 << 40)
     return device
 
 
