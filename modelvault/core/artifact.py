@@ -57,6 +57,16 @@ class FolderOrigin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SumsOrigin:
+    """The artefact was pulled from a web server, by a list of checksums."""
+
+    url: str
+    """Where the list is; the files stand beside it and below."""
+    sums: Digest
+    """Of the list's bytes: what a publisher may have signed, and what ``--sums-digest`` pins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConversionOrigin:
     """The artefact was converted from another."""
 
@@ -71,7 +81,7 @@ class ConversionOrigin:
     """Everything that shaped the result, as text."""
 
 
-Origin = HubOrigin | FolderOrigin | ConversionOrigin
+Origin = HubOrigin | FolderOrigin | SumsOrigin | ConversionOrigin
 
 
 @runtime_checkable
@@ -93,7 +103,8 @@ class Artifact:
 
     model: ModelName
     revision: str
-    """Commit of the source; for folders the first 40 hex digits of the manifest digest."""
+    """Commit of the source; for folders the first 40 hex digits of the manifest's digest, for a
+    list of checksums those of the sorted list's."""
     variant: str | None
     """None for the source as pulled; else ``Q4_K_M``, ``AWQ`` …"""
     format: str
@@ -206,6 +217,8 @@ def _encode_origin(origin: Origin) -> dict[str, canonical.Json]:
             }
         case FolderOrigin():
             return {"kind": "folder", "label": origin.label}
+        case SumsOrigin():
+            return {"kind": "sums", "url": origin.url, "sums": str(origin.sums)}
         case ConversionOrigin():
             return {
                 "kind": "conversion",
@@ -230,6 +243,8 @@ def _parse_origin(fields: Fields) -> Origin:
         )
     elif kind == "folder":
         origin = FolderOrigin(label=fields.text("label"))
+    elif kind == "sums":
+        origin = SumsOrigin(url=fields.text("url"), sums=Digest.parse(fields.text("sums")))
     elif kind == "conversion":
         origin = ConversionOrigin(
             parent=Digest.parse(fields.text("parent")),

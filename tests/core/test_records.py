@@ -14,6 +14,7 @@ from modelvault.core.artifact import (
     HubOrigin,
     License,
     Origin,
+    SumsOrigin,
 )
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
@@ -76,6 +77,7 @@ ORIGINS = [
         private=False,
     ),
     FolderOrigin(label="my-model"),
+    SumsOrigin(url="https://files.example/tiny/SHA256SUMS", sums=DIGEST),
     ConversionOrigin(
         parent=DIGEST,
         parent_manifest=DIGEST,
