@@ -13,7 +13,13 @@ from modelvault.cli.lines import text
 from modelvault.cli.lines.quality import figures_line, layer_lines, measured_of, quality_document
 from modelvault.cli.session import Session
 from modelvault.core import canonical
-from modelvault.core.artifact import Artifact, ConversionOrigin, FolderOrigin, HubOrigin
+from modelvault.core.artifact import (
+    Artifact,
+    ConversionOrigin,
+    FolderOrigin,
+    HubOrigin,
+    SumsOrigin,
+)
 from modelvault.core.names import Reference
 from modelvault.core.repository import repository_of
 
@@ -87,6 +93,11 @@ def _origin_facts(artifact: Artifact) -> list[tuple[str, str]]:
             ]
         case FolderOrigin() as folder:
             return [("taken from", f"folder {folder.label}")]
+        case SumsOrigin() as listed:
+            return [
+                ("pulled from", text.visible(listed.url, longest=2048)),
+                ("checksums", f"{listed.sums} (of the list that it was pulled by)"),
+            ]
         case ConversionOrigin() as made:
             return [
                 ("converter", made.converter),
