@@ -1,19 +1,22 @@
-"""Which source a ``pull`` reads from: the Hub or a folder."""
+"""Which source a ``pull`` reads from: the Hub, a folder, or a list of checksums on the web."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelvault import fsio
-from modelvault.core.artifact import Artifact, HubOrigin
+from modelvault.core.artifact import Artifact, HubOrigin, SumsOrigin
+from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, is_revision
 from modelvault.core.repository import parse_hub_reference
+from modelvault.core.sums import SumsUrl, is_url
 from modelvault.errors import BadOption, NotFound
 from modelvault.sources.source import FollowableSource, Source
 
 if TYPE_CHECKING:
     from modelvault.sources.hub.source import HubSource
     from modelvault.sources.net.connection import Connection
+    from modelvault.sources.sums.source import SumsSource
 
 _LONGEST_TOKEN = 4096
 
@@ -23,9 +26,11 @@ class SourceOptions:
     """What the command line says about the source."""
 
     name: str | None = None
-    """``--as``: the model's name, for folders."""
+    """``--as``: the model's name, for folders and lists of checksums."""
     dataset: bool = False
     """``--dataset``: the name is one of the Hub's datasets."""
+    sums_digest: str | None = None
+    """``--sums-digest``: what a list of checksums must hash to."""
     revision: str | None = None
     endpoint: str | None = None
     token_file: Path | None = None
@@ -40,13 +45,18 @@ class SourceOptions:
 def choose_source(text: str, options: SourceOptions) -> Source:
     """Return the source that ``pull TEXT`` means.
 
-    A folder is meant where ``--as`` is given or the text is spelled as a path.
+    A list of checksums is meant where the text is a URL; a folder where ``--as`` is given or
+    the text is spelled as a path.
 
     Raises:
         BadReference: Neither a path nor ``ORG/NAME[@REVISION]``.
         BadOption: Options that do not go together.
         NotFound: No such folder.
     """
+    if is_url(text):
+        return _sums(text, options)
+    if options.sums_digest is not None:
+        raise BadOption("--sums-digest goes with the URL of a list of checksums only")
     if options.name is not None or text.startswith((".", "/", "~")):
         return _folder(text, options)
     return _hub(text, options)
@@ -63,6 +73,48 @@ def _folder(text: str, options: SourceOptions) -> Source:
     if not folder.is_dir():
         raise NotFound(f"{folder}: no such folder")
     return FolderSource(folder, ModelName.parse(options.name))
+
+
+def _sums(text: str, options: SourceOptions) -> Source:
+    url = SumsUrl.parse(text)
+    if options.name is None:
+        raise BadOption(
+            f"{url} is an address on the web",
+            hint=f"name the model: pull {url} --as ORG/NAME; from the Hub: pull ORG/NAME",
+        )
+    if options.revision or options.dataset:
+        raise BadOption("--revision and --dataset do not go with a list of checksums")
+    pinned = parse_sums_digest(options.sums_digest) if options.sums_digest else None
+    return sums_source(ModelName.parse(options.name), url, pinned, options)
+
+
+def parse_sums_digest(text: str) -> Digest:
+    """Return what a list of checksums is pinned to: with ``sha256:``, or as ``sha256sum`` prints.
+
+    Raises:
+        BadDigest: It is no such digest.
+    """
+    return Digest.parse(text if ":" in text else f"sha256:{text}")
+
+
+def sums_source(
+    model: ModelName, url: SumsUrl, pinned: Digest | None, options: SourceOptions
+) -> "SumsSource":
+    """Return the files of a list of checksums as a source.
+
+    Args:
+        model: What they are called in the vault.
+        url: Where the list is.
+        pinned: What its bytes must hash to; None for whatever https brings.
+        options: Token, connections, rate and certificates; the rest is not looked at.
+
+    Raises:
+        BadOption: Nothing protects the list, or the rate or the token file cannot be used.
+        BadConfiguration: ``~/.netrc`` cannot be used.
+    """
+    from modelvault.sources.sums.source import SumsSource
+
+    return SumsSource(url, model, open_connection(None, options), pinned=pinned)
 
 
 def _hub(text: str, options: SourceOptions) -> Source:
@@ -115,9 +167,13 @@ def reopen(artifact: Artifact, options: SourceOptions) -> FollowableSource:
     match origin:
         case HubOrigin():
             return hub_source(artifact.model, origin.requested, origin.endpoint, options)
+        case SumsOrigin():
+            pinned = origin.sums if origin.is_pinned else None
+            return sums_source(artifact.model, SumsUrl.parse(origin.url), pinned, options)
         case _:
             raise BadOption(
-                f"{artifact.reference} was not pulled from a Hub: there is nothing to follow"
+                f"{artifact.reference} came neither from a Hub nor by a list of checksums: there"
+                " is nothing to follow"
             )
 
 

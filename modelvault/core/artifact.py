@@ -64,6 +64,19 @@ class SumsOrigin:
     """Where the list is; the files stand beside it and below."""
     sums: Digest
     """Of the list's bytes: what a publisher may have signed, and what ``--sums-digest`` pins."""
+    requested: str
+    """The list's name, which may stand for other files later; or, where its digest was given,
+    the first 40 digits of that, which stand for these alone."""
+
+    @property
+    def endpoint(self) -> str:
+        """Where the list is."""
+        return self.url
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the user asked for this very list."""
+        return self.requested == self.sums.hex[:40]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +231,12 @@ def _encode_origin(origin: Origin) -> dict[str, canonical.Json]:
         case FolderOrigin():
             return {"kind": "folder", "label": origin.label}
         case SumsOrigin():
-            return {"kind": "sums", "url": origin.url, "sums": str(origin.sums)}
+            return {
+                "kind": "sums",
+                "url": origin.url,
+                "sums": str(origin.sums),
+                "requested": origin.requested,
+            }
         case ConversionOrigin():
             return {
                 "kind": "conversion",
@@ -244,7 +262,11 @@ def _parse_origin(fields: Fields) -> Origin:
     elif kind == "folder":
         origin = FolderOrigin(label=fields.text("label"))
     elif kind == "sums":
-        origin = SumsOrigin(url=fields.text("url"), sums=Digest.parse(fields.text("sums")))
+        origin = SumsOrigin(
+            url=fields.text("url"),
+            sums=Digest.parse(fields.text("sums")),
+            requested=fields.text("requested"),
+        )
     elif kind == "conversion":
         origin = ConversionOrigin(
             parent=Digest.parse(fields.text("parent")),

@@ -14,6 +14,9 @@ import yaml
 
 from modelvault.core.artifact import License
 
+README = "README.md"
+"""Where a model card stands."""
+
 CARD_LIMIT = 4 * 1024 * 1024
 """Bytes of a README within which its front matter has to end."""
 
@@ -36,6 +39,19 @@ _KEY = re.compile(r"([A-Za-z_][\w-]*)\s*:")
 _LONGEST_TEXT = 1024
 _MOST_ITEMS = 100
 _FENCE = "---"
+
+
+def read_card(readme: bytes) -> tuple[License | None, dict[str, str], tuple[str, ...]]:
+    """Return the licence and the fields that a README declares, and what to note of it.
+
+    Args:
+        readme: The file's first bytes; more than ``CARD_LIMIT`` are not looked at.
+    """
+    try:
+        fields = parse_front_matter(readme)
+    except ValueError as error:
+        return None, {}, (f"{README}: {error}; no licence is recorded",)
+    return read_license(fields), choose_fields(fields), ()
 
 
 def read_license(card: Mapping[str, object]) -> License | None:

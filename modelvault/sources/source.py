@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from modelvault.core.artifact import HubOrigin, License, Origin
+from modelvault.core.artifact import HubOrigin, License, Origin, SumsOrigin
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, check_path
 from modelvault.core.ports import Progress
@@ -46,7 +46,7 @@ class Offer:
     def asked_as(self, requested: str) -> "Offer":
         """Return the same offer as if it had been asked for by another name."""
         origin = self.origin
-        if isinstance(origin, HubOrigin):
+        if isinstance(origin, HubOrigin | SumsOrigin):
             origin = dataclasses.replace(origin, requested=requested)
         return dataclasses.replace(self, requested=requested, origin=origin)
 

@@ -1,4 +1,4 @@
-"""The promises of ``Source``, kept alike by the Hub, by folders and by the fake."""
+"""The promises of ``Source``, kept alike by the Hub, by folders, by web servers and by the fake."""
 
 import os
 import threading
@@ -11,16 +11,19 @@ import pytest
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, check_path
 from modelvault.core.ports import ProgressEvent, Silence
+from modelvault.core.sums import SumsUrl
 from modelvault.errors import BadPath, Corruption, FetchError, NotFound
 from modelvault.sources.folder.source import FolderSource
 from modelvault.sources.hub.source import HubSource
 from modelvault.sources.net.connection import Connection
 from modelvault.sources.selection import select
 from modelvault.sources.source import Source, Unsized
+from modelvault.sources.sums.source import SumsSource
 from modelvault.store.blobs import Store
 from tests.support.delivery import deliver
 from tests.support.fakes import FakeSource, UnsizedSource
-from tests.support.hub.faults import Fault, Kind
+from tests.support.fileserver import FileServer
+from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
 
 TINY = ModelName.parse("acme/tiny")
@@ -109,6 +112,36 @@ class FolderWorld:
         (self.folder / path).write_bytes(os.urandom(len(FILES[path])))
 
 
+class SumsWorld:
+    """A web server and its list of checksums."""
+
+    def __init__(self, server: FileServer, unsafe: FileServer) -> None:
+        """Take a server of ``FILES``, and another for the list that names what is unsafe."""
+        self.server = server
+        self.other = unsafe
+
+    def source(self) -> Source:
+        """Return a new source over ``FILES``."""
+        return self._listed(self.server, self.server.url)
+
+    def absent(self) -> Source:
+        """Return a source whose list does not exist."""
+        return self._listed(self.server, f"{self.server.url}.absent")
+
+    def unsafe(self) -> Source:
+        """Return a source whose list names a path that leads out of its folder."""
+        return self._listed(self.other, self.other.url)
+
+    def spoil(self, path: str) -> None:
+        """Flip a byte in every answer with the file's content."""
+        fault = Fault(kind=Kind.CORRUPT, stage=Stage.RESOLVE, method="GET", path=path, times=None)
+        self.server.faults.add(fault)
+
+    def _listed(self, server: FileServer, url: str) -> Source:
+        pinned = Digest.parse(server.digest)
+        return SumsSource(SumsUrl.parse(url), TINY, Connection(), pinned=pinned)
+
+
 class FakeWorld:
     """The fake."""
 
@@ -137,7 +170,7 @@ class FakeWorld:
             source.files[path] = os.urandom(len(FILES[path]))
 
 
-@pytest.fixture(params=["hub", "folder", "fake", "unsized"])
+@pytest.fixture(params=["hub", "folder", "sums", "fake", "unsized"])
 def world(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
@@ -150,6 +183,9 @@ def world(
             yield HubWorld(hub)
     elif request.param == "folder":
         yield FolderWorld(tmp_path / "tiny")
+    elif request.param == "sums":
+        with FileServer(FILES) as server, FileServer({"../evil.json": b"x"}) as unsafe:
+            yield SumsWorld(server, unsafe)
     else:
         yield FakeWorld(UnsizedSource if request.param == "unsized" else FakeSource)
 

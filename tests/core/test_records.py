@@ -77,7 +77,7 @@ ORIGINS = [
         private=False,
     ),
     FolderOrigin(label="my-model"),
-    SumsOrigin(url="https://files.example/tiny/SHA256SUMS", sums=DIGEST),
+    SumsOrigin(url="https://files.example/tiny/SHA256SUMS", sums=DIGEST, requested="SHA256SUMS"),
     ConversionOrigin(
         parent=DIGEST,
         parent_manifest=DIGEST,

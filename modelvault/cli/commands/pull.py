@@ -16,6 +16,7 @@ from modelvault.cli.lines import text
 from modelvault.cli.lines.pull import left_out_lines, license_text, plan_document, plan_lines
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
+from modelvault.core.sums import is_url
 from modelvault.errors import BadOption, FetchError
 from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.source import Source
@@ -26,10 +27,17 @@ def pull(
     *,
     model: Annotated[
         str | None,
-        typer.Argument(help="ORG/NAME on the Hub, or a FOLDER with --as.", show_default=False),
+        typer.Argument(
+            help="ORG/NAME on the Hub; with --as, a FOLDER or the URL of a SHA256SUMS.",
+            show_default=False,
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option("--as", help="ORG/NAME for a model from a folder.")
+        str | None, typer.Option("--as", help="ORG/NAME for a model from a folder or a URL.")
+    ] = None,
+    sums_digest: Annotated[
+        str | None,
+        typer.Option("--sums-digest", help="What the SHA256SUMS itself must hash to."),
     ] = None,
     dataset: Annotated[
         bool, typer.Option("--dataset", help="ORG/NAME is a dataset, not a model.")
@@ -80,11 +88,12 @@ def pull(
         typer.Option("--update", help="Follow the branch of REF, or of everything in the vault."),
     ] = False,
 ) -> None:
-    """Bring models into the vault, from the Hub or from a folder; resumes where it stopped."""
+    """Bring models into the vault: from the Hub, a folder or a web server; resumable."""
     session = Session.of(context)
     _, config = locate(session.vault)
     options = SourceOptions(
         name=name,
+        sums_digest=sums_digest,
         dataset=dataset,
         revision=revision,
         endpoint=endpoint or config.endpoint,
@@ -96,6 +105,7 @@ def pull(
     )
     single = {
         "--as": name,
+        "--sums-digest": sums_digest,
         "--dataset": dataset,
         "--revision": revision,
         "--include": include,
@@ -111,8 +121,12 @@ def pull(
         _refuse("--update", {**single, "--endpoint": endpoint})
         pull_update(session, model, options)
     elif model is None:
-        raise BadOption("nothing to pull is named", hint="name ORG/NAME, or a FOLDER with --as")
+        raise BadOption(
+            "nothing to pull is named", hint="name ORG/NAME, or a FOLDER or URL with --as"
+        )
     else:
+        if is_url(model):
+            _refuse("the URL of a list of checksums", {"--engine": engine, "--endpoint": endpoint})
         _pull_one(
             session,
             model,

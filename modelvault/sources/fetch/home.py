@@ -10,6 +10,9 @@ from modelvault.sources.net.urls import label_of
 AGAIN = "run the same command again later: what came is kept"
 """What to do about a server that may answer better another time."""
 
+LOGIN = "give a token with --token-file, or the server's login in ~/.netrc; https carries them"
+"""What to do about a server that wants to know who asks."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlainHome:
@@ -39,8 +42,11 @@ class PlainHome:
         """Return the error that stands for its refusal to hand out a file."""
         place = label_of(file.url)
         if status in (404, 410):
-            return UpstreamChanged(f"{place}: {self.name} has no such file")
+            return UpstreamChanged(
+                f"{place}: {self.name} has no such file",
+                hint="what was listed there is gone, or was never there",
+            )
         if status in (401, 403):
             login = " without a login" if headers.get("WWW-Authenticate") else ""
-            return AccessDenied(f"{place}: {self.name} refuses access{login}")
+            return AccessDenied(f"{place}: {self.name} refuses access{login}", hint=LOGIN)
         return DownloadFailed(f"{place}: {self.name} answers {status}", hint=AGAIN)

@@ -30,20 +30,12 @@ from modelvault.core.manifest import MOST_FILES
 from modelvault.core.names import ModelName
 from modelvault.core.ports import Progress
 from modelvault.errors import BadInput, BadPath, NotFound, SourceError, UpstreamChanged
-from modelvault.sources.card import (
-    CARD_LIMIT,
-    choose_fields,
-    clean,
-    parse_front_matter,
-    read_license,
-)
+from modelvault.sources.card import CARD_LIMIT, README, clean, read_card
 from modelvault.sources.fetch.file import Checksum, GitBlob
 from modelvault.sources.fetch.stored import DeliveryPlan
 from modelvault.sources.folder.copying import FolderFile, Version, bring_in
 from modelvault.sources.source import Offer, check_paths, report_stored
 from modelvault.store.blobs import Store
-
-README = "README.md"
 
 _SKIPPED = frozenset({".git", ".cache", ".huggingface", "__pycache__", ".DS_Store", "Thumbs.db"})
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -116,11 +108,7 @@ def _read_card(
     real = Path(readme.version.path)
     with _open(real) as file, fsio.storage_errors(real):
         data = file.read(CARD_LIMIT)
-    try:
-        fields = parse_front_matter(data)
-    except ValueError as error:
-        return None, {}, (f"{README}: {error}; no licence is recorded",)
-    return read_license(fields), choose_fields(fields), ()
+    return read_card(data)
 
 
 def _check_folder(folder: Path) -> Path:

@@ -175,7 +175,7 @@ class HttpClient:
             BadConfiguration: A proxy variable or certificate file cannot be used.
         """
         limits = connection.limits
-        self._token = connection.token
+        self._authorization = connection.authorization
         self._limits = limits
         self._watchdog = watchdog
         self._timeout = urllib3.Timeout(connect=limits.connect_timeout, read=limits.read_timeout)
@@ -285,8 +285,8 @@ class HttpClient:
             "Accept-Encoding": "identity",
             **headers,
         }
-        if show_token and self._token:
-            full["Authorization"] = f"Bearer {self._token}"
+        if show_token and self._authorization:
+            full["Authorization"] = self._authorization
         pool = self._pools.pool_for(url)
         with self._watchdog.watching(abortable), abortable.attached(), translated(label_of(url)):
             return pool.request(

@@ -5,6 +5,7 @@ Example:
     True
 """
 
+import base64
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,25 @@ _MOST_CONNECTIONS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Basic:
+    """A user with a password.
+
+    Example:
+        >>> Basic(user="ann", password="hush").header
+        'Basic YW5uOmh1c2g='
+    """
+
+    user: str
+    password: str = field(repr=False)
+
+    @property
+    def header(self) -> str:
+        """The value of the ``Authorization`` header."""
+        both = f"{self.user}:{self.password}".encode()
+        return f"Basic {base64.b64encode(both).decode('ascii')}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Connection:
     """Where a server is, what opens it, and how much may be asked of the line."""
 
@@ -27,6 +47,8 @@ class Connection:
     """Base URL of the service; empty for the source's own default."""
     token: str | None = field(default=None, repr=False)
     """Shown to the origin of a file's own URL and to no other; None for anonymous."""
+    login: Basic | None = None
+    """Shown where a token would be; None for the token, or anonymous."""
     ca_bundle: Path | None = None
     """Certificates to believe; None for what the environment says (see ``certificates``)."""
     connections: int = CONNECTIONS
@@ -49,6 +71,16 @@ class Connection:
             )
         if self.rate is not None and self.rate < 1:
             raise BadOption("a rate of nothing lets nothing through", hint="leave out --limit-rate")
+
+    @property
+    def authorization(self) -> str | None:
+        """The value of the ``Authorization`` header; None for anonymous.
+
+        Source: RFC 6750 (Bearer), RFC 7617 (Basic).
+        """
+        if self.token is not None:
+            return f"Bearer {self.token}"
+        return None if self.login is None else self.login.header
 
     def tls_context(self) -> ssl.SSLContext:
         """Return what checks the server's certificate.

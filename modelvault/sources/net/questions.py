@@ -117,8 +117,28 @@ class Questions:
         home = origin_of(url)
         return self._ask(url, limit, seconds, lambda client: client.get(url, home=home))
 
+    def probe(self, url: str, *, seconds: float = QUESTION_SECONDS) -> Reply:
+        """Return what a server says of a file that it is asked the first byte of.
+
+        Redirects are followed. Where ranges are ignored, the content is not read.
+
+        Args:
+            url: What is asked about; its origin may see the token.
+            seconds: Whole time.
+
+        Raises:
+            SourceUnreachable: No answer within the attempts or the time.
+            SourceError: The redirects make no sense.
+        """
+        home = origin_of(url)
+        return self._ask(url, None, seconds, lambda c: c.get(url, home=home, start=0, end=1))
+
+    def cancel(self) -> None:
+        """Make every question fail that another thread is asking."""
+        self._watchdog.cancel()
+
     def _ask(
-        self, url: str, limit: int, seconds: float, send: Callable[[HttpClient], Answer]
+        self, url: str, limit: int | None, seconds: float, send: Callable[[HttpClient], Answer]
     ) -> Reply:
         ends = time.monotonic() + seconds
         client = self._client.until(ends)
@@ -142,11 +162,11 @@ class Questions:
                 ) from failure
             self._watchdog.sleep(wait)
 
-    def _read(self, answer: Answer, limit: int) -> Reply:
+    def _read(self, answer: Answer, limit: int | None) -> Reply:
         pieces: list[bytes] = []
-        left = limit
+        left = limit or 0
         with self._watchdog.watching(answer.body.socket):
-            while data := answer.body.read(min(left + 1, 64 * 1024)):
+            while limit is not None and (data := answer.body.read(min(left + 1, 64 * 1024))):
                 left -= len(data)
                 if left < 0:
                     raise SourceError(f"{label_of(answer.url)}: more than {limit} bytes")

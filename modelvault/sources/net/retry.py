@@ -57,8 +57,11 @@ QUESTION_LIMITS = Limits(attempts=3, longest_hint=60.0)
 
 
 def is_busy(status: int) -> bool:
-    """Return whether a server may answer the same request better after a while."""
-    return status in _BUSY or status >= 500
+    """Return whether a server may answer the same request better after a while.
+
+    It will not where it does not know the method at all (501, RFC 9110).
+    """
+    return status in _BUSY or (status >= 500 and status != 501)
 
 
 def wait_hint(headers: Mapping[str, str], now: datetime) -> float | None:

@@ -18,6 +18,7 @@ from modelvault.sources.net.retry import Limits, Patience
 from modelvault.sources.net.urls import origin_of, plain_etag
 
 _NO_HEAD = frozenset({405, 501})
+_HEAD_REFUSED = frozenset({400, 403, 404})
 
 
 class Stale(Exception):
@@ -204,4 +205,12 @@ class Location:
             return self._file.url
         if judge(answer.status, answer.headers, None) is Verdict.WAIT:
             self._wait(answer)
+        if answer.status in _HEAD_REFUSED and self._serves_bytes():
+            return self._file.url
         raise self._file.home.refusal(self._file, answer.status, answer.headers)
+
+    def _serves_bytes(self) -> bool:
+        """Ask for the first byte: some gateways and storages let nothing but ``GET`` through."""
+        answer = self._client.get(self._file.url, home=self._home, start=0, end=1)
+        answer.body.close()
+        return answer.status in (200, 206)
