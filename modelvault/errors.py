@@ -68,7 +68,7 @@ class BadConfiguration(BadInput):
 
 
 class UnsupportedVersion(BadInput):
-    """A bundle, receipt or vault was written in a format newer than this release reads."""
+    """A record, bundle, receipt or vault is of a newer format than this release reads; no damage."""
 
 
 class NotFound(ModelVaultError):

@@ -30,9 +30,11 @@ class Checked:
     size: int
     """Raw bytes of all blobs."""
     stored_size: int
-    """Bytes of all volumes."""
+    """Bytes of all carriers."""
     volumes: tuple[str, ...]
     artifacts: tuple[Artifact, ...]
+    left_out: tuple[str, ...]
+    """Artefacts that only a newer release reads, one sentence each."""
 
 
 def verify_bundle(folder: Path, key: Path | None, progress: Progress) -> Checked:
@@ -89,4 +91,5 @@ def _describe(bundle: VerifiedBundle, folder: Path, cargo: Cargo, *, trusted: bo
         stored_size=sum(carrier.size for carrier in index.carriers),
         volumes=tuple(carrier.name for carrier in index.carriers),
         artifacts=tuple(artifact for artifact, _ in cargo.artifacts),
+        left_out=cargo.left_out,
     )

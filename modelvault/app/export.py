@@ -47,23 +47,38 @@ class ExportOptions:
     """Write over a bundle that stands in the folder."""
 
 
-def choose_artifacts(vault: Vault, references: Sequence[Reference]) -> tuple[Artifact, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What is to be exported."""
+
+    artifacts: tuple[Artifact, ...]
+    left_out: tuple[str, ...]
+    """What a newer release wrote and this one cannot export, one sentence each."""
+
+
+def choose_artifacts(vault: Vault, references: Sequence[Reference]) -> Chosen:
     """Return what to export: the artefacts named, or everything the vault holds.
 
     Raises:
         ArtifactNotFound: A reference names nothing.
+        UnsupportedVersion: A reference names an artefact of a newer release.
         NothingSelected: The vault is empty.
     """
+    left_out: list[str] = []
     if references:
         found = [vault.catalog.find(reference).artifact for reference in references]
     else:
         found = [item.artifact for item in vault.catalog.artifacts()]
-    if not found:
+        left_out = [f"{item.label}: {item.reason}" for item in vault.catalog.unsupported()]
+    if not found and not left_out:
         raise NothingSelected(
             "the vault holds nothing to export", hint="modelvault pull ORG/NAME first"
         )
     unique = {artifact.digest: artifact for artifact in found}
-    return tuple(sorted(unique.values(), key=lambda artifact: str(artifact.reference)))
+    return Chosen(
+        artifacts=tuple(sorted(unique.values(), key=lambda item: str(item.reference))),
+        left_out=tuple(left_out),
+    )
 
 
 def export(

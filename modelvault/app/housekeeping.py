@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelvault.app.records import find_unknown, restorable
+from modelvault.app.records import Unknown, find_unknown, restorable
 from modelvault.app.vault import Vault
 from modelvault.catalog.kept import find_records
 from modelvault.catalog.values import CatalogedArtifact, Event, RecordedEvent
 from modelvault.core.artifact import Artifact
+from modelvault.core.digest import Digest
+from modelvault.core.fields import UPDATE
 from modelvault.core.manifest import Manifest
 from modelvault.core.names import Reference
-from modelvault.errors import CatalogDamaged, CatalogIncomplete
+from modelvault.errors import CatalogDamaged, CatalogIncomplete, UnsupportedVersion
 from modelvault.store.gc import Garbage, find_garbage
 
 
@@ -47,6 +49,8 @@ class Rebuilt:
     """Where an unreadable catalogue was moved."""
     issues: tuple[str, ...]
     """Records that could not be restored, and what is wrong with the event log."""
+    unsupported: tuple[Digest, ...]
+    """Records that only a newer release can restore; what the catalogue knew of them stays."""
 
 
 def show(vault: Vault, reference: Reference) -> Shown:
@@ -96,19 +100,15 @@ def collect_garbage(vault: Vault, *, dry_run: bool, partials: bool) -> Collected
     Raises:
         CatalogIncomplete: Records in the store are of artefacts that the catalogue does not
             know; nothing was removed.
+        UnsupportedVersion: Some are of a newer release: nobody here can tell which blobs they
+            need; nothing was removed.
         VaultBusy: Another process is writing.
     """
     store = vault.store
     with store.alone():
         referenced = vault.catalog.referenced_digests()
         garbage = find_garbage(store.blobs(), referenced)
-        unknown = find_unknown(vault, garbage.blobs)
-        if unknown:
-            raise CatalogIncomplete(
-                f"the store holds {len(unknown)} artefacts that the catalogue does not know",
-                hint="run 'modelvault rebuild' to bring them back; then remove what is not wanted",
-                issues=unknown[:100],
-            )
+        _refuse_unknown(find_unknown(vault, garbage.blobs))
         leftovers = tuple(store.leftovers(partials=partials, referenced=referenced))
         size = sum(_size(path) for path in leftovers)
         if not dry_run:
@@ -123,6 +123,21 @@ def collect_garbage(vault: Vault, *, dry_run: bool, partials: bool) -> Collected
                 )
             )
     return Collected(garbage=garbage, leftovers=leftovers, leftover_size=size)
+
+
+def _refuse_unknown(unknown: Unknown) -> None:
+    if unknown.lost:
+        raise CatalogIncomplete(
+            f"the store holds {len(unknown.lost)} artefacts that the catalogue does not know",
+            hint="run 'modelvault rebuild' to bring them back; then remove what is not wanted",
+            issues=unknown.lost[:100],
+        )
+    if unknown.newer:
+        raise UnsupportedVersion(
+            "the store holds records of a newer release: what they need cannot be told apart",
+            hint="run 'rebuild' and 'gc' with the newer release",
+            issues=unknown.newer[:100],
+        )
 
 
 def _size(path: Path) -> int:
@@ -153,13 +168,18 @@ def rebuild(vault: Vault) -> Rebuilt:
         issues: list[str] = []
         vault.allow_new_catalog()
         set_aside = _open_or_set_aside(vault, issues)
-        records = list(restorable(vault, find_records(vault.store), issues))
+        newer: dict[Digest, str] = {}
+        records = list(restorable(vault, find_records(vault.store), issues, newer))
+        issues += [
+            f"record {digest.short}: {reason} ({UPDATE})" for digest, reason in newer.items()
+        ]
         event = Event(verb="rebuild", subject="catalog", details={"artifacts": str(len(records))})
-        vault.catalog.rebuild(records, event=event)
+        vault.catalog.rebuild(records, event=event, keep=frozenset(newer))
     return Rebuilt(
         artifacts=tuple(record[0] for record in records),
         set_aside=set_aside,
         issues=tuple(issues),
+        unsupported=tuple(newer),
     )
 
 

@@ -21,6 +21,8 @@ from modelvault.errors import BundleExpired, BundleNotFound
 from modelvault.trust.keys import parse_public_keys
 from modelvault.trust.policy import Policy, TrustPolicy
 
+_LATER = "update ModelVault and import the bundle again: what is here is not read twice"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Imported:
@@ -36,6 +38,8 @@ class Imported:
     """Bytes the vault already held."""
     signers: tuple[str, ...]
     """Fingerprints of the trusted keys that signed the bundle."""
+    left_out: tuple[str, ...]
+    """Artefacts of the bundle that only a newer release reads, one sentence each."""
     warnings: tuple[str, ...]
 
 
@@ -66,10 +70,11 @@ def choose_bundle(folder: Path | None) -> Path:
 
 
 def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
-    """Import everything a bundle carries.
+    """Import everything of a bundle that this release reads; name the rest.
 
     Raises:
         BundleNotFound: There is none in the folder.
+        UnsupportedVersion: A newer release wrote the bundle, or every artefact in it.
         TrustError: The signature is not by a trusted key, does not verify, or has expired.
         Corruption: Carriers or contents are not what was signed; ``issues`` names them.
         StorageError: The disk is full, or the medium vanished.
@@ -88,7 +93,9 @@ def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
         content = import_blobs(bundle, vault.store, progress)
         new = set(
             vault.catalog.add_artifacts(
-                content.artifacts, event=_event(bundle, folder), bundle=_bundle(bundle, folder)
+                content.artifacts,
+                event=_event(bundle, folder, content.left_out),
+                bundle=_bundle(bundle, folder),
             )
         )
     artifacts = tuple(artifact for artifact, _ in content.artifacts)
@@ -99,7 +106,8 @@ def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
         new_bytes=content.new_bytes,
         skipped_bytes=content.skipped_bytes,
         signers=bundle.verdict.trusted,
-        warnings=warnings,
+        left_out=content.left_out,
+        warnings=(*warnings, *(f"left out: {item}; {_LATER}" for item in content.left_out)),
     )
 
 
@@ -112,7 +120,7 @@ def _warn_of_older(vault: Vault, bundle: VerifiedBundle) -> tuple[str, ...]:
     return (f"this bundle is older (serial {serial}) than one imported before (serial {last})",)
 
 
-def _event(bundle: VerifiedBundle, folder: Path) -> Event:
+def _event(bundle: VerifiedBundle, folder: Path, left_out: tuple[str, ...]) -> Event:
     return Event(
         verb="import",
         subject=str(bundle.index_digest),
@@ -120,6 +128,7 @@ def _event(bundle: VerifiedBundle, folder: Path) -> Event:
             "signers": " ".join(bundle.verdict.trusted),
             "serial": str(bundle.index.serial),
             "folder": str(folder),
+            **({"left_out": "; ".join(left_out)} if left_out else {}),
         },
     )
 

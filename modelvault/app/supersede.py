@@ -15,7 +15,13 @@ from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
 from modelvault.core.names import Reference
-from modelvault.errors import ArtifactNotFound, Corruption, TargetConflict, VaultBusy
+from modelvault.errors import (
+    ArtifactNotFound,
+    Corruption,
+    TargetConflict,
+    UnsupportedVersion,
+    VaultBusy,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +43,14 @@ class Superseded:
 
 
 def artifacts_under(vault: Vault, reference: Reference) -> Iterator[Artifact]:
-    """Yield the artefacts that the vault holds under one full reference, oldest first."""
+    """Yield the artefacts that the vault holds under one full reference, oldest first.
+
+    Those of a newer release are passed over: they are not this release's to compare or replace.
+    """
     for row in vault.catalog.listing():
         if row.reference == reference:
-            yield vault.catalog.artifact(Digest.parse(row.digest)).artifact
+            with contextlib.suppress(UnsupportedVersion):
+                yield vault.catalog.artifact(Digest.parse(row.digest)).artifact
 
 
 def find_siblings(

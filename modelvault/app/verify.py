@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from modelvault.app.records import find_unknown
+from modelvault.app.records import Unknown, find_unknown
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.names import Reference
 from modelvault.core.ports import Progress
-from modelvault.errors import BlobMissing, Corruption
+from modelvault.errors import BlobMissing, Corruption, UnsupportedVersion
 from modelvault.store.gc import find_garbage
 
 
@@ -22,6 +22,8 @@ class Verified:
     blobs: int
     size: int
     """Bytes re-hashed."""
+    unsupported: tuple[str, ...]
+    """What was not checked because a newer release wrote it, one sentence each."""
     events: int | None
     """Events whose chain was recomputed; None when only some artefacts were asked for."""
 
@@ -40,6 +42,7 @@ def verify(vault: Vault, references: Sequence[Reference], progress: Progress) ->
 
     Raises:
         ArtifactNotFound: A reference names nothing.
+        UnsupportedVersion: A reference names an artefact of a newer release.
         Corruption: Blobs are damaged or missing, or the log was altered; ``issues`` names
             each with the artefact and path it belongs to.
         VaultBusy: Another process is writing, and the store holds what the catalogue does not.
@@ -50,10 +53,14 @@ def verify(vault: Vault, references: Sequence[Reference], progress: Progress) ->
     else:
         artifacts = tuple(item.artifact for item in catalog.artifacts())
     issues: list[str] = []
+    skipped = {
+        item.digest: f"{item.label}: {item.reason}: not checked"
+        for item in (() if references else catalog.unsupported())
+    }
     checked = 0
     size = 0
     with vault.store.writing():
-        for digest, blob in _blobs(vault, artifacts, issues).items():
+        for digest, blob in _blobs(vault, artifacts, issues, skipped).items():
             progress.begin(digest.hex, total=blob.size)
             try:
                 vault.store.check(digest, blob.size, progress=progress)
@@ -64,8 +71,13 @@ def verify(vault: Vault, references: Sequence[Reference], progress: Progress) ->
                     vault.store.condemn(digest, str(error))
             progress.end(digest.hex)
     events = None
+    newer: list[str] = []
     if not references:
-        issues += _find_unknown(vault)
+        unknown = _find_unknown(vault)
+        issues += [
+            f"{line}: not in the catalogue; run 'modelvault rebuild'" for line in unknown.lost
+        ]
+        newer += [f"{line}: not in the catalogue" for line in unknown.newer]
         events = _verify_history(vault, issues)
     subject = " ".join(map(str, references)) or "everything"
     catalog.record(
@@ -77,11 +89,19 @@ def verify(vault: Vault, references: Sequence[Reference], progress: Progress) ->
             hint="damaged blobs are in quarantine: pull or import the model again to restore them",
             issues=issues,
         )
-    return Verified(artifacts=artifacts, blobs=checked, size=size, events=events)
+    return Verified(
+        artifacts=tuple(item for item in artifacts if item.digest not in skipped),
+        blobs=checked,
+        size=size,
+        unsupported=(*skipped.values(), *newer),
+        events=events,
+    )
 
 
-def _blobs(vault: Vault, artifacts: Sequence[Artifact], issues: list[str]) -> dict[Digest, _Blob]:
-    """Return every blob the artefacts need; manifests that cannot be read become issues."""
+def _blobs(
+    vault: Vault, artifacts: Sequence[Artifact], issues: list[str], skipped: dict[Digest, str]
+) -> dict[Digest, _Blob]:
+    """Return every blob the artefacts need; what cannot be read is noted in one of the two."""
     blobs: dict[Digest, _Blob] = {}
     for artifact in artifacts:
         record = artifact.encode()
@@ -89,6 +109,9 @@ def _blobs(vault: Vault, artifacts: Sequence[Artifact], issues: list[str]) -> di
         blobs[artifact.digest] = _Blob(size=len(record), owner=f"{label} (record)")
         try:
             manifest = vault.manifest(artifact)
+        except UnsupportedVersion as error:
+            skipped[artifact.digest] = f"{label}: {error}: not checked"
+            continue
         except Corruption as error:
             issues.append(f"{label}: manifest: {error}")
             continue
@@ -98,16 +121,16 @@ def _blobs(vault: Vault, artifacts: Sequence[Artifact], issues: list[str]) -> di
     return blobs
 
 
-def _find_unknown(vault: Vault) -> list[str]:
-    """Return a line for each artefact in the store that the catalogue has lost."""
+def _find_unknown(vault: Vault) -> Unknown:
+    """Return the artefacts in the store that the catalogue has lost."""
     found = _uncataloged(vault)
-    if found:
+    if found.lost or found.newer:
         with vault.store.alone():  # another process may have been about to catalogue them
             found = _uncataloged(vault)
-    return [f"{line}: not in the catalogue; run 'modelvault rebuild'" for line in found]
+    return found
 
 
-def _uncataloged(vault: Vault) -> list[str]:
+def _uncataloged(vault: Vault) -> Unknown:
     garbage = find_garbage(vault.store.blobs(), vault.catalog.referenced_digests())
     return find_unknown(vault, garbage.blobs)
 

@@ -193,10 +193,11 @@ def remove(session: Session, digest: Digest) -> None:
         )
     session.delete(row)
     session.flush()
-    _prune(session)
+    prune(session)
 
 
-def _prune(session: Session) -> None:
+def prune(session: Session) -> None:
+    """Forget revisions without artefacts, and models without revisions."""
     used = select(ArtifactRow.revision_id)
     session.execute(delete(RevisionRow).where(RevisionRow.id.not_in(used)))
     session.execute(delete(ModelRow).where(ModelRow.id.not_in(select(RevisionRow.model_id))))

@@ -5,13 +5,6 @@ Invariants:
     * Events are appended, never changed; each vouches for all before it.
     * Values come out, never rows; errors come out as ``modelvault.errors``.
     * Artefacts can be rebuilt from the store alone.
-
-Example::
-
-    with Catalog.open(paths) as catalog:
-        event = Event(verb="pull", subject=str(artifact.label))
-        catalog.add_artifact(artifact, manifest, event=event)
-        catalog.find(Reference.parse("org/name")).size
 """
 
 import contextlib
@@ -40,6 +33,7 @@ from modelvault.catalog.values import (
     RecordedBundle,
     RecordedEvent,
     RecordedInstall,
+    UnsupportedArtifact,
     utc_now,
 )
 from modelvault.core.artifact import Artifact
@@ -181,6 +175,7 @@ class Catalog:
         Raises:
             ArtifactNotFound: There is none; the hint says what is near.
             BadReference: The prefix of a commit fits several revisions.
+            UnsupportedVersion: Its record is of a newer release.
             CatalogDamaged: Its record was altered.
         """
         with self._database.reading() as session:
@@ -191,18 +186,20 @@ class Catalog:
 
         Raises:
             ArtifactNotFound: There is none.
+            UnsupportedVersion: Its record is of a newer release.
             CatalogDamaged: Its record was altered.
         """
         with self._database.reading() as session:
             return records.read(session, digest)
 
     def artifacts(self) -> Iterator[CatalogedArtifact]:
-        """Yield every artefact, oldest first.
-
-        Raises:
-            CatalogDamaged: A record was altered.
-        """
+        """Yield every artefact that this release reads, oldest first; see ``unsupported``."""
         return records.read_all(self._database)
+
+    def unsupported(self) -> tuple[UnsupportedArtifact, ...]:
+        """Return the artefacts that ``artifacts`` leaves out: those of a newer release."""
+        with self._database.reading() as session:
+            return tuple(records.read_unsupported(session))
 
     def listing(self) -> list[ListingRow]:
         """Return every artefact as a line of a list; see ``read_listing`` for a quicker way."""
@@ -235,7 +232,11 @@ class Catalog:
             artifacts.remove(session, digest)
 
     def rebuild(
-        self, records: Iterable[tuple[Artifact, Manifest, dt.datetime]], *, event: Event
+        self,
+        records: Iterable[tuple[Artifact, Manifest, dt.datetime]],
+        *,
+        event: Event,
+        keep: frozenset[Digest] = frozenset(),
     ) -> int:
         """Make the catalogue hold exactly these artefacts; return their number.
 
@@ -244,13 +245,14 @@ class Catalog:
 
         Args:
             records: Artefacts in any order, with the time each was first kept; read once.
+            keep: Artefacts of a newer release, whose rows stay as they are where there are any.
             event: What to log.
 
         Raises:
             MalformedRecord: A manifest is not its artefact's.
         """
         with self._changing(event) as (session, _):
-            return rebuild(session, records)
+            return rebuild(session, records, keep)
 
     def record_bundle(self, bundle: Bundle, *, event: Event) -> int:
         """Record a bundle that left or entered this site; return the number of its row."""

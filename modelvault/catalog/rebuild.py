@@ -7,11 +7,11 @@ import datetime as dt
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from modelvault.catalog.artifacts import insert_artifact, label_of, move_label
-from modelvault.catalog.rows import ArtifactRow, ModelRow, RevisionRow
+from modelvault.catalog.artifacts import insert_artifact, label_of, move_label, prune
+from modelvault.catalog.rows import ArtifactRow, RevisionRow
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
@@ -28,16 +28,20 @@ class _Restored:
     label: str | None
 
 
-def rebuild(session: Session, records: Iterable[tuple[Artifact, Manifest, dt.datetime]]) -> int:
+def rebuild(
+    session: Session,
+    records: Iterable[tuple[Artifact, Manifest, dt.datetime]],
+    keep: frozenset[Digest],
+) -> int:
     """Make the catalogue hold exactly these artefacts; return their number.
 
     Args:
         session: A write transaction.
         records: Artefacts in any order, with the time each was first kept; read once.
+        keep: Artefacts that only a newer release can restore: their rows stay, if there
+            are any.
     """
-    session.execute(delete(ArtifactRow))
-    session.execute(delete(ModelRow))
-    session.expire_all()
+    kept = _clear(session, keep)
     restored: list[_Restored] = []
     for artifact, manifest, time in records:
         if session.get(ArtifactRow, artifact.digest) is not None:
@@ -54,8 +58,28 @@ def rebuild(session: Session, records: Iterable[tuple[Artifact, Manifest, dt.dat
         )
         session.flush()
         session.expunge_all()  # what is flushed need not stay in memory
-    _renumber(session, sorted(restored, key=lambda item: (item.time, item.digest)))
+    _renumber(session, sorted([*restored, *kept], key=lambda item: (item.time, item.digest)))
     return len(restored)
+
+
+def _clear(session: Session, keep: frozenset[Digest]) -> list[_Restored]:
+    """Delete all artefacts but those to keep; return what is known of these."""
+    session.execute(delete(ArtifactRow).where(ArtifactRow.digest.not_in(keep)))
+    prune(session)
+    session.expire_all()
+    query = select(ArtifactRow, RevisionRow.model_id).join(
+        RevisionRow, RevisionRow.id == ArtifactRow.revision_id
+    )
+    return [
+        _Restored(
+            time=row.created_at,
+            digest=row.digest,
+            model_id=model_id,
+            revision_id=row.revision_id,
+            label=None,
+        )
+        for row, model_id in session.execute(query)
+    ]
 
 
 def _renumber(session: Session, restored: Sequence[_Restored]) -> None:

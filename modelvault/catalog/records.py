@@ -1,47 +1,82 @@
 """Artefacts read back from the catalogue, as values.
 
 A record that leaves the catalogue is checked against its digest: a database that another
-program wrote to cannot make an artefact look like another.
+program wrote to cannot make an artefact look like another. A record of a newer release is no
+damage: whoever asks for several artefacts gets the others, and ``read_unsupported`` names it.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelvault.catalog.database import Database
-from modelvault.catalog.rows import ArtifactRow, FileRow, LabelRow, LineageRow
-from modelvault.catalog.values import CatalogedArtifact
-from modelvault.core.artifact import Artifact
+from modelvault.catalog.rows import (
+    ArtifactRow,
+    FileRow,
+    LabelRow,
+    LineageRow,
+    ModelRow,
+    RevisionRow,
+)
+from modelvault.catalog.values import CatalogedArtifact, UnsupportedArtifact
+from modelvault.core.artifact import ARTIFACT_TYPE, Artifact
 from modelvault.core.digest import Digest
-from modelvault.errors import ArtifactNotFound, CatalogDamaged, MalformedRecord
+from modelvault.errors import (
+    ArtifactNotFound,
+    CatalogDamaged,
+    MalformedRecord,
+    UnsupportedVersion,
+)
 
 _PAGE = 500
 
 
 def values(session: Session, rows: Sequence[ArtifactRow]) -> list[CatalogedArtifact]:
-    """Return rows as values, in the same order.
+    """Return rows as values, in the same order, without those of a newer release.
 
     Raises:
         CatalogDamaged: A record does not parse, or is not what its digest says.
     """
+    found = []
+    for row, labels in _with_labels(session, rows):
+        with contextlib.suppress(UnsupportedVersion):
+            found.append(_value(row, labels))
+    return found
+
+
+def value(session: Session, row: ArtifactRow) -> CatalogedArtifact:
+    """Return one row as a value.
+
+    Raises:
+        UnsupportedVersion: Its record is of a newer release.
+        CatalogDamaged: It does not parse, or is not what its digest says.
+    """
+    return next(_value(row, labels) for row, labels in _with_labels(session, [row]))
+
+
+def _with_labels(
+    session: Session, rows: Sequence[ArtifactRow]
+) -> Iterator[tuple[ArtifactRow, tuple[str, ...]]]:
     labels: dict[int, list[str]] = {}
     query = select(LabelRow.revision_id, LabelRow.label)
     for revision_id, label in session.execute(
         query.where(LabelRow.revision_id.in_({row.revision_id for row in rows}))
     ):
         labels.setdefault(revision_id, []).append(label)
-    return [_value(row, tuple(sorted(labels.get(row.revision_id, ())))) for row in rows]
+    for row in rows:
+        yield row, tuple(sorted(labels.get(row.revision_id, ())))
 
 
 def _value(row: ArtifactRow, labels: tuple[str, ...]) -> CatalogedArtifact:
     try:
         data = row.record.encode("utf-8")
+        if Digest.of(data) != row.digest:
+            raise _damaged(row.digest)
         artifact = Artifact.parse(data)
     except (MalformedRecord, AttributeError, UnicodeEncodeError) as error:
         raise _damaged(row.digest) from error
-    if Digest.of(data) != row.digest:
-        raise _damaged(row.digest)
     return CatalogedArtifact(
         artifact=artifact,
         digest=row.digest,
@@ -64,15 +99,40 @@ def read(session: Session, digest: Digest) -> CatalogedArtifact:
 
     Raises:
         ArtifactNotFound: The catalogue has none.
+        UnsupportedVersion: Its record is of a newer release.
     """
     row = session.get(ArtifactRow, digest)
     if row is None:
         raise ArtifactNotFound(f"the vault holds no artefact {digest}")
-    return values(session, [row])[0]
+    return value(session, row)
+
+
+def read_unsupported(session: Session) -> list[UnsupportedArtifact]:
+    """Return the artefacts whose records are of a newer release, oldest first.
+
+    Raises:
+        CatalogDamaged: A record is neither of this release nor of a newer one.
+    """
+    query = (
+        select(ArtifactRow, ModelRow.name, RevisionRow.revision)
+        .join(RevisionRow, RevisionRow.id == ArtifactRow.revision_id)
+        .join(ModelRow, ModelRow.id == RevisionRow.model_id)
+        .where(~ArtifactRow.record.startswith(f'{{"_type":"{ARTIFACT_TYPE}",', autoescape=True))
+        .order_by(ArtifactRow.ordinal)
+    )
+    found: list[UnsupportedArtifact] = []
+    for row, model, revision in session.execute(query):
+        try:
+            _value(row, ())
+        except UnsupportedVersion as error:
+            variant = f":{row.variant}" if row.variant else ""
+            label = f"{model}@{revision}{variant}"
+            found.append(UnsupportedArtifact(digest=row.digest, label=label, reason=error.message))
+    return found
 
 
 def read_all(database: Database) -> Iterator[CatalogedArtifact]:
-    """Yield every artefact, oldest first, in pages, so that no transaction stays open."""
+    """Yield every readable artefact, oldest first, in pages, so that no transaction stays open."""
     last = 0
     while True:
         query = select(ArtifactRow).where(ArtifactRow.ordinal > last)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelvault.catalog.records import values
+from modelvault.catalog.records import value
 from modelvault.catalog.rows import ArtifactRow, LabelRow, ModelRow, RevisionRow
 from modelvault.catalog.values import CatalogedArtifact
 from modelvault.core.names import ModelName, Reference
@@ -29,6 +29,7 @@ def find(session: Session, reference: Reference) -> CatalogedArtifact:
     Raises:
         ArtifactNotFound: There is none; the hint says what is near.
         BadReference: The prefix of a commit fits several revisions.
+        UnsupportedVersion: Its record is of a newer release.
     """
     model_id = session.scalar(select(ModelRow.id).where(ModelRow.name == str(reference.model)))
     if model_id is None:
@@ -53,7 +54,7 @@ def find(session: Session, reference: Reference) -> CatalogedArtifact:
             f"the vault holds no artefact {reference}",
             hint=_suggest_variants(session, model_id, revision_id, reference),
         )
-    return values(session, [row])[0]
+    return value(session, row)
 
 
 def _find_revision(session: Session, model_id: int, reference: Reference) -> int:

@@ -28,6 +28,18 @@ def utc_now() -> dt.datetime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnsupportedArtifact:
+    """An artefact of the catalogue whose record a newer release wrote."""
+
+    digest: Digest
+    """Its identity."""
+    label: str
+    """``ORG/NAME@REVISION[:VARIANT]``, as the catalogue's columns say it."""
+    reason: str
+    """Which version its record is of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
     """Who acts, as the event log remembers it."""
 

@@ -17,7 +17,8 @@ from modelvault.core.fields import Fields
 from modelvault.core.names import ModelName, Reference, is_revision, is_variant
 from modelvault.errors import BadDigest, BadReference, MalformedRecord
 
-ARTIFACT_TYPE = "modelvault/artifact/v1"
+ARTIFACT_KIND = "modelvault/artifact"
+ARTIFACT_TYPE = f"{ARTIFACT_KIND}/v1"
 ARTIFACT_LIMIT = 1024 * 1024
 """Largest artefact record that is read, in bytes."""
 
@@ -94,7 +95,21 @@ class ConversionOrigin:
     """Everything that shaped the result, as text."""
 
 
-Origin = HubOrigin | FolderOrigin | SumsOrigin | ConversionOrigin
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownOrigin:
+    """The artefact came from somewhere that this release has no word for.
+
+    A newer release wrote the record. What it says is kept as it is, so that the record's
+    bytes, and with them the artefact's identity, are the same wherever it is carried.
+    """
+
+    kind: str
+    """1 to 64 letters, digits, ``.``, ``_`` and ``-``; none of the kinds known here."""
+    fields: Mapping[str, canonical.Json] = field(hash=False)
+    """Everything else that stands in the origin, uninterpreted."""
+
+
+Origin = HubOrigin | FolderOrigin | SumsOrigin | ConversionOrigin | UnknownOrigin
 
 
 @runtime_checkable
@@ -174,11 +189,11 @@ class Artifact:
         """Return the artefact whose record is ``data``.
 
         Raises:
+            UnsupportedVersion: A record of a newer version.
             MalformedRecord: Not an artefact record, or a field breaks its rules.
         """
         fields = Fields(canonical.parse(data, limit=ARTIFACT_LIMIT), where="artefact")
-        if fields.text("_type") != ARTIFACT_TYPE:
-            raise MalformedRecord("artefact: not of type modelvault/artifact/v1")
+        fields.version(ARTIFACT_KIND)
         try:
             artifact = cls(
                 model=ModelName.parse(fields.text("model")),
@@ -246,6 +261,8 @@ def _encode_origin(origin: Origin) -> dict[str, canonical.Json]:
                 "tools": dict(origin.tools),
                 "parameters": dict(origin.parameters),
             }
+        case UnknownOrigin():
+            return {"kind": origin.kind, **origin.fields}
 
 
 def _parse_origin(fields: Fields) -> Origin:
@@ -276,6 +293,7 @@ def _parse_origin(fields: Fields) -> Origin:
             parameters=fields.texts("parameters"),
         )
     else:
-        raise MalformedRecord(f"artefact: unknown origin '{kind}'")
+        kind = _checked(kind, is_variant, "kind of origin")
+        origin = UnknownOrigin(kind=kind, fields=fields.rest())
     fields.finish()
     return origin

@@ -132,6 +132,12 @@ class Fields:
             result[key] = item
         return result
 
+    def rest(self) -> dict[str, Json]:
+        """Return the fields that nobody asked for so far, as they are."""
+        unread = {name: value for name, value in self._value.items() if name not in self._read}
+        self._read.update(unread)
+        return unread
+
     def finish(self) -> None:
         """Refuse fields that the caller did not read.
 

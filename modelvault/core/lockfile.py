@@ -16,7 +16,8 @@ from modelvault.core.manifest import MANIFEST_TYPE, MOST_FILES, FileEntry, Manif
 from modelvault.core.names import ModelName, is_commit, is_revision
 from modelvault.errors import BadReference, MalformedRecord
 
-LOCK_TYPE = "modelvault/lockfile/v1"
+LOCK_KIND = "modelvault/lockfile"
+LOCK_TYPE = f"{LOCK_KIND}/v1"
 LOCK_LIMIT = 64 * 1024 * 1024
 """Largest lock file that is read, in bytes."""
 MOST_ENTRIES = 10_000
@@ -69,12 +70,12 @@ def parse_lock(data: bytes) -> tuple[LockEntry, ...]:
     """Return the entries of a lock file.
 
     Raises:
-        MalformedRecord: Not a lock file of this version, unsorted, an entry given twice, an
+        UnsupportedVersion: A lock file of a newer version.
+        MalformedRecord: Not a lock file, unsorted, an entry given twice, an
             unsafe path, or above the limits.
     """
     record = Fields(canonical.parse(data, limit=LOCK_LIMIT), where="lock file")
-    if record.text("_type") != LOCK_TYPE:
-        raise MalformedRecord(f"lock file: not of type {LOCK_TYPE}")
+    record.version(LOCK_KIND)
     entries = tuple(map(_parse, record.items("entries", most=MOST_ENTRIES)))
     record.finish()
     keys = [entry.key for entry in entries]

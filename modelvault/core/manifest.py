@@ -18,7 +18,8 @@ from modelvault.core.fields import Fields
 from modelvault.core.names import check_path
 from modelvault.errors import BadDigest, BadPath, MalformedRecord
 
-MANIFEST_TYPE = "modelvault/manifest/v1"
+MANIFEST_KIND = "modelvault/manifest"
+MANIFEST_TYPE = f"{MANIFEST_KIND}/v1"
 MANIFEST_LIMIT = 64 * 1024 * 1024
 """Largest manifest that is read, in bytes."""
 MOST_FILES = 200_000
@@ -95,11 +96,11 @@ class Manifest:
         """Return the manifest encoded in ``data``.
 
         Raises:
+            UnsupportedVersion: A manifest of a newer version.
             MalformedRecord: Not a manifest, unsorted, unsafe paths, or above the limits.
         """
         record = Fields(canonical.parse(data, limit=MANIFEST_LIMIT), where="manifest")
-        if record.text("_type") != MANIFEST_TYPE:
-            raise MalformedRecord("manifest: not of type modelvault/manifest/v1")
+        record.version(MANIFEST_KIND)
         try:
             files = [_parse_entry(item) for item in record.items("files", most=MOST_FILES)]
             record.finish()

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from modelvault.core.names import Reference
 from modelvault.core.repository import parse_hub_reference
-from modelvault.errors import BadInput, BadReference
+from modelvault.errors import BadInput, BadReference, UnsupportedVersion
 
 LIST_LIMIT = 1024 * 1024
 """Largest list that is read, in bytes."""
@@ -25,6 +25,10 @@ MOST_LINES = 10_000
 _OPTIONS = ("--include", "--exclude")
 _MAIN = "main"
 _MOST_ISSUES = 100
+
+
+class _UnknownOption(ValueError):
+    """An option that a newer release may know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,7 @@ def parse_list(data: bytes, *, where: str) -> tuple[ListEntry, ...]:
         where: Its name, for messages.
 
     Raises:
+        UnsupportedVersion: All that is wrong with it is options unknown to this release.
         BadInput: It is too long, not UTF-8, empty, or lines are bad; ``issues`` has each line
             with its number.
     """
@@ -64,12 +69,14 @@ def parse_list(data: bytes, *, where: str) -> tuple[ListEntry, ...]:
         raise BadInput(f"{where}: more than {MOST_LINES} lines")
     entries: list[ListEntry] = []
     issues: list[str] = []
+    unknown = 0
     seen: dict[tuple[str, str], int] = {}
     for number, line in enumerate(lines, start=1):
         try:
             entry = _parse_line(number, line)
         except (BadReference, ValueError) as error:
             issues.append(f"line {number}: {error}")
+            unknown += isinstance(error, _UnknownOption)
             continue
         if entry is None:
             continue
@@ -78,14 +85,25 @@ def parse_list(data: bytes, *, where: str) -> tuple[ListEntry, ...]:
             issues.append(f"line {number}: {entry.reference} stands on line {first} already")
         entries.append(entry)
     if issues:
-        raise BadInput(
-            f"{where}: {len(issues)} bad line{'s' if len(issues) > 1 else ''}",
-            hint="write ORG/NAME[@REVISION] [--include PATTERN] [--exclude PATTERN], one a line",
-            issues=issues[:_MOST_ISSUES],
-        )
+        raise _bad_lines(where, issues, unknown)
     if not entries:
         raise BadInput(f"{where}: names nothing to pull")
     return tuple(entries)
+
+
+def _bad_lines(where: str, issues: list[str], unknown: int) -> BadInput:
+    """Return what is wrong with a list, of whose issues ``unknown`` are unknown options."""
+    if unknown == len(issues):
+        return UnsupportedVersion(
+            f"{where}: options unknown to this release",
+            hint="check their spelling; if they are a newer release's, update ModelVault",
+            issues=issues[:_MOST_ISSUES],
+        )
+    return BadInput(
+        f"{where}: {len(issues)} bad line{'s' if len(issues) > 1 else ''}",
+        hint="write ORG/NAME[@REVISION] [--include PATTERN] [--exclude PATTERN], one a line",
+        issues=issues[:_MOST_ISSUES],
+    )
 
 
 def _parse_line(number: int, line: str) -> ListEntry | None:
@@ -106,7 +124,8 @@ def _parse_line(number: int, line: str) -> ListEntry | None:
     while rest:
         option, equals, pattern = rest.pop(0).partition("=")
         if option not in patterns:
-            raise ValueError(f"'{option}': neither {' nor '.join(_OPTIONS)}")
+            kind = _UnknownOption if option.startswith("--") else ValueError
+            raise kind(f"'{option}': neither {' nor '.join(_OPTIONS)}")
         if not equals:
             pattern = rest.pop(0) if rest else ""
         if not pattern:

@@ -15,13 +15,15 @@ https://in-toto.io/Statement/v1; ``docs/formats/signature.md`` states our choice
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
-from modelvault.errors import BadSignature
+from modelvault.core.fields import UPDATE
+from modelvault.errors import BadSignature, UnsupportedVersion
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -33,6 +35,7 @@ MOST_SIGNATURES = 64
 LONGEST_SIGNATURE = 512
 """Longest signature that is kept, in bytes; ours take at most 72."""
 
+_NEWER = re.compile(r"v[1-9][0-9]{0,3}(\.[0-9]{1,4}){0,2}")
 _HINT = "ask the publisher for the bundle again; do not import this one"
 
 
@@ -128,13 +131,13 @@ def check_statement(statement: bytes, name: str, payload: bytes) -> None:
     """Check that a statement is about ``payload`` under ``name``, and nothing else.
 
     Raises:
+        UnsupportedVersion: A newer version of the statement or of its predicate. That is to be
+            believed only of a statement whose signature was.
         BadSignature: Another type, subject or digest.
     """
     fields = _object(_load(statement, "statement"), "statement")
-    if (kind := _text(fields, "_type")) != STATEMENT_TYPE:
-        raise BadSignature(f"statement: unknown type {kind[:100]!r}", hint=_HINT)
-    if (predicate := _text(fields, "predicateType")) != PREDICATE_TYPE:
-        raise BadSignature(f"statement: unknown predicate {predicate[:100]!r}", hint=_HINT)
+    _check_type(_text(fields, "_type"), STATEMENT_TYPE, "type")
+    _check_type(_text(fields, "predicateType"), PREDICATE_TYPE, "predicate")
     subjects = fields.get("subject")
     if not isinstance(subjects, list) or len(subjects) != 1:
         raise BadSignature("statement: exactly one subject is expected", hint=_HINT)
@@ -147,6 +150,16 @@ def check_statement(statement: bytes, name: str, payload: bytes) -> None:
             f"{name} was changed after it was signed: signed {signed[:64]!r}, found {actual}",
             hint=_HINT,
         )
+
+
+def _check_type(found: str, known: str, name: str) -> None:
+    """Compare a type that ends in ``/v1`` with the one that is known."""
+    if found == known:
+        return
+    base, _, version = found.rpartition("/")
+    if base == known.rpartition("/")[0] and _NEWER.fullmatch(version):
+        raise UnsupportedVersion(f"statement: of {name} {found!r}, newer than {known}", hint=UPDATE)
+    raise BadSignature(f"statement: unknown {name} {found[:100]!r}", hint=_HINT)
 
 
 def merge_envelopes(first: bytes, second: bytes) -> bytes:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from modelvault.core.ports import Verdict
-from modelvault.errors import BadOption, BadSignature, UnknownSigner
+from modelvault.errors import BadOption, BadSignature, UnknownSigner, UnsupportedVersion
 from modelvault.trust.envelope import MOST_SIGNATURES, Envelope, Signature, check_statement
 from modelvault.trust.keys import (
     PublicKey,
@@ -74,14 +74,20 @@ class TrustPolicy:
             BadSignature: The envelope is malformed, names another subject or digest, or a
                 signature that one of the known keys should have made does not verify.
             UnknownSigner: Fewer trusted signatures than the policy asks for.
+            UnsupportedVersion: Enough of them, on a statement of a newer version.
         """
         parsed = Envelope.parse(envelope)
         signers = _signers(parsed, {**self._publishers, **self._trusted})
         claimed = {signature.keyid for signature in parsed.signatures}
         if not signers and (self._publishers or claimed & self._trusted.keys()):
             raise BadSignature(f"no signature on {name} verifies", hint=_ALTERED)
-        check_statement(parsed.payload, name, payload)
         trusted = tuple(signer for signer in signers if signer in self._trusted)
+        try:
+            check_statement(parsed.payload, name, payload)
+        except UnsupportedVersion:
+            # Only believed signers may ask for an update.
+            if len(trusted) >= self._policy.threshold:
+                raise
         if len(trusted) < self._policy.threshold:
             raise self._unknown(name, signers, trusted, claimed)
         return Verdict(signers=signers, trusted=trusted)
@@ -130,6 +136,7 @@ class IntegrityVerifier:
         Raises:
             BadSignature: The envelope is malformed, names another subject or digest, or no
                 signature in it verifies.
+            UnsupportedVersion: One does, on a statement of a newer version.
         """
         parsed = Envelope.parse(envelope)
         signers = _signers(parsed, self._keys)

@@ -106,7 +106,7 @@ def broken(**fields: object) -> bytes:
     [
         b"{}",
         VECTOR + b"\n",
-        VECTOR.replace(b"/v1", b"/v2"),
+        VECTOR.replace(b"/v1", b"/v0"),
         broken(model="tiny"),
         broken(commit="main"),
         broken(requested="../x"),

@@ -51,7 +51,7 @@ def test_paths_that_collide_are_refused(paths: tuple[str, str]) -> None:
         b"[]",
         b"{}",
         b'{"_type":"modelvault/manifest/v1"}',
-        b'{"_type":"modelvault/manifest/v2","files":[]}',
+        b'{"_type":"modelvault/manifest/v0","files":[]}',
         b'{"_type":"modelvault/manifest/v1","files":[],"more":1}',
         b'{"_type":"modelvault/manifest/v1", "files":[]}',
         b'{"_type":"modelvault/manifest/v1","files":[{"digest":"sha256:00","path":"a","size":1}]}',

@@ -15,7 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelvault.core.digest import Digest
-from modelvault.errors import BadOption, BadSignature, KeyUnusable, UnknownSigner
+from modelvault.errors import (
+    BadOption,
+    BadSignature,
+    KeyUnusable,
+    UnknownSigner,
+    UnsupportedVersion,
+)
 from modelvault.trust import envelope
 from modelvault.trust.envelope import Envelope, Signature
 from modelvault.trust.keys import LocalKey, PublicKey, parse_public_key
@@ -384,3 +390,45 @@ def test_integrity_check_trusts_nobody() -> None:
         verifier.verify(NAME, PAYLOAD + b"x", ALICE.sign(NAME, PAYLOAD))
     with pytest.raises(KeyUnusable):
         IntegrityVerifier(b"no key")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"_type": "https://in-toto.io/Statement/v2"},
+        {"_type": "https://in-toto.io/Statement/v1.1"},
+        {"predicateType": "https://modelvault.dev/signed-payload/v2", "predicate": {"new": 1}},
+    ],
+)
+def test_newer_statement_of_a_believed_signer_asks_for_an_update(
+    changes: dict[str, object],
+) -> None:
+    """What is newer is not forged; but only a signature that holds may say so."""
+    signed = _statement(**changes)
+    for verifier in (_policy(ALICE), IntegrityVerifier(ALICE.public_key)):
+        with pytest.raises(UnsupportedVersion) as caught:
+            verifier.verify(NAME, PAYLOAD, signed)
+        assert "update ModelVault" in caught.value.hint
+    with pytest.raises(UnknownSigner):
+        _policy(BOB).verify(NAME, PAYLOAD, signed)
+    with pytest.raises(UnknownSigner):
+        _policy(ALICE, BOB, threshold=2).verify(NAME, PAYLOAD, signed)
+    forged = json.loads(signed)
+    forged["signatures"][0]["sig"] = json.loads(BOB.sign(NAME, PAYLOAD))["signatures"][0]["sig"]
+    with pytest.raises(BadSignature):
+        _policy(ALICE).verify(NAME, PAYLOAD, json.dumps(forged).encode())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"_type": "https://in-toto.io/Statement/v0.1"},
+        {"_type": "https://in-toto.example/Statement/v2"},
+        {"predicateType": "https://modelvault.dev/signed-payload/v"},
+        {"predicateType": "https://modelvault.dev/other/v2"},
+    ],
+)
+def test_other_statement_is_no_newer_one(changes: dict[str, object]) -> None:
+    """Another type is refused as a signature about something else."""
+    with pytest.raises(BadSignature):
+        _policy(ALICE).verify(NAME, PAYLOAD, _statement(**changes))

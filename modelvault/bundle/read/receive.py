@@ -24,9 +24,16 @@ from modelvault.bundle.read.bundle import VerifiedBundle
 from modelvault.bundle.read.cargo import Cargo, read_cargo
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
+from modelvault.core.fields import UPDATE
 from modelvault.core.manifest import Manifest
 from modelvault.core.ports import Progress, Silence
-from modelvault.errors import BlobMissing, BundleDamaged, DigestMismatch, UnknownSigner
+from modelvault.errors import (
+    BlobMissing,
+    BundleDamaged,
+    DigestMismatch,
+    UnknownSigner,
+    UnsupportedVersion,
+)
 from modelvault.store.blobs import Store
 from modelvault.store.hashing import FollowingHasher
 
@@ -46,6 +53,8 @@ class ImportedBundle:
     """Raw bytes that were read from the medium and stored."""
     skipped_bytes: int
     """Raw bytes that the vault, or an interrupted import, already held."""
+    left_out: tuple[str, ...]
+    """Artefacts that only a newer release reads, one sentence each; nothing of them is stored."""
 
 
 def import_blobs(
@@ -65,6 +74,7 @@ def import_blobs(
         UnknownSigner: The bundle was only checked for integrity, against no trusted key.
         BundleDamaged: Carriers, pieces or a whole blob are not what was signed.
         MalformedRecord: Signed, but its parts contradict each other.
+        UnsupportedVersion: Only a newer release reads any of its artefacts.
         BlobMissing: The vault lacks files that the bundle assumes it holds.
         NoSpace: The files do not fit; nothing was written.
         VaultBusy: Another process is bringing in one of the blobs.
@@ -83,7 +93,13 @@ def import_blobs(
 def _import(bundle: VerifiedBundle, store: Store, progress: Progress) -> ImportedBundle:
     bundle.check_carriers()
     cargo = read_cargo(bundle)
-    _require_assumed(bundle, store)
+    if not cargo.artifacts:
+        raise UnsupportedVersion(
+            f"{bundle.folder}: holds nothing that this release reads",
+            hint=UPDATE,
+            issues=cargo.left_out,
+        )
+    _require_assumed(bundle, cargo, store)
     wanted = [blob for blob in cargo.files if not store.has(blob.digest, blob.size)]
     fsio.require_space(store.paths.blobs, sum(_space(store, blob) for blob in wanted))
     total = sum(blob.size for blob in cargo.files)
@@ -97,13 +113,14 @@ def _import(bundle: VerifiedBundle, store: Store, progress: Progress) -> Importe
         artifacts=cargo.artifacts,
         new_bytes=receiver.new_bytes,
         skipped_bytes=total - receiver.new_bytes,
+        left_out=cargo.left_out,
     )
 
 
-def _require_assumed(bundle: VerifiedBundle, store: Store) -> None:
+def _require_assumed(bundle: VerifiedBundle, cargo: Cargo, store: Store) -> None:
     missing = [
         f"blob {blob.digest} of {blob.size} bytes"
-        for blob in bundle.index.assumed
+        for blob in cargo.assumed
         if not store.has(blob.digest, blob.size)
     ]
     if missing:

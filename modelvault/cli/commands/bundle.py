@@ -53,6 +53,7 @@ def _document(checked: Checked) -> dict[str, Any]:
         "stored_size": checked.stored_size,
         "volumes": list(checked.volumes),
         "artifacts": [str(artifact.reference) for artifact in checked.artifacts],
+        "left_out": list(checked.left_out),
     }
 
 
@@ -67,4 +68,5 @@ def _lines(checked: Checked) -> list[str]:
             f"{text.count(len(checked.volumes), 'volume')}"
         ),
         *(f"  holds    {artifact.reference}" for artifact in checked.artifacts),
+        *(f"  newer    {item}" for item in checked.left_out),
     ]

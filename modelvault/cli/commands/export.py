@@ -52,7 +52,10 @@ def export(
         replace=replace,
     )
     with Vault.open(session.vault) as vault:
-        artifacts = choose_artifacts(vault, [Reference.parse(item) for item in references or ()])
+        chosen = choose_artifacts(vault, [Reference.parse(item) for item in references or ()])
+        artifacts = chosen.artifacts
+        for line in chosen.left_out:
+            session.warn(f"not exported: {line}")
         sizes = {item.digest: vault.manifest(item).size for item in artifacts}
         lines = [f"  {item.reference}  {text.size(sizes[item.digest])}" for item in artifacts]
         heading = f"{'would export' if dry_run else 'exporting'} to {bundle}:"

@@ -37,6 +37,7 @@ def import_(
             "new_bytes": done.new_bytes,
             "skipped_bytes": done.skipped_bytes,
             "signers": list(done.signers),
+            "left_out": list(done.left_out),
             "warnings": list(done.warnings),
         },
         [

@@ -23,6 +23,7 @@ def rebuild(context: typer.Context) -> None:
             "artifacts": [str(artifact.reference) for artifact in found.artifacts],
             "set_aside": str(found.set_aside) if found.set_aside else None,
             "issues": list(found.issues),
+            "unsupported": [str(digest) for digest in found.unsupported],
         },
         lines,
     )

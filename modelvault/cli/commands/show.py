@@ -19,6 +19,7 @@ from modelvault.core.artifact import (
     FolderOrigin,
     HubOrigin,
     SumsOrigin,
+    UnknownOrigin,
 )
 from modelvault.core.names import Reference
 from modelvault.core.repository import repository_of
@@ -98,6 +99,8 @@ def _origin_facts(artifact: Artifact) -> list[tuple[str, str]]:
                 ("pulled from", text.visible(listed.url, longest=2048)),
                 ("checksums", f"{listed.sums} (of the list that it was pulled by)"),
             ]
+        case UnknownOrigin() as other:
+            return [("origin", f"{other.kind}: unknown to this release, kept as it is")]
         case ConversionOrigin() as made:
             return [
                 ("converter", made.converter),

@@ -32,12 +32,15 @@ def verify(
         with show_progress(session) as progress:
             found = verb.verify(vault, parsed, progress)
         compared = _compare(session, vault, parsed) if upstream else []
+    for line in found.unsupported:
+        session.warn(line)
     log = "" if found.events is None else f"; {text.count(found.events, 'event')} in the log"
     document = {
         "artifacts": [str(artifact.reference) for artifact in found.artifacts],
         "blobs": found.blobs,
         "size": found.size,
         "events": found.events,
+        "unsupported": list(found.unsupported),
     }
     if upstream:
         document["upstream"] = [upstream_document(item) for item in compared]

@@ -1,0 +1,45 @@
+"""Records as a later release will write them: the same, of the next version."""
+
+import dataclasses
+
+from modelvault.core.artifact import Artifact
+from modelvault.core.manifest import Manifest
+
+
+def next_version(data: bytes) -> bytes:
+    """Return a record of version 1 as one of version 2, with a field that nobody knows."""
+    newer = data.replace(b'/v1",', b'/v2",', 1)
+    assert newer != data
+    return newer[:-1] + b',"zeta":[{"new":1}]}'
+
+
+class NewerArtifact(Artifact):
+    """An artefact that encodes as a later release would."""
+
+    __slots__ = ()
+
+    def encode(self) -> bytes:
+        """Return the record of version 2."""
+        return next_version(Artifact.encode(self))
+
+
+class NewerManifest(Manifest):
+    """A manifest that encodes as a later release would."""
+
+    __slots__ = ()
+
+    def encode(self) -> bytes:
+        """Return the manifest of version 2."""
+        return next_version(Manifest.encode(self))
+
+
+def newer_artifact(artifact: Artifact) -> NewerArtifact:
+    """Return the same artefact, of the next version."""
+    return NewerArtifact(
+        **{item.name: getattr(artifact, item.name) for item in dataclasses.fields(artifact)}
+    )
+
+
+def newer_manifest(manifest: Manifest) -> NewerManifest:
+    """Return the same manifest, of the next version."""
+    return NewerManifest(files=manifest.files)
