@@ -4,7 +4,6 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from modelvault.sources.directory import FolderSource
 
 from modelvault.app.export import ExportOptions, choose_artifacts, export
 from modelvault.app.housekeeping import collect_garbage, rebuild
@@ -19,6 +18,7 @@ from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.names import ModelName, Reference
 from modelvault.core.ports import Silence
 from modelvault.errors import UnsupportedVersion
+from modelvault.sources.folder.source import FolderSource
 from modelvault.store.paths import VaultPaths
 from tests.support.command import Site
 from tests.support.future import newer_artifact, newer_manifest
