@@ -117,7 +117,13 @@ def test_known_origin_with_an_unknown_field_is_damage() -> None:
     """Version 1 is frozen: what it knows, it knows whole."""
     with pytest.raises(MalformedRecord, match="unknown field 'added'"):
         Artifact.parse(with_origin({"kind": "folder", "label": "x", "added": 1}))
-    hub = {"commit": "a", "endpoint": "e", "gated": False, "private": False, "requested": "main"}
+    hub: dict[str, Json] = {
+        "commit": "a",
+        "endpoint": "e",
+        "gated": False,
+        "private": False,
+        "requested": "main",
+    }
     parsed = Artifact.parse(with_origin({**hub, "kind": "hub"}))
     assert isinstance(parsed.origin, HubOrigin)
 
