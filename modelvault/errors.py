@@ -68,7 +68,7 @@ class BadConfiguration(BadInput):
 
 
 class UnsupportedVersion(BadInput):
-    """A record, bundle, receipt or vault is of a newer format than this release reads; no damage."""
+    """A record, bundle, receipt or vault is of a newer format than this release reads."""
 
 
 class NotFound(ModelVaultError):
