@@ -5,6 +5,7 @@ an operator wants to see. The others follow one by one, since engines use many c
 for each; what an engine fails at is left to HTTP, which goes on from the same partial.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 
 from modelvault.core.digest import Digest
@@ -16,6 +17,8 @@ from modelvault.sources.fetch.flusher import Flusher
 from modelvault.sources.fetch.incoming import IncomingFile
 from modelvault.sources.fetch.stored import stored_digest
 from modelvault.store.blobs import Store
+
+_log = logging.getLogger(__name__)
 
 OverHttp = Callable[[Sequence[RemoteFile]], dict[str, Digest]]
 """Fetches files, no two with the same content; returns key → digest."""
@@ -88,6 +91,8 @@ class EngineWithFallback:
         except DigestMismatch as error:
             note = f"{self._engine.name} brought wrong bytes ({error.hint}); again, over HTTP"
         finally:
+            if note:
+                _log.info("%s: %s", file.path, note)
             incoming.end(note=note)
         return file.key in self._digests
 

@@ -7,6 +7,7 @@ when it is planned; the plan carries the answer.
 """
 
 import dataclasses
+import logging
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from modelvault import fsio
 from modelvault.core.digest import Digest, git_blob_hasher
 from modelvault.sources.fetch.file import GitBlob, OfferedFile
 from modelvault.store.blobs import Store
+
+_log = logging.getLogger(__name__)
 
 LARGEST = 64 * 1024 * 1024
 """Bytes; files outside LFS are small, and above this a download is not worth avoiding."""
@@ -59,7 +62,9 @@ def plan_delivery(files: Sequence[OfferedFile], store: Store) -> DeliveryPlan:
         return DeliveryPlan(files=tuple(files), stored={})
     declared = {file.path: stored_digest(file, store) for file in files}
     known = {path: digest for path, digest in declared.items() if digest is not None}
-    return DeliveryPlan(files=tuple(files), stored={**_find_by_git_id(files, store), **known})
+    known |= _find_by_git_id(files, store)
+    _log.debug("%d of %d files are in the vault", len(known), len(files))
+    return DeliveryPlan(files=tuple(files), stored=known)
 
 
 def check_again(plan: DeliveryPlan, store: Store) -> DeliveryPlan:

@@ -13,6 +13,7 @@ Invariants:
 """
 
 import contextlib
+import logging
 import threading
 import time
 import weakref
@@ -27,6 +28,9 @@ from modelvault.sources.net import certificates
 from modelvault.sources.net.abortable import shut_down
 from modelvault.sources.net.proxies import refused_by_proxy
 from modelvault.sources.net.retry import QUESTION_LIMITS, Patience, is_busy, wait_hint
+from modelvault.sources.net.urls import label_of
+
+_log = logging.getLogger(__name__)
 
 ATTEMPTS = QUESTION_LIMITS.attempts + 1
 LONGEST_WAIT = QUESTION_LIMITS.longest_hint
@@ -62,6 +66,7 @@ class PatientClient(httpx2.Client):
             answer = self._try(request, patience, options)
             if isinstance(answer, httpx2.Response):
                 return answer
+            _log.info("%s: asked again in %.1f s", label_of(str(request.url)), answer)
             time.sleep(answer)
 
     def _try(
@@ -75,6 +80,7 @@ class PatientClient(httpx2.Client):
                 with contextlib.closing(response):
                     if response.status_code == 407:
                         raise refused_by_proxy()
+                    _log.debug("%s answers %d", label_of(str(request.url)), response.status_code)
                     if not is_busy(response.status_code):
                         return _read(response)
                     if not patience.failed():

@@ -12,6 +12,7 @@ Example:
 """
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,6 +26,8 @@ from modelvault.sources.net.client import Answer, HttpClient, TransientFailure, 
 from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.retry import QUESTION_LIMITS, Patience, is_busy
 from modelvault.sources.net.urls import label_of, origin_of
+
+_log = logging.getLogger(__name__)
 
 QUESTION_SECONDS = 60.0
 """Whole time of one question, unless told otherwise: attempts, waits and answer together."""
@@ -147,6 +150,7 @@ class Questions:
             try:
                 answer = send(client)
                 with contextlib.closing(answer.body):
+                    _log.debug("%s answers %d", label_of(answer.url), answer.status)
                     if not is_busy(answer.status):
                         return self._read(answer, limit)
                 hint = asked_to_wait(answer)
@@ -160,6 +164,7 @@ class Questions:
                     f"{label_of(url)}: no answer that can be used: {failure.reason}",
                     hint="check the network and the proxy settings, then run the command again",
                 ) from failure
+            _log.info("%s: %s; asked again in %.1f s", label_of(url), failure.reason, wait)
             self._watchdog.sleep(wait)
 
     def _read(self, answer: Answer, limit: int | None) -> Reply:

@@ -6,7 +6,9 @@ at its home, whose answer also tells an expired URL from lost access. Each of th
 answers on the way is compared with what was pinned.
 """
 
+import logging
 import threading
+import time
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -15,7 +17,9 @@ from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.http.answers import ContentRange, Verdict, judge
 from modelvault.sources.net.client import Answer, Body, HttpClient, TransientFailure, asked_to_wait
 from modelvault.sources.net.retry import Limits, Patience
-from modelvault.sources.net.urls import origin_of, plain_etag
+from modelvault.sources.net.urls import label_of, origin_of, plain_etag
+
+_log = logging.getLogger(__name__)
 
 _NO_HEAD = frozenset({405, 501})
 _HEAD_REFUSED = frozenset({400, 403, 404})
@@ -153,6 +157,7 @@ class Location:
             if generation != self._generation:
                 raise Stale(0.0)
             self._generation += 1
+            _log.info("%s: located anew: %s", self._file.path, reason)
             self._url, self._etag = None, ""
             if not self._patience.failed():
                 self._lost = reason
@@ -193,8 +198,17 @@ class Location:
         return url, generation
 
     def _ask(self) -> str:
+        began = time.monotonic()
         answer = self._client.head(self._file.url)
         answer.body.close()
+        _log.debug(
+            "%s: %s answers %d in %.2f s%s",
+            self._file.path,
+            self._file.home.name,
+            answer.status,
+            time.monotonic() - began,
+            "" if answer.away is None else f", and names {label_of(answer.away)}",
+        )
         for headers in answer.home:
             self._file.home.check(self._file, headers)
         if answer.away is not None:

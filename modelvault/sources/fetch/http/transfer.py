@@ -5,6 +5,7 @@ missing, never again for what came. Every piece that has been written is offered
 flusher, also when the range as a whole fails or the user interrupts.
 """
 
+import logging
 import time
 
 from modelvault.errors import DownloadFailed, ModelVaultError, SourceUnreachable
@@ -18,6 +19,8 @@ from modelvault.sources.net.client import CHUNK, TransientFailure
 from modelvault.sources.net.rate_limit import RateLimit
 from modelvault.sources.net.retry import Limits, Patience
 from modelvault.sources.net.urls import label_of
+
+_log = logging.getLogger(__name__)
 
 _PIECE = 1024 * 1024
 """Bytes after which the flusher is told; a kill costs about as much on each connection."""
@@ -58,8 +61,7 @@ class Transfer:
             except TransientFailure as failure:
                 if not patience.failed():
                     raise self._given_up(incoming, failure) from failure
-                incoming.retry(failure.reason)
-                self._watchdog.sleep(patience.wait(failure.hint))
+                self._again(incoming, failure, patience)
             except Stale as stale:
                 incoming.retry("its location has to be looked up again")
                 self._watchdog.sleep(stale.wait)
@@ -82,11 +84,19 @@ class Transfer:
             except TransientFailure as failure:
                 if streams >= self._limits.streams or not patience.failed():
                     raise self._given_up(incoming, failure) from failure
-                incoming.retry(failure.reason)
-                self._watchdog.sleep(patience.wait(failure.hint))
+                self._again(incoming, failure, patience)
             except Stale as stale:
                 incoming.retry("its location has to be looked up again")
                 self._watchdog.sleep(stale.wait)
+
+    def _again(
+        self, incoming: SegmentedFile | SmallFile, failure: TransientFailure, patience: Patience
+    ) -> None:
+        wait = patience.wait(failure.hint)
+        path = incoming.file.path
+        _log.info("%s: %s; attempt %d in %.1f s", path, failure.reason, patience.failures + 1, wait)
+        incoming.retry(failure.reason)
+        self._watchdog.sleep(wait)
 
     def _pump(
         self,

@@ -10,6 +10,7 @@ then is left behind; it closes its file when it comes back.
 """
 
 import contextlib
+import logging
 import threading
 import time
 from collections import deque
@@ -41,6 +42,8 @@ from modelvault.sources.net.client import HttpClient
 from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.rate_limit import RateLimit
 from modelvault.store.blobs import Store
+
+_log = logging.getLogger(__name__)
 
 _TICK = 0.25
 """Seconds between two looks at the transfers."""
@@ -88,7 +91,8 @@ class Workers:
             files: What to fetch; no two with the same content.
         """
         self._plan = plan
-        self._deadline = time.monotonic() + plan.patience
+        self._began = time.monotonic()
+        self._deadline = self._began + plan.patience
         ordered = sorted(files, key=lambda file: (file.size, file.path))
         self._files = deque(_Waiting(file=file, deadline=self._deadline) for file in ordered)
         self._opened: dict[SegmentedFile | SmallFile, int] = {}
@@ -138,6 +142,9 @@ class Workers:
                 while self._running and not self._watchdog.cancelled:
                     self._changed.wait(_TICK)
                     self._watchdog.cut_stalled()
+        _log.debug(
+            "%d files over HTTP in %.2f s", len(self._digests), time.monotonic() - self._began
+        )
         self._raise_errors()
         return self._digests
 
@@ -329,10 +336,12 @@ class Workers:
             if incoming.partial is not None:
                 self._flusher.settle(incoming.partial)
             digest = incoming.publish()
+            _log.debug("%s: published as %s", incoming.file.path, digest.short)
             with self._changed:
                 self._digests[incoming.file.key] = digest
         except DigestMismatch as error:
             note = "the bytes are wrong"
+            _log.info("%s", error.message)
             with self._changed:
                 attempt = self._opened[incoming]
                 if attempt < _ATTEMPTS:
