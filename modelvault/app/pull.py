@@ -174,7 +174,7 @@ def pull(
         source: What made the plan's offer.
         plan: What to fetch.
         progress: Told about each file.
-        expected: What the files have to be; None where nobody has pinned that.
+        expected: What the files have to be; None where no lock file pins that.
 
     Raises:
         UpstreamChanged: The bytes are not what was expected; nothing is recorded.

@@ -58,8 +58,8 @@ def _spelling(members: Iterable[tuple[OfferedFile, str]]) -> str:
     """Return the label as all files spell it; ``?`` where they differ in case."""
     first, *others = (text for _, text in members)
     return "".join(
-        letter if all(text[place] == letter for text in others) else "?"
-        for place, letter in enumerate(first)
+        letter if all(text[index] == letter for text in others) else "?"
+        for index, letter in enumerate(first)
     )
 
 

@@ -402,7 +402,7 @@ def test_slow_line_is_journalled_on_the_way(
 
     monkeypatch.setattr(Partial, "record_all", record)
     monkeypatch.setattr("modelvault.sources.fetch.http.transfer._OFTEN", 0.05)
-    monkeypatch.setattr("modelvault.sources.net.client._SWEEP", 0.02)
+    monkeypatch.setattr("modelvault.sources.net.body._SWEEP", 0.02)
     hub.faults.add(Fault(kind=Kind.SLOW, rate=1_000_000))
     downloader(store, connections=1, segment=1024 * KIB).fetch(file)
     assert len(recorded) >= 3

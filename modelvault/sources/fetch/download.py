@@ -28,7 +28,8 @@ from modelvault.errors import SourceError
 from modelvault.sources.fetch.engine import Engine
 from modelvault.sources.fetch.fallback import EngineWithFallback
 from modelvault.sources.fetch.file import RemoteFile
-from modelvault.sources.fetch.http.workers import Plan, Workers
+from modelvault.sources.fetch.http.order import Order
+from modelvault.sources.fetch.http.workers import Workers
 from modelvault.sources.fetch.stored import stored_digest
 from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.retry import MIB
@@ -63,7 +64,7 @@ class Downloader:
             engine: Asked first for the files that suit it.
         """
         self._progress = progress or Silence()
-        self._plan = Plan(
+        self._order = Order(
             store=store,
             connection=connection,
             progress=self._progress,
@@ -100,7 +101,7 @@ class Downloader:
         missing = []
         digests: dict[str, Digest] = {}
         for file in wanted.values():
-            digest = stored_digest(file, self._plan.store)
+            digest = stored_digest(file, self._order.store)
             if digest is not None:
                 digests[file.key] = digest
             else:
@@ -114,11 +115,11 @@ class Downloader:
     def _bring(self, files: Sequence[RemoteFile]) -> dict[str, Digest]:
         """Fetch files that are missing, no two with the same content."""
         if self._engine is None:
-            return Workers(self._plan, files).run()
+            return Workers(self._order, files).run()
         delivery = EngineWithFallback(
             self._engine,
-            lambda rest: Workers(self._plan, rest).run(),
-            store=self._plan.store,
+            lambda rest: Workers(self._order, rest).run(),
+            store=self._order.store,
             progress=self._progress,
         )
         return delivery.run(files)
@@ -137,7 +138,7 @@ class Downloader:
 
     def _require_space(self, files: Sequence[RemoteFile]) -> None:
         """Check that what is not reserved yet by an earlier run fits on the disk."""
-        folder = self._plan.store.paths.partials
+        folder = self._order.store.paths.partials
         needed = 0
         for file in files:
             try:

@@ -36,7 +36,7 @@ class Inlet:
         """
         self._incoming = incoming
         self._flusher = flusher
-        self._offered = self._reached = 0
+        self._recorded = self._reached = 0
         self._told = time.monotonic()
         self._reported = 0
 
@@ -57,11 +57,11 @@ class Inlet:
         """
         if offset != self._reached:
             self.settle()
-            self._offered = self._reached = offset
+            self._recorded = self._reached = offset
         self._incoming.write(offset, data)
         self._reached += len(data)
         now = time.monotonic()
-        if self._reached - self._offered >= _PIECE or now - self._told >= _OFTEN:
+        if self._reached - self._recorded >= _PIECE or now - self._told >= _OFTEN:
             self.settle()
 
     def report(self, amount: int) -> None:
@@ -79,7 +79,7 @@ class Inlet:
             StorageError: It cannot be made durable.
         """
         size = self._incoming.file.size
-        self._flusher.offer(self._incoming.partial, 0, size)
+        self._flusher.record(self._incoming.partial, 0, size)
         self._incoming.take_note(0, size)
         self.report(size)
 
@@ -89,8 +89,8 @@ class Inlet:
         Raises:
             StorageError: Something could not be.
         """
-        start, self._offered, self._told = self._offered, self._reached, time.monotonic()
-        self._flusher.offer(self._incoming.partial, start, self._reached)
+        start, self._recorded, self._told = self._recorded, self._reached, time.monotonic()
+        self._flusher.record(self._incoming.partial, start, self._reached)
 
 
 class Engine(Protocol):

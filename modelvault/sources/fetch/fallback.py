@@ -30,7 +30,7 @@ class EngineWithFallback:
     """Fetches a list of files through one engine, once."""
 
     def __init__(self, engine: Engine, http: OverHttp, *, store: Store, progress: Progress) -> None:
-        """Use these; nothing is sent yet.
+        """Set up; nothing is sent yet.
 
         Args:
             engine: Who is asked first.

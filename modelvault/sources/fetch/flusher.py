@@ -1,7 +1,7 @@
 """Make what has arrived durable, on a thread of its own, while the network goes on.
 
-The flusher takes everything that was offered since it last looked, flushes each partial
-once, and only then lets its journal vouch for the ranges. Whoever offers more than the
+The flusher takes everything that was handed over since it last looked, flushes each partial
+once, and only then lets its journal vouch for the ranges. A writer that hands over more than the
 disk takes has to wait: what a kill can cost is bounded by the backlog, and so is the time
 that a flush takes when the user interrupts.
 """
@@ -19,7 +19,7 @@ class Flusher:
         """Start idle.
 
         Args:
-            backlog: Bytes that may be offered and not durable yet.
+            backlog: Bytes that may be handed over and not durable yet.
         """
         self._backlog = backlog
         self._waiting: dict[Partial, list[tuple[int, int]]] = {}
@@ -36,19 +36,19 @@ class Flusher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Record what was offered, then end the thread."""
+        """Record what was handed over, then end the thread."""
         with self._changed:
             self._hurried = self._ending = True
             self._changed.notify_all()
         self._thread.join()
 
     def hurry(self) -> None:
-        """Go on taking what is offered, but make nobody wait any more."""
+        """Go on taking what is handed over, but make no writer wait any more."""
         with self._changed:
             self._hurried = True
             self._changed.notify_all()
 
-    def offer(self, partial: Partial, start: int, end: int) -> None:
+    def record(self, partial: Partial, start: int, end: int) -> None:
         """Ask for a range to be made durable; waits while the backlog is full.
 
         Raises:
@@ -65,7 +65,7 @@ class Flusher:
             self._changed.notify_all()
 
     def settle(self, partial: Partial) -> None:
-        """Wait until everything that was offered of a partial is recorded.
+        """Wait until everything that was handed over of a partial is recorded.
 
         Raises:
             StorageError: It could not be made durable.
@@ -91,7 +91,7 @@ class Flusher:
             try:
                 for partial, ranges in batch.items():
                     self._record(partial, ranges)
-            except BaseException as error:  # handed to whoever offers or waits
+            except BaseException as error:  # raised again by the writer that comes or waits next
                 with self._changed:
                     self._failure = error
                     self._busy, self._waiting = set(), {}

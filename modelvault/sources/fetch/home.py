@@ -40,13 +40,13 @@ class PlainHome:
 
     def refusal(self, file: RemoteFile, status: int, headers: Mapping[str, str]) -> ModelVaultError:
         """Return the error that stands for its refusal to hand out a file."""
-        place = label_of(file.url)
+        url = label_of(file.url)
         if status in (404, 410):
             return UpstreamChanged(
-                f"{place}: {self.name} has no such file",
+                f"{url}: {self.name} has no such file",
                 hint="what was listed there is gone, or was never there",
             )
         if status in (401, 403):
             login = " without a login" if headers.get("WWW-Authenticate") else ""
-            return AccessDenied(f"{place}: {self.name} refuses access{login}", hint=LOGIN)
-        return DownloadFailed(f"{place}: {self.name} answers {status}", hint=AGAIN)
+            return AccessDenied(f"{url}: {self.name} refuses access{login}", hint=LOGIN)
+        return DownloadFailed(f"{url}: {self.name} answers {status}", hint=AGAIN)

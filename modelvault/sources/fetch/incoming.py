@@ -80,7 +80,7 @@ class IncomingFile:
     def take_note(self, start: int, end: int) -> None:
         """Take note of bytes that another process has written into the partial's file.
 
-        They are hashed as they stand there; nobody may write them again.
+        They are hashed as they stand there; no engine may write them again.
         """
         with self._mutex:
             self._arrived.add(start, end)

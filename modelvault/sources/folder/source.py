@@ -1,11 +1,11 @@
 """A folder as a source: a model that is already on disk.
 
 The user's files stay the user's: they are copied, never linked, and read only. Links are
-followed to places inside the folder and, for a snapshot in the Hub client's cache, into
+followed to files inside the folder and, for a snapshot in the Hub client's cache, into
 that cache's blobs, whose names then say what their bytes must hash to.
 
 Invariants:
-    * No file outside these places is read, whatever links say.
+    * No file outside these folders is read, whatever links say.
     * What arrives is what stood in the file at one time: a file that changes during the
       copy is an error, not a mixture.
 
@@ -150,7 +150,7 @@ def _find(root: Path, relative: str) -> FolderFile:
     """Look at one file, through its links.
 
     Raises:
-        BadPath: It is no file, or a link that leads out of the permitted places.
+        BadPath: It is no file, or a link that leads out of the permitted folders.
     """
     declared = ""
     path = real = root / relative
@@ -180,7 +180,7 @@ def _follow(root: Path, link: Path) -> tuple[Path, str]:
     except (FileNotFoundError, RuntimeError) as error:  # RuntimeError: a loop, before 3.13
         raise BadPath(f"{link}: a link that leads nowhere") from error
     blobs = _cache_blobs(root)
-    if not any(real.is_relative_to(place) for place in (root, *blobs)):
+    if not any(real.is_relative_to(folder) for folder in (root, *blobs)):
         raise BadPath(
             f"{link}: a link out of the folder, to {real}",
             hint="replace it by the file itself if it belongs to the model",

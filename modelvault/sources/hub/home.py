@@ -56,27 +56,27 @@ class HubHome:
 
     def refusal(self, file: RemoteFile, status: int, headers: Mapping[str, str]) -> ModelVaultError:
         """Return the error that stands for the Hub's refusal to hand out a file."""
-        place = label_of(file.url)
+        url = label_of(file.url)
         match headers.get("X-Error-Code", ""):
             case "GatedRepo":
                 return GatedRepository(
-                    f"{place}: the repository asks for acceptance of its terms",
+                    f"{url}: the repository asks for acceptance of its terms",
                     hint=f"accept them on its page, then {_ACCESS_HINT}",
                 )
             case "RepoNotFound":
                 return RepositoryNotFound(
-                    f"{place}: the Hub knows no such repository, or hides it", hint=_ACCESS_HINT
+                    f"{url}: the Hub knows no such repository, or hides it", hint=_ACCESS_HINT
                 )
             case "RevisionNotFound":
-                return RevisionNotFound(f"{place}: the Hub no longer knows commit {self.commit}")
+                return RevisionNotFound(f"{url}: the Hub no longer knows commit {self.commit}")
         if status in (404, 410):
             return UpstreamChanged(
                 f"{file.path}: the Hub no longer has this file at commit {self.commit}",
                 hint=_PIN_AGAIN,
             )
         if status in (401, 403):
-            return AccessDenied(f"{place}: the Hub refuses access", hint=_ACCESS_HINT)
-        return DownloadFailed(f"{place}: the Hub answers {status}", hint=AGAIN)
+            return AccessDenied(f"{url}: the Hub refuses access", hint=_ACCESS_HINT)
+        return DownloadFailed(f"{url}: the Hub answers {status}", hint=AGAIN)
 
 
 def _changed(file: RemoteFile, how: str) -> NoReturn:

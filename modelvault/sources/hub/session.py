@@ -96,7 +96,7 @@ class PatientClient(httpx2.Client):
         return patience.wait(hint)
 
     def _take_note(self, event: str, details: dict[str, Any]) -> None:
-        """Take note of the sockets that are opened, for whoever has to cut them off."""
+        """Take note of the sockets that are opened, so that they can be cut off."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._sockets.add(details["return_value"].get_extra_info("socket"))
 

@@ -14,136 +14,27 @@ rate as ``http.client`` does, and it knows proxies, CONNECT and TLS inside TLS.
 import contextlib
 import copy
 import math
-import re
-import ssl
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.client import HTTPException
-from typing import Final, Self
+from typing import Self
 from urllib.parse import urljoin, urlsplit
 
 import urllib3
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    LocationValueError,
-    NameResolutionError,
-    ProxyError,
-    ReadTimeoutError,
-)
 
 from modelvault import __version__
-from modelvault.errors import SourceError, SourceUnreachable
-from modelvault.sources.net import certificates
+from modelvault.errors import SourceError
 from modelvault.sources.net.abortable import AbortableSocket
+from modelvault.sources.net.body import SMALL, Body
 from modelvault.sources.net.cancel import Watchdog
 from modelvault.sources.net.connection import Connection
+from modelvault.sources.net.failures import TransientFailure, translated
 from modelvault.sources.net.proxies import Pools, refused_by_proxy
 from modelvault.sources.net.retry import wait_hint
 from modelvault.sources.net.urls import label_of, origin_of
 
-CHUNK: Final = 512 * 1024
-"""Bytes read from a connection at once."""
-
-_SMALL = 64 * 1024
-_SWEEP = 0.05
-_TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: 407\b")  # http.client says so
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_UNREACHABLE: Final = {
-    ProxyError: "the proxy does not let the connection through",
-    NameResolutionError: "the host name does not resolve",
-    ConnectTimeoutError: "no connection can be made",
-}
-
-
-class TransientFailure(Exception):
-    """A request failed in a way that another attempt may mend."""
-
-    def __init__(
-        self, reason: str, *, hint: float | None = None, unreachable: bool = False
-    ) -> None:
-        """Describe it.
-
-        Args:
-            reason: What happened, without secrets.
-            hint: Seconds the server asks to wait.
-            unreachable: No connection could be made at all.
-        """
-        super().__init__(reason)
-        self.reason = reason
-        self.hint = hint
-        self.unreachable = unreachable
-
-
-class Body:
-    """The bytes of one answer."""
-
-    def __init__(
-        self, response: urllib3.BaseHTTPResponse, socket: AbortableSocket, *, decode: bool
-    ) -> None:
-        """Wrap a response whose body has not been read.
-
-        Args:
-            response: As it came from the pool.
-            socket: What it comes over.
-            decode: Whether to undo a ``Content-Encoding``; ranges cannot be decoded.
-        """
-        self._response = response
-        self._decode = decode
-        self._failure: TransientFailure | None = None
-        self.socket = socket
-        """What the bytes come over; cut it to make every read fail."""
-
-    def read(self, limit: int = CHUNK) -> bytes:
-        """Return the next bytes, at most ``limit``; empty at the end.
-
-        Small arrivals (TLS records are 16 KiB) are gathered for a twentieth of a second, so
-        that a fast connection costs few calls and a slow one still shows progress.
-
-        Raises:
-            TransientFailure: The connection broke, fell silent, or the body was aborted.
-        """
-        data = self._arrival(limit)
-        if not data or len(data) >= min(limit, _SMALL):
-            return data
-        parts, size = [data], len(data)
-        until = time.monotonic() + _SWEEP
-        while size < limit and time.monotonic() < until:
-            try:
-                data = self._arrival(limit - size)
-            except TransientFailure as failure:
-                self._failure = failure  # what came before counts; the next call raises it
-                break
-            if not data:
-                break
-            parts.append(data)
-            size += len(data)
-        return b"".join(parts)
-
-    def _arrival(self, limit: int) -> bytes:
-        if self._failure is not None:
-            raise self._failure
-        try:
-            with translated(""):
-                data = self._response.read1(limit, decode_content=self._decode)
-        except TransientFailure as failure:
-            if self.socket.aborted:
-                raise TransientFailure("the connection stalled") from failure
-            raise
-        if self.socket.aborted:  # after a shutdown TLS may hand out undecrypted leftovers
-            raise TransientFailure("the connection stalled")
-        self.socket.received += len(data)
-        return data
-
-    def close(self) -> None:
-        """Give the connection back if the body was read to its end; close it otherwise."""
-        if self._response.closed and not self.socket.aborted:
-            self._response.release_conn()
-        else:
-            self._response.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -311,60 +202,6 @@ def asked_to_wait(answer: Answer) -> float | None:
     return wait_hint(answer.headers, datetime.now(UTC))
 
 
-@contextlib.contextmanager
-def translated(url: str) -> Iterator[None]:
-    """Translate what urllib3 raises in the block.
-
-    Args:
-        url: What is being asked for; only its label is shown.
-
-    Raises:
-        TransientFailure: Worth another attempt.
-        SourceUnreachable: The certificate does not convince: no attempt will change that.
-        SourceError: The URL cannot be used.
-    """
-    try:
-        yield
-    except LocationValueError as error:
-        raise SourceError(f"{label_of(url)}: not an HTTP URL") from error
-    except HTTPError as error:
-        raise _translate(error, url) from error
-    except (OSError, HTTPException, ValueError, AttributeError) as error:
-        # A socket that is shut down under its reader shows as any of these.
-        raise TransientFailure(f"the connection broke ({type(error).__name__})") from error
-
-
-def _translate(error: HTTPError, url: str) -> TransientFailure | SourceUnreachable:
-    causes = list(_causes(error))
-    for cause in causes:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return SourceUnreachable(
-                f"{label_of(url)}: the server's certificate is not trusted"
-                f" ({cause.verify_message})",
-                hint=certificates.HINT,
-            )
-        if _TUNNEL_REFUSED.match(str(cause)):
-            return refused_by_proxy()
-    for kind, reason in _UNREACHABLE.items():
-        if isinstance(error, kind):
-            return TransientFailure(reason, unreachable=True)
-    if isinstance(error, ReadTimeoutError):
-        return TransientFailure("the connection fell silent")
-    return TransientFailure(f"the connection broke ({type(_cause(error)).__name__})")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it wraps; at most four deep, for chains may be circular."""
-    for _ in range(4):
-        yield error
-        error = _cause(error)
-
-
-def _cause(error: BaseException) -> BaseException:
-    inner = error.args[-1] if error.args else None
-    return inner if isinstance(inner, BaseException) else error.__cause__ or error
-
-
 def _target(response: urllib3.BaseHTTPResponse, url: str) -> str | None:
     """Return where an answer redirects to, if it does."""
     location = response.headers.get("Location")
@@ -385,7 +222,7 @@ def _drain(body: Body, method: str) -> None:
     """Read a redirect's small body so that the connection can serve again."""
     if method != "HEAD":
         with contextlib.suppress(TransientFailure):
-            body.read(_SMALL)
+            body.read(SMALL)
             body.read(1)
     else:
         body.read(1)

@@ -1,6 +1,6 @@
 """Small questions over HTTP: each bounded in bytes, in silence and in whole time.
 
-A download is watched over by the thread that waits for it. A question has nobody else: a
+A download is watched over by the thread that waits for it. A question has no other: a
 server that sends a byte every few seconds is never silent, and would hold a pull up for ever.
 Here a thread of its own cuts what has had its time.
 
@@ -22,8 +22,9 @@ from typing import Self
 from modelvault.errors import SourceError, SourceUnreachable
 from modelvault.sources.net.abortable import AbortableSocket
 from modelvault.sources.net.cancel import Watchdog
-from modelvault.sources.net.client import Answer, HttpClient, TransientFailure, asked_to_wait
+from modelvault.sources.net.client import Answer, HttpClient, asked_to_wait
 from modelvault.sources.net.connection import Connection
+from modelvault.sources.net.failures import TransientFailure
 from modelvault.sources.net.retry import QUESTION_LIMITS, Patience, is_busy
 from modelvault.sources.net.urls import label_of, origin_of
 

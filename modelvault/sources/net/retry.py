@@ -53,7 +53,7 @@ class Limits:
 
 
 QUESTION_LIMITS = Limits(attempts=3, longest_hint=60.0)
-"""Patience with a question that somebody waits for: four attempts, no wait above a minute."""
+"""Patience with a question that the user waits for: four attempts, no wait above a minute."""
 
 
 def is_busy(status: int) -> bool:

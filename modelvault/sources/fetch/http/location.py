@@ -15,7 +15,9 @@ from typing import NoReturn
 from modelvault.errors import DownloadFailed, UpstreamChanged
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.http.answers import ContentRange, Verdict, judge
-from modelvault.sources.net.client import Answer, Body, HttpClient, TransientFailure, asked_to_wait
+from modelvault.sources.net.body import Body
+from modelvault.sources.net.client import Answer, HttpClient, asked_to_wait
+from modelvault.sources.net.failures import TransientFailure
 from modelvault.sources.net.retry import Limits, Patience
 from modelvault.sources.net.urls import label_of, origin_of, plain_etag
 
@@ -173,15 +175,15 @@ class Location:
 
     def _wait(self, answer: Answer) -> NoReturn:
         hint = asked_to_wait(answer)
-        place = origin_of(answer.url)
+        origin = origin_of(answer.url)
         if hint is not None:
             if hint > self._limits.longest_hint:
                 raise DownloadFailed(
-                    f"{self._file.path}: {place} asks to wait {hint:.0f} seconds",
+                    f"{self._file.path}: {origin} asks to wait {hint:.0f} seconds",
                     hint="run the same command again after that time: what came is kept",
                 )
             self._client.hold(answer.url, hint)
-        raise TransientFailure(f"{place} answers {answer.status}", hint=hint)
+        raise TransientFailure(f"{origin} answers {answer.status}", hint=hint)
 
     # -- asking its home
 

@@ -39,7 +39,7 @@ class SegmentedFile(IncomingFile):
         super().__init__(file, store, progress)
         self.location = location
         self.segments: deque[Segment] = deque(_cut(self.gaps(), segment))
-        """Ranges nobody has taken yet; guarded by the lock of the workers."""
+        """Ranges that no worker has taken yet; guarded by the lock of the workers."""
         self.whole = False
         """Whether the file has to come as one stream; guarded by the lock of the workers."""
         self.active = 0

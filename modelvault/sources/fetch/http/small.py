@@ -43,7 +43,7 @@ class SmallFile:
         self._progress = progress
         self._data = bytearray()
         self.segments: deque[Segment] = deque([(0, file.size)] if file.size else [])
-        """The file's only range, until somebody takes it; guarded by the lock of the workers."""
+        """The file's only range, until a worker takes it; guarded by the lock of the workers."""
         self.whole = False
         """Whether the file has to come as one stream; guarded by the lock of the workers."""
         self.active = 0
@@ -109,9 +109,9 @@ class SmallFile:
         )
 
     def stop(self) -> None:
-        """Do nothing: ``publish`` waits for nobody."""
+        """Do nothing: ``publish`` does not wait."""
 
     def end(self, *, note: str = "") -> None:
-        """Let go of the bytes."""
+        """Forget the bytes."""
         self._data = bytearray()
         self._progress.end(self.file.path, note=note)

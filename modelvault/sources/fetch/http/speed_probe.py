@@ -12,8 +12,9 @@ from modelvault.errors import SourceUnreachable
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.http.location import Location, RangesIgnored, Stale
 from modelvault.sources.fetch.speed import Speed
-from modelvault.sources.net.client import CHUNK, TransientFailure
+from modelvault.sources.net.body import CHUNK
 from modelvault.sources.net.connection import Connection
+from modelvault.sources.net.failures import TransientFailure
 from modelvault.sources.net.questions import Questions
 from modelvault.sources.net.retry import MIB, Patience
 

@@ -1,7 +1,7 @@
 """Bring one range of a file, whatever happens on the way.
 
 The offset only moves forward: after any failure the next request asks for what is still
-missing, never again for what came. Every piece that has been written is offered to the
+missing, never again for what came. Every piece that has been written is handed to the
 flusher, also when the range as a whole fails or the user interrupts.
 """
 
@@ -14,8 +14,9 @@ from modelvault.sources.fetch.http.location import RangesIgnored, Stale, Stream
 from modelvault.sources.fetch.http.segments import SegmentedFile
 from modelvault.sources.fetch.http.small import SmallFile
 from modelvault.sources.fetch.incoming import Segment
+from modelvault.sources.net.body import CHUNK
 from modelvault.sources.net.cancel import Watchdog
-from modelvault.sources.net.client import CHUNK, TransientFailure
+from modelvault.sources.net.failures import TransientFailure
 from modelvault.sources.net.rate_limit import RateLimit
 from modelvault.sources.net.retry import Limits, Patience
 from modelvault.sources.net.urls import label_of
@@ -37,7 +38,14 @@ class Transfer:
     def __init__(
         self, *, limits: Limits, flusher: Flusher, watchdog: Watchdog, rate_limit: RateLimit
     ) -> None:
-        """Use these."""
+        """Set up; nothing is sent yet.
+
+        Args:
+            limits: Where patience with servers ends.
+            flusher: Makes what was written durable; running.
+            watchdog: Cuts what stalls, and everything when the work is cancelled.
+            rate_limit: Of all connections together.
+        """
         self._limits = limits
         self._flusher = flusher
         self._watchdog = watchdog
@@ -106,7 +114,7 @@ class Transfer:
         *,
         whole: bool,
     ) -> None:
-        offset = offered = stream.start
+        offset = recorded = stream.start
         told = time.monotonic()
         try:
             with self._watchdog.watching(stream.body.socket):
@@ -124,17 +132,17 @@ class Transfer:
                     offset += len(data)
                     patience.progressed(new)
                     incoming.location.progressed(new)
-                    if offset - offered >= _PIECE or time.monotonic() - told >= _OFTEN:
-                        self._offer(incoming, offered, offset)
-                        offered, told = offset, time.monotonic()
+                    if offset - recorded >= _PIECE or time.monotonic() - told >= _OFTEN:
+                        self._record(incoming, recorded, offset)
+                        recorded, told = offset, time.monotonic()
                     self._watchdog.sleep(0.0)
         finally:
             stream.body.close()
-            self._offer(incoming, offered, offset)
+            self._record(incoming, recorded, offset)
 
-    def _offer(self, incoming: SegmentedFile | SmallFile, start: int, end: int) -> None:
+    def _record(self, incoming: SegmentedFile | SmallFile, start: int, end: int) -> None:
         if incoming.partial is not None:
-            self._flusher.offer(incoming.partial, start, end)
+            self._flusher.record(incoming.partial, start, end)
 
     def _given_up(
         self, incoming: SegmentedFile | SmallFile, failure: TransientFailure

@@ -2,7 +2,7 @@
 
 One budget of connections serves files and segments alike. A free worker first takes the
 next segment of a file that is already open; only when there is none it opens the next
-file, smallest first. Whoever brings the last byte of a file also checks and publishes it.
+file, smallest first. The worker that brings the last byte of a file also checks and publishes it.
 
 The thread that called ``run`` fetches nothing: it waits, cuts transfers that stall, and is
 thereby free to notice the user's interrupt. A worker that is stuck in a connection attempt
@@ -15,11 +15,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 
 from modelvault.core.digest import Digest
-from modelvault.core.ports import Progress
 from modelvault.errors import (
     Corruption,
     DigestMismatch,
@@ -31,6 +29,7 @@ from modelvault.errors import (
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.flusher import Flusher
 from modelvault.sources.fetch.http.location import Location, RangesIgnored
+from modelvault.sources.fetch.http.order import Order, Waiting
 from modelvault.sources.fetch.http.segments import SegmentedFile
 from modelvault.sources.fetch.http.small import LARGEST as SMALL
 from modelvault.sources.fetch.http.small import SmallFile
@@ -39,9 +38,7 @@ from modelvault.sources.fetch.incoming import Segment
 from modelvault.sources.fetch.stored import stored_digest
 from modelvault.sources.net.cancel import Cancelled, Watchdog
 from modelvault.sources.net.client import HttpClient
-from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.rate_limit import RateLimit
-from modelvault.store.blobs import Store
 
 _log = logging.getLogger(__name__)
 
@@ -55,46 +52,21 @@ _ATTEMPTS = 2
 """Times that a file is fetched whose bytes turn out to be wrong."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How the workers work."""
-
-    store: Store
-    connection: Connection
-    progress: Progress
-    segment: int
-    """Bytes that one request asks for at most."""
-    patience: float
-    """Seconds to wait for another process that fetches the same file."""
-
-
-@dataclass(slots=True, kw_only=True)
-class _Waiting:
-    """A file that is not open."""
-
-    file: RemoteFile
-    attempt: int = 1
-    deadline: float
-    not_before: float = 0.0
-    told: bool = False
-    """Whether the progress says that it is being waited for."""
-
-
 class Workers:
     """Fetches a list of files, once."""
 
-    def __init__(self, plan: Plan, files: Iterable[RemoteFile]) -> None:
+    def __init__(self, order: Order, files: Iterable[RemoteFile]) -> None:
         """Line up the files, smallest first.
 
         Args:
-            plan: How to work.
+            order: How to work.
             files: What to fetch; no two with the same content.
         """
-        self._plan = plan
+        self._order = order
         self._began = time.monotonic()
-        self._deadline = self._began + plan.patience
+        self._deadline = self._began + order.patience
         ordered = sorted(files, key=lambda file: (file.size, file.path))
-        self._files = deque(_Waiting(file=file, deadline=self._deadline) for file in ordered)
+        self._files = deque(Waiting(file=file, deadline=self._deadline) for file in ordered)
         self._opened: dict[SegmentedFile | SmallFile, int] = {}
         """Open files, with how many times each was begun."""
         self._opening = self._running = 0
@@ -103,7 +75,7 @@ class Workers:
         self._errors: list[ModelVaultError] = []
         self._fatal: BaseException | None = None
         self._changed = threading.Condition()
-        connection, limits = plan.connection, plan.connection.limits
+        connection, limits = order.connection, order.connection.limits
         rate_limit = RateLimit(connection.rate)
         self._watchdog = Watchdog(
             stall_window=limits.stall_window,
@@ -111,7 +83,7 @@ class Workers:
                 limits.stall_window, connection.connections, limits.stall_bytes
             ),
         )
-        self._flusher = Flusher(backlog=connection.connections * plan.segment * 3 // 4)
+        self._flusher = Flusher(backlog=connection.connections * order.segment * 3 // 4)
         self._transfer = Transfer(
             limits=limits, flusher=self._flusher, watchdog=self._watchdog, rate_limit=rate_limit
         )
@@ -128,7 +100,7 @@ class Workers:
         """
         workers = [
             threading.Thread(target=self._work, name=f"fetch-{number}", daemon=True)
-            for number in range(self._plan.connection.connections)
+            for number in range(self._order.connection.connections)
         ]
         self._running = len(workers)
         with contextlib.ExitStack() as stack:
@@ -193,7 +165,7 @@ class Workers:
             while (job := self._next_job()) is not None:
                 job()
         except (Cancelled, Interrupted):
-            pass  # whoever stopped us knows why
+            pass  # the thread that cancelled knows why
         except BaseException as error:  # raised again by the caller's thread
             with self._changed:
                 self._fatal = self._fatal or error
@@ -221,11 +193,11 @@ class Workers:
                     return None
                 self._changed.wait(_TICK)
 
-    def _open(self, waiting: _Waiting) -> None:
+    def _open(self, waiting: Waiting) -> None:
         incoming: SegmentedFile | SmallFile | None = None
         try:
             if self._is_stored(waiting.file):
-                self._show_waiting(waiting, False)
+                waiting.show(self._order.progress, waits=False)
             else:
                 incoming = self._make_incoming(waiting)
         finally:
@@ -240,34 +212,34 @@ class Workers:
 
     def _is_stored(self, file: RemoteFile) -> bool:
         """Ask again, right before a file is opened: another process may have brought it."""
-        digest = stored_digest(file, self._plan.store)
+        digest = stored_digest(file, self._order.store)
         if digest is None:
             return False
         with self._changed:
             self._digests[file.key] = digest
         return True
 
-    def _make_incoming(self, waiting: _Waiting) -> SegmentedFile | SmallFile | None:
-        plan, file = self._plan, waiting.file
+    def _make_incoming(self, waiting: Waiting) -> SegmentedFile | SmallFile | None:
+        order, file = self._order, waiting.file
         location = Location(
-            file, self._client, plan.connection.limits, ahead=file.size > plan.segment
+            file, self._client, order.connection.limits, ahead=file.size > order.segment
         )
         if self._is_small(file):
-            return SmallFile(file, location, plan.store, plan.progress)
+            return SmallFile(file, location, order.store, order.progress)
         try:
             incoming = SegmentedFile(
-                file, location, plan.store, plan.progress, segment=plan.segment
+                file, location, order.store, order.progress, segment=order.segment
             )
         except VaultBusy:
             if time.monotonic() > waiting.deadline:
-                self._show_waiting(waiting, False)
+                waiting.show(order.progress, waits=False)
                 raise
-            self._show_waiting(waiting, True)
+            waiting.show(order.progress, waits=True)
             waiting.not_before = time.monotonic() + _TICK
             with self._changed:
                 self._files.append(waiting)
             return None
-        self._show_waiting(waiting, False)
+        waiting.show(order.progress, waits=False)
         if self._is_stored(file):  # another process was faster
             incoming.partial.discard()
             incoming.end(note="already in the vault")
@@ -276,19 +248,9 @@ class Workers:
 
     def _is_small(self, file: RemoteFile) -> bool:
         """Return whether a file comes in memory: one request's worth, nothing of it on disk."""
-        if file.size > min(SMALL, self._plan.segment):
+        if file.size > min(SMALL, self._order.segment):
             return False
-        return not (self._plan.store.paths.partials / file.key).exists()
-
-    def _show_waiting(self, waiting: _Waiting, waits: bool) -> None:
-        """Let the progress show, or no longer show, that another process is waited for."""
-        if waiting.told != waits:
-            waiting.told = waits
-            name = f"{waiting.file.path}: waiting for another process"
-            if waits:
-                self._plan.progress.begin(name, total=None)
-            else:
-                self._plan.progress.end(name, note="it has ended")
+        return not (self._order.store.paths.partials / file.key).exists()
 
     def _fetch(self, incoming: SegmentedFile | SmallFile, segment: Segment) -> None:
         try:
@@ -346,7 +308,7 @@ class Workers:
                 attempt = self._opened[incoming]
                 if attempt < _ATTEMPTS:
                     self._files.appendleft(
-                        _Waiting(file=incoming.file, attempt=attempt + 1, deadline=self._deadline)
+                        Waiting(file=incoming.file, attempt=attempt + 1, deadline=self._deadline)
                     )
                 else:
                     self._errors.append(error)
