@@ -42,7 +42,7 @@ wheel: $(VENV)/.runtime
 	$(PIP) wheel --no-deps --wheel-dir dist .
 
 # Wheel, constraints, SBOM and SHA256SUMS in dist/, a commit with the changelog, and a tag: of the
-# version in modelvault/__init__.py. Nothing is uploaded.
+# version in modelvault/version.py. Nothing is uploaded.
 release: test
 	$(BIN)/python -m tests.packaging.release
 

@@ -1,7 +1,5 @@
-"""ModelVault carries open-weight models across an air gap.
+"""ModelVault carries open-weight models across an air gap."""
 
-The version is written here, not read from package metadata: reading metadata
-costs a third of the start-up budget of ``modelvault --version``.
-"""
+from modelvault.version import __version__
 
-__version__ = "0.1.0"
+__all__ = ["__version__"]

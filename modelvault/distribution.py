@@ -23,10 +23,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import modelvault
-
 NAME = "modelvault-airgap"
-CONSTRAINTS = Path(modelvault.__file__).with_name("constraints.txt")
+CONSTRAINTS = Path(__file__).with_name("constraints.txt")
 """What this release was tested with: names and versions, shipped beside the code."""
 
 _OF_EXTRA = re.compile(r"""extra\s*==\s*["']([^"']+)["']""")
@@ -89,7 +87,7 @@ def requirements(requires: Iterable[str], extra: str) -> list[str]:
 
 
 def _find_checkout() -> Origin | None:
-    folder = Path(modelvault.__file__).parents[1]
+    folder = Path(__file__).parents[1]
     return Origin(place=folder, editable=True) if (folder / "pyproject.toml").exists() else None
 
 

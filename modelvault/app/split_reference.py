@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from modelvault import __version__
 from modelvault.app.conversion.results import record_result
 from modelvault.app.conversion.work_folder import working_folder
 from modelvault.app.split import merge_files, split_file
@@ -15,6 +14,7 @@ from modelvault.core.names import Reference, is_variant
 from modelvault.core.ports import Progress
 from modelvault.core.protocol import Produced
 from modelvault.errors import SourceIncomplete, UnsuitableArtifact
+from modelvault.version import __version__
 
 _SPLIT = "-split"
 """What the variant of shards is called, after the type of its weights."""

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from sqlalchemy import Connection, inspect, text
 
-import modelvault
 from modelvault import fsio
 from modelvault.catalog.database import BUSY_SECONDS, Database
 from modelvault.catalog.values import utc_now
@@ -100,7 +99,7 @@ def migrations_folder() -> Iterator[Path]:
     try:
         packaged = resources.files("modelvault.migrations")
     except ModuleNotFoundError:
-        checkout = Path(modelvault.__file__).resolve().parent.parent / "migrations"
+        checkout = Path(__file__).resolve().parents[2] / "migrations"
         if not (checkout / "env.py").is_file():
             raise CatalogUnavailable(
                 "the catalogue's migrations are not installed", hint="install modelvault again"

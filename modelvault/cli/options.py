@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelvault import __version__
 from modelvault.cli.session import Session
+from modelvault.version import __version__
 
 if TYPE_CHECKING:
     from typer._click.core import Parameter

@@ -16,7 +16,6 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-import modelvault
 from modelvault.catalog import schema
 from modelvault.catalog.catalog import Catalog
 from modelvault.catalog.database import _WRITER_LOCK
@@ -59,7 +58,7 @@ def test_migrations_are_found_in_the_checkout_as_well(monkeypatch: pytest.Monkey
     monkeypatch.setattr(resources, "files", missing)
     with schema.migrations_folder() as folder:
         assert folder == REPOSITORY / "migrations"
-    monkeypatch.setattr(modelvault, "__file__", "/nowhere/modelvault/__init__.py")
+    monkeypatch.setattr(schema, "__file__", "/nowhere/modelvault/catalog/schema.py")
     with pytest.raises(CatalogUnavailable, match="migrations"), schema.migrations_folder():
         pass
 

@@ -153,10 +153,10 @@ def release(root: Path, *, today: dt.date) -> Path:
 
 
 def _version(root: Path) -> str:
-    text = _read(root, "modelvault/__init__.py")
+    text = _read(root, "modelvault/version.py")
     found = re.search(r'^__version__ = "(.+)"$', text, re.MULTILINE)
     if found is None:
-        raise Refused("modelvault/__init__.py has no __version__")
+        raise Refused("modelvault/version.py has no __version__")
     return found[1]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from modelvault import __version__
+from modelvault.version import __version__
 from tests.packaging.conftest import CHECKOUT
 from tests.packaging.release import Refused, cut_changelog, find_sbom_tool, shipped
 from tests.support.needs import require

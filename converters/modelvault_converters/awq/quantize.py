@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 
-from modelvault import __version__
 from modelvault.core.protocol import (
     RESUME,
     Advanced,
@@ -26,6 +25,7 @@ from modelvault.core.protocol import (
     Warned,
 )
 from modelvault.errors import CheckFailed, MalformedWeights
+from modelvault.version import __version__
 from modelvault_converters.awq.capacity import Work, foresee, require_memory, require_space
 from modelvault_converters.awq.formats.fourbit import FourBit
 from modelvault_converters.awq.formats.outputs import OutputCheckpoint, plan_checkpoint

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import modelvault
 from modelvault import fsio
 from modelvault.bundle.format import names
 from modelvault.bundle.format.index import INDEX_LIMIT, Carrier, Index
@@ -27,6 +26,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Signer, Silence
 from modelvault.errors import BadOption, MalformedRecord, UnsupportedVersion
 from modelvault.store.blobs import Store
+from modelvault.version import __version__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +139,7 @@ def _write(
             )
             index = Index(
                 layout=VOLUMES,
-                generator=f"modelvault {modelvault.__version__}",
+                generator=f"modelvault {__version__}",
                 serial=options.serial,
                 created=options.created,
                 expires=options.expires,

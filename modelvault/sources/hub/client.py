@@ -29,7 +29,6 @@ from huggingface_hub.errors import (
 from huggingface_hub.hf_api import DatasetInfo, ModelInfo, RepoFile
 from huggingface_hub.utils import logging as hub_logging
 
-from modelvault import __version__
 from modelvault.core.manifest import MOST_FILES
 from modelvault.core.names import ModelName, is_commit
 from modelvault.core.repository import repository_of
@@ -48,6 +47,7 @@ from modelvault.sources.card import clean
 from modelvault.sources.hub.endpoint import check_token
 from modelvault.sources.hub.session import PatientClient
 from modelvault.sources.net.connection import Connection
+from modelvault.version import __version__
 
 _MOST_SCANNED = 2000
 """Files above which the tree is listed without scan results: those come 50 a page."""

@@ -23,7 +23,6 @@ from urllib.parse import urljoin, urlsplit
 
 import urllib3
 
-from modelvault import __version__
 from modelvault.errors import SourceError
 from modelvault.sources.net.abortable import AbortableSocket
 from modelvault.sources.net.body import SMALL, Body
@@ -33,6 +32,7 @@ from modelvault.sources.net.failures import TransientFailure, translated
 from modelvault.sources.net.proxies import Pools, refused_by_proxy
 from modelvault.sources.net.retry import wait_hint
 from modelvault.sources.net.urls import label_of, origin_of
+from modelvault.version import __version__
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from modelvault import __version__, fsio
+from modelvault import fsio
 from modelvault.errors import FetchError
 from modelvault.sources.fetch.engine import EngineFailed, Inlet
 from modelvault.sources.fetch.file import RemoteFile
@@ -19,6 +19,7 @@ from modelvault.sources.fetch.libraries.child import Child
 from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.questions import Questions
 from modelvault.sources.net.retry import MIB
+from modelvault.version import __version__
 
 NAME: Final = "hf-transfer"
 SMALLEST: Final = 8 * MIB
