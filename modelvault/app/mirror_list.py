@@ -202,13 +202,13 @@ def _pull_entry(
     if pin is not None and locked:
         offer, selection = _select_pinned(source.offer(), pin)
         plan = plan_selection(source, offer, selection, paths, entry.filters)
-        done = pull(vault, source, plan, progress, expected=pin.manifest)
+        done = pull(vault, plan, progress, expected=pin.manifest)
         return Mirrored(entry=entry, pin=pin, pulled=done)
     if pin is not None and stored and source.find_revision() == pin.commit:
         return Mirrored(entry=entry, pin=pin, pulled=None)
     include, exclude = entry.filters.include, entry.filters.exclude
     plan = plan_pull(source, paths, include=include, exclude=exclude)
-    done = pull(vault, source, plan, progress)
+    done = pull(vault, plan, progress)
     return Mirrored(entry=entry, pin=_pin(entry, done), pulled=done)
 
 

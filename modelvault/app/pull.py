@@ -44,6 +44,8 @@ _OF_ADAPTERS = (WeightFormat.SAFETENSORS, WeightFormat.PICKLE)
 class PullPlan:
     """What a pull would do."""
 
+    source: Source
+    """What made the offer, and delivers it."""
     offer: Offer
     filters: Filters
     selection: Selection
@@ -133,6 +135,7 @@ def plan_selection(
         chosen = source.settle_sizes(selection.chosen)
         selection = dataclasses.replace(selection, chosen=chosen)
     return PullPlan(
+        source=source,
         offer=offer,
         filters=filters,
         selection=selection,
@@ -142,7 +145,7 @@ def plan_selection(
     )
 
 
-def measure(source: Source, plan: PullPlan) -> Speed | None:
+def measure(plan: PullPlan) -> Speed | None:
     """Return how fast the source's bytes come; None where nothing is missing, or on disk.
 
     A few megabytes of the largest missing file are fetched by one connection and dropped.
@@ -151,14 +154,13 @@ def measure(source: Source, plan: PullPlan) -> Speed | None:
         FetchError: The source cannot be reached or refuses.
     """
     missing = plan.delivery.missing
-    if not missing or not isinstance(source, Measurable):
+    if not missing or not isinstance(plan.source, Measurable):
         return None
-    return source.measure(missing)
+    return plan.source.measure(missing)
 
 
 def pull(
     vault: Vault,
-    source: Source,
     plan: PullPlan,
     progress: Progress,
     *,
@@ -171,7 +173,6 @@ def pull(
 
     Args:
         vault: Where it goes.
-        source: What made the plan's offer.
         plan: What to fetch.
         progress: Told about each file.
         expected: What the files have to be; None where no lock file pins that.
@@ -187,7 +188,7 @@ def pull(
     store = vault.store
     with store.writing():
         delivery = check_again(plan.delivery, store)
-        digests = source.deliver(plan.offer, delivery, store, progress)
+        digests = plan.source.deliver(plan.offer, delivery, store, progress)
         manifest = Manifest.of(
             FileEntry(path=file.path, digest=digests[file.path], size=file.known_size)
             for file in delivery.files

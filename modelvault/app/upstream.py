@@ -195,7 +195,7 @@ def follow(
         return Followed(before=artifact, after=artifact, fetched=0)
     filters = recall_filters(vault, artifact)
     plan = plan_pull(source, vault.store.paths, include=filters.include, exclude=filters.exclude)
-    done = pull(vault, source, plan, progress)
+    done = pull(vault, plan, progress)
     return Followed(before=artifact, after=done.artifact, fetched=plan.to_fetch)
 
 

@@ -33,7 +33,7 @@ def pulled(root: Path, model: Path) -> Artifact:
     source = FolderSource(model, ModelName.parse(OURS))
     plan = plan_pull(source, VaultPaths(root), include=(), exclude=())
     with Vault.open(root, create=True) as vault:
-        pull(vault, source, plan, Silence())
+        pull(vault, plan, Silence())
         return vault.catalog.find(Reference.parse(OURS)).artifact
 
 

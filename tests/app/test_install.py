@@ -69,7 +69,7 @@ def root(tmp_path: Path, model: Path) -> Path:
             (model / "README.md").write_bytes(f"---\nlicense: mit\n---\n# {label}\n".encode())
             source = FolderSource(model, ModelName.parse(label))
             plan = plan_pull(source, VaultPaths(root), include=(), exclude=())
-            pull(vault, source, plan, Silence())
+            pull(vault, plan, Silence())
             _install(vault, label, tmp_path / "target")
     return root
 

@@ -41,7 +41,7 @@ def do_pull(root: Path, model: Path) -> None:
     source = FolderSource(model, ModelName.parse(LABEL))
     plan = plan_pull(source, VaultPaths(root), include=(), exclude=())
     with Vault.open(root, create=True) as vault:
-        pull(vault, source, plan, Silence())
+        pull(vault, plan, Silence())
 
 
 def do_export(root: Path, folder: Path) -> None:
@@ -194,7 +194,7 @@ def test_killed_remove_and_gc_keep_what_is_referenced(
     restore(pulled, base)
     other = FolderSource(model, ModelName.parse("acme/other"))
     with Vault.open(base) as vault:
-        pull(vault, other, plan_pull(other, VaultPaths(base), include=(), exclude=()), Silence())
+        pull(vault, plan_pull(other, VaultPaths(base), include=(), exclude=()), Silence())
     restore(base, root)
 
     def act() -> None:

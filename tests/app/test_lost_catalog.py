@@ -23,7 +23,7 @@ def do_pull(root: Path, model: Path, name: str = "acme/tiny") -> None:
     source = FolderSource(model, ModelName.parse(name))
     plan = plan_pull(source, VaultPaths(root), include=(), exclude=())
     with Vault.open(root, create=True) as vault:
-        pull(vault, source, plan, Silence())
+        pull(vault, plan, Silence())
 
 
 def blobs(root: Path) -> list[str]:

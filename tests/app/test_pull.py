@@ -87,7 +87,7 @@ def test_rate_is_measured_on_bytes_that_are_not_kept(hub: LoopbackHub, vault: Va
     hub.add("acme/big", {"model.safetensors": big, "config.json": b"{}"})
     source = choose_source("acme/big", SourceOptions(endpoint=hub.endpoint))
     plan = plan_pull(source, vault.store.paths, include=(), exclude=())
-    sample = measure(source, plan)
+    sample = measure(plan)
     assert isinstance(sample, Speed)
     assert 0 < sample.size <= 8 * 1024 * 1024
     assert sample.rate * sample.seconds == pytest.approx(sample.size)
@@ -102,7 +102,7 @@ def test_rate_is_not_measured_where_nothing_is_missing(hub: LoopbackHub, vault: 
     source = choose_source("acme/tiny", SourceOptions(endpoint=hub.endpoint))
     plan = plan_pull(source, vault.store.paths, include=(), exclude=())
     hub.journal.clear()
-    assert measure(source, plan) is None
+    assert measure(plan) is None
     assert hub.journal.sent() == 0
 
 
@@ -350,5 +350,5 @@ def test_sizes_are_settled_for_the_chosen_files_alone(vault: Vault) -> None:
     assert source.asked == ["b.txt"]
     assert (plan.size, plan.to_fetch) == (1, 1)
     assert [item.size for item in plan.selection.left_out] == [None]
-    done = pull(vault, source, plan, Silence())
+    done = pull(vault, plan, Silence())
     assert [(entry.path, entry.size) for entry in done.manifest.files] == [("b.txt", 1)]

@@ -424,7 +424,7 @@ def test_vault_converts_and_installs_for_vllm(
     root = tmp_path / "vault"
     plan = plan_pull(source, VaultPaths(root), include=(), exclude=())
     with Vault.open(root, create=True) as vault:
-        pull(vault, source, plan, Silence())
+        pull(vault, plan, Silence())
         reference = Reference.parse("acme/tiny")
         done = verb.convert(vault, reference, [Target.parse("fp8")], ConvertOptions(), Silence())
         (artifact,) = done.artifacts

@@ -36,7 +36,7 @@ def make_vault(root: Path) -> Path:
     source = FakeSource(ModelName.parse("acme/tiny"), files)
     plan = plan_pull(source, VaultPaths(root), include=(), exclude=())
     with Vault.open(root, create=True) as opened:
-        pull(opened, source, plan, Silence())
+        pull(opened, plan, Silence())
     return root
 
 

@@ -38,4 +38,4 @@ def pull_from(
     """Pull a reference from the hub."""
     source = choose_source(reference, SourceOptions(endpoint=hub.endpoint))
     plan = plan_pull(source, vault.store.paths, include=include, exclude=exclude)
-    return pull(vault, source, plan, Silence())
+    return pull(vault, plan, Silence())

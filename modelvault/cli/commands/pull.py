@@ -19,7 +19,6 @@ from modelvault.cli.session import Session
 from modelvault.core.sums import is_url
 from modelvault.errors import BadOption, FetchError
 from modelvault.sources.fetch.speed import Speed
-from modelvault.sources.source import Source
 
 
 def pull(
@@ -164,7 +163,7 @@ def _pull_one(
     for warning in plan.warnings:
         session.warn(warning)
     if dry_run:
-        speed = _measure(session, source, plan)
+        speed = _measure(session, plan)
         session.result(plan_document(plan, speed), plan_lines(plan, speed))
         return
     for line in left_out_lines(plan):
@@ -173,14 +172,14 @@ def _pull_one(
         Vault.open(session.vault, create=True) as vault,
         show_progress(session, expected=plan.size) as progress,
     ):
-        done = verb.pull(vault, source, plan, progress)
+        done = verb.pull(vault, plan, progress)
     _report(session, done)
 
 
-def _measure(session: Session, source: Source, plan: PullPlan) -> Speed | None:
+def _measure(session: Session, plan: PullPlan) -> Speed | None:
     """Return how fast the missing files would come, as far as that can be found out."""
     try:
-        return verb.measure(source, plan)
+        return verb.measure(plan)
     except FetchError as error:
         session.warn(f"the rate could not be measured: {error.message}")
         return None
