@@ -172,7 +172,7 @@ def pull_list(
     failures: list[Failure] = []
     for number, entry in enumerate(mirror.entries, start=1):
         announce(number, len(mirror.entries), entry.subject)
-        with collecting(failures, f"{entry.where}: {entry.subject}"):
+        with collecting(failures, entry.subject, where=entry.where):
             done[entry.subject] = _pull_entry(vault, entry, options, progress, mirror.locked)
             if mirror.lock is not None and done[entry.subject].pin != entry.pin:
                 _write_lock(mirror.lock, mirror.entries, done)

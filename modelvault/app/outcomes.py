@@ -14,17 +14,30 @@ class Failure:
     subject: str
     """What was pulled, as the user named it."""
     error: ModelVaultError
+    where: str = ""
+    """Line of the list that names it; empty where there is none."""
+
+    @property
+    def label(self) -> str:
+        """Where it was named, and what."""
+        return f"{self.where}: {self.subject}" if self.where else self.subject
 
 
 @contextlib.contextmanager
-def collecting(failures: list[Failure], subject: str) -> Iterator[None]:
-    """Keep an error of the block as a failure of ``subject``; a stop by the user goes on."""
+def collecting(failures: list[Failure], subject: str, *, where: str = "") -> Iterator[None]:
+    """Keep an error of the block as a failure of ``subject``; a stop by the user goes on.
+
+    Args:
+        failures: Where it is kept.
+        subject: What is pulled, as the user named it.
+        where: Line of the list that names it.
+    """
     try:
         yield
     except Interrupted:
         raise
     except ModelVaultError as error:
-        failures.append(Failure(subject=subject, error=error))
+        failures.append(Failure(subject=subject, error=error, where=where))
 
 
 def raise_worst(failures: Sequence[Failure], *, total: int) -> None:
@@ -47,5 +60,5 @@ def raise_worst(failures: Sequence[Failure], *, total: int) -> None:
         f"{len(failures)} of {total} pulls failed",
         hint="run the same command again: what is done is not done twice"
         + (f"; {worst.hint}" if worst.hint else ""),
-        issues=[f"{failure.subject}: {failure.error.message}" for failure in failures],
+        issues=[f"{failure.label}: {failure.error.message}" for failure in failures],
     ) from worst

@@ -5,14 +5,22 @@ calls may come from several threads. Besides each task they show all tasks toget
 """
 
 import contextlib
-import json
 import sys
 import threading
 import time
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, TypedDict
 
+from modelvault.cli.documents.document import Document, to_json
+from modelvault.cli.documents.progress import (
+    BeginEvent,
+    EndEvent,
+    MovedEvent,
+    OverallEvent,
+    RetryEvent,
+    StepEvent,
+)
 from modelvault.cli.figures import Clock, Figures
 from modelvault.cli.lines import text
 from modelvault.cli.session import Session
@@ -242,56 +250,68 @@ def _tell(line: str) -> None:
 
 
 class JsonLines:
-    """One JSON object a line."""
+    """One JSON object a line; see ``modelvault.cli.documents.progress``."""
 
     def begun(self, name: str, task: Figures) -> None:
         """Write ``begin``."""
-        self._write("begin", task, task=name)
+        _write(BeginEvent(task=name, **_counted(task)))
 
     def moved(self, name: str, task: Figures) -> None:
         """Write ``progress``."""
-        self._write("progress", task, task=name, rate=round(task.rate), seconds_left=task.left)
+        rate = round(task.rate)
+        _write(MovedEvent(task=name, rate=rate, seconds_left=task.left, **_counted(task)))
 
     def retried(self, name: str, task: Figures, reason: str) -> None:
         """Write ``retry``."""
-        self._write("retry", task, task=name, reason=reason)
+        _write(RetryEvent(task=name, reason=reason, **_counted(task)))
 
     def stepped(self, step: Stepped, task: Figures, *, due: bool) -> None:  # noqa: ARG002
         """Write ``step``, for each step: programs draw from them."""
-        self._write(
-            "step",
-            task,
-            task=step.target,
-            step=step.step,
-            layer=step.layer,
-            layers=step.layers,
-            loss_before=step.loss_before,
-            loss_after=step.loss_after,
-            seconds_left=step.seconds_left,
+        _write(
+            StepEvent(
+                task=step.target,
+                step=step.step,
+                layer=step.layer,
+                layers=step.layers,
+                loss_before=step.loss_before,
+                loss_after=step.loss_after,
+                seconds_left=step.seconds_left,
+                **_counted(task),
+            )
         )
 
     def ended(self, name: str, task: Figures, note: str, *, due: bool) -> None:  # noqa: ARG002
         """Write ``end``, for each task: programs count them."""
-        self._write("end", task, task=name, note=note)
+        _write(EndEvent(task=name, note=note, **_counted(task)))
 
     def overall(self, everything: Figures, ended: int, *, final: bool) -> None:
         """Write ``overall``."""
-        self._write(
-            "overall",
-            everything,
-            ended=ended,
-            final=final,
-            rate=round(everything.average if final else everything.rate),
-            seconds_left=everything.left,
+        _write(
+            OverallEvent(
+                ended=ended,
+                final=final,
+                rate=round(everything.average if final else everything.rate),
+                seconds_left=everything.left,
+                **_counted(everything),
+            )
         )
 
-    def _write(self, event: str, figures: Figures, **more: str | float | None) -> None:
-        line = {
-            "event": event,
-            "done": figures.done,
-            "total": figures.total,
-            "resumed": figures.resumed,
-            "retries": figures.retries,
-            **more,
-        }
-        print(json.dumps(line, ensure_ascii=False), file=sys.stderr)
+
+class _Counts(TypedDict):
+    done: int
+    total: int | None
+    resumed: int
+    retries: int
+
+
+def _counted(figures: Figures) -> _Counts:
+    return {
+        "done": figures.done,
+        "total": figures.total,
+        "resumed": figures.resumed,
+        "retries": figures.retries,
+    }
+
+
+def _write(event: Document) -> None:
+    print(to_json(event), file=sys.stderr)

@@ -5,13 +5,14 @@ document. Progress, warnings and errors go to standard error: as text, or with `
 as one JSON object a line.
 """
 
-import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
+from modelvault.cli.documents.document import Document, to_json
+from modelvault.cli.documents.report import ErrorEvent, WarningEvent
 from modelvault.errors import ModelVaultError
 
 if TYPE_CHECKING:
@@ -36,17 +37,17 @@ class Session:
         """Return the session on a command's context."""
         return context.ensure_object(cls)
 
-    def result(self, document: Mapping[str, Any] | list[Any], lines: Iterable[str]) -> None:
+    def result(self, document: Document | Sequence[Document], lines: Iterable[str]) -> None:
         """Print the result: the document as JSON, or the lines for people."""
         if self.json:
-            print(json.dumps(document, ensure_ascii=False, indent=2))
+            print(to_json(document, indent=2))
         else:
             sys.stdout.writelines(f"{line}\n" for line in lines)
 
     def warn(self, message: str) -> None:
         """Tell the user something that is not an error."""
         if self.json:
-            print(json.dumps({"event": "warning", "message": message}), file=sys.stderr)
+            print(to_json(WarningEvent(message=message)), file=sys.stderr)
         else:
             print(f"warning: {message}", file=sys.stderr)
 
@@ -58,15 +59,7 @@ class Session:
     def error(self, error: ModelVaultError) -> None:
         """Report an error with its hint and issues."""
         if self.json:
-            event = {
-                "event": "error",
-                "error": type(error).__name__,
-                "message": error.message,
-                "hint": error.hint,
-                "issues": list(error.issues),
-                "exit_code": error.exit_code,
-            }
-            print(json.dumps(event, ensure_ascii=False), file=sys.stderr)
+            print(to_json(ErrorEvent.of(error)), file=sys.stderr)
             return
         print(f"error: {error.message}", file=sys.stderr)
         for issue in error.issues:

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from modelvault.app.conversion.measured import PLAIN, RESULT, SOURCE, is_summed_up, read_measured
-from modelvault.cli.lines.quality import figures_line, layer_lines, quality_document
+from modelvault.cli.documents.document import encode
+from modelvault.cli.documents.quality import Quality
+from modelvault.cli.lines.quality import figures_line, layer_lines
 
 REPORT = {
     "perplexity.source": "8.1",
@@ -45,7 +47,7 @@ def test_layers_stand_in_a_table_and_in_json() -> None:
         ["1", "0.01", "0.004", "40%"],
         ["2", "0.02", "0", "0%"],
     ]
-    document = quality_document(measured)
+    document = encode(Quality.of(measured))
     assert document["layers"][1] == {"layer": 2, "rtn": 0.02, "result": 0}
     assert document["kl"] == {"rtn": 0.12, "result": 0.03}
     assert [key for key in REPORT if not is_summed_up(key)] == []

@@ -54,7 +54,7 @@ def test_plan_for_programs_holds_every_figure(site: Site) -> None:
     for target in document["targets"]:
         last = max(target["tensors"], key=lambda tensor: tensor["offset"])
         assert 0 <= target["size"] - last["offset"] - last["size"] < 32
-        assert target["held"] is False
+        assert target["in_vault"] is False
     assert document["size"] == sum(target["size"] for target in document["targets"])
     assert document["fits"] is (document["size"] <= document["free"])
     assert document["warnings"] == [

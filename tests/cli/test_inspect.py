@@ -36,7 +36,7 @@ def test_document_lists_every_tensor(site: Site, tmp_path: Path) -> None:
     path.write_bytes(tinygguf.tiny_llama())
     document = site.run("--json", "inspect", path).ok().document
     assert document["format"] == "gguf"
-    assert document["types"] == [{"type": "F32", "tensors": 2, "parameters": 96, "size": 384}]
+    assert document["types"] == [{"type": "F32", "tensor_count": 2, "parameters": 96, "size": 384}]
     assert document["tensors"][0] == {
         "name": "token_embd.weight",
         "type": "F32",

@@ -48,7 +48,7 @@ def test_dry_run_shows_everything_an_operator_decides_on(site: Site) -> None:
         "model.safetensors": "safe",
     }
     assert [item["path"] for item in plan["left_out"]] == ["pytorch_model.bin"]
-    assert plan["held"] + plan["to_fetch"] == plan["size"]
+    assert plan["in_vault_size"] + plan["to_fetch"] == plan["size"]
     assert plan["rate"] > 0
     assert plan["seconds"] == pytest.approx(plan["to_fetch"] / plan["rate"])
     assert not site.vault.exists()
@@ -62,7 +62,7 @@ def test_dry_run_after_a_pull_has_nothing_left_to_do(site: Site) -> None:
     site.run("pull", "acme/tiny").ok()
     plan = site.run("pull", "acme/tiny", "--dry-run", "--json").ok().document
     assert plan["to_fetch"] == 0
-    assert all(file["held"] for file in plan["files"])
+    assert all(file["in_vault"] for file in plan["files"])
     assert plan["seconds"] is None
     assert "in the vault" in site.run("pull", "acme/tiny", "--dry-run").ok().stdout
 

@@ -60,7 +60,7 @@ def test_model_crosses_the_gap_and_runs(tmp_path: Path, hub: LoopbackHub, model:
     closed.run("bundle", "verify", usb).ok()
     closed.run(*command.split()[1:]).ok()
     imported = closed.run("import", usb, "--json").ok().document
-    assert len(imported["new"]) == 3
+    assert len(imported["new_artifacts"]) == 3
 
     folder = tmp_path / "served"
     closed.run("install", MODEL, "--to", "vllm", "--dir", folder, "--as", "tiny").ok()
@@ -136,7 +136,7 @@ def test_import_without_a_folder_finds_the_mounted_medium(
     closed.run("trust", "add", medium, "--fingerprint", done["fingerprint"]).ok()
     imported = closed.run("import", "--json").ok()
     assert imported.document["folder"] == str(medium)
-    assert len(imported.document["new"]) == 1
+    assert len(imported.document["new_artifacts"]) == 1
     shutil.rmtree(medium / "modelvault-bundle")
     none = closed.run("import")
     assert none.status == 3

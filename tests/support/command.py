@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.schemas import check_output
+
 _INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
 
@@ -100,9 +102,10 @@ class Site:
         )
 
     def run(self, *arguments: str | Path, timeout: float = 300) -> Outcome:
-        """Run a command to its end."""
+        """Run a command to its end; what ``--json`` printed is held against its schema."""
         with self.start(*arguments) as process:
             stdout, stderr = process.communicate(timeout=timeout)
+        check_output([str(item) for item in arguments], stdout, stderr)
         return Outcome(status=process.returncode, stdout=stdout, stderr=stderr)
 
     def kill_when(

@@ -1,11 +1,12 @@
 """``modelvault bundle``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from modelvault.app.bundles import Checked, show_bundle, verify_bundle
+from modelvault.cli.documents.bundle import BundleContents
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
@@ -27,7 +28,9 @@ def verify(
             "the signature was checked with the key on the medium itself: that shows damage, "
             "not who signed; compare the fingerprint, or give --key"
         )
-    session.result(_document(checked), ["intact: every piece, file and record", *_lines(checked)])
+    session.result(
+        BundleContents.of(checked), ["intact: every piece, file and record", *_lines(checked)]
+    )
 
 
 def show(
@@ -37,24 +40,7 @@ def show(
     """Show what a bundle says it holds, without reading the volumes through."""
     session = Session.of(context)
     shown = show_bundle(folder)
-    session.result(_document(shown), _lines(shown))
-
-
-def _document(checked: Checked) -> dict[str, Any]:
-    return {
-        "folder": str(checked.folder),
-        "index": str(checked.index_digest),
-        "signers": list(checked.signers),
-        "trusted": checked.trusted,
-        "serial": checked.serial,
-        "created": checked.created,
-        "expires": checked.expires,
-        "size": checked.size,
-        "stored_size": checked.stored_size,
-        "volumes": list(checked.volumes),
-        "artifacts": [str(artifact.reference) for artifact in checked.artifacts],
-        "left_out": list(checked.left_out),
-    }
+    session.result(BundleContents.of(shown), _lines(shown))
 
 
 def _lines(checked: Checked) -> list[str]:

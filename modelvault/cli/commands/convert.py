@@ -10,8 +10,9 @@ from modelvault.app.conversion.options import SINGLE, ConvertOptions, Target
 from modelvault.app.conversion.plan import plan_conversion
 from modelvault.app.vault import Vault
 from modelvault.cli.completion import ReferenceArgument, complete_from
-from modelvault.cli.lines.conversion import plan_document, plan_lines
-from modelvault.cli.lines.quality import result_document, result_lines
+from modelvault.cli.documents.convert import FinishedConversion, PlannedConversion
+from modelvault.cli.lines.conversion import plan_lines
+from modelvault.cli.lines.quality import result_lines
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference
@@ -110,10 +111,10 @@ def convert(
             plan = plan_conversion(vault, Reference.parse(reference), targets, options)
         for warning in plan.warnings:
             session.warn(warning)
-        session.result(plan_document(plan), plan_lines(plan))
+        session.result(PlannedConversion.of(plan), plan_lines(plan))
         return
     with Vault.open(session.vault) as vault, show_progress(session) as progress:
         done = verb.convert(
             vault, Reference.parse(reference), targets, options, progress, voice=session
         )
-    session.result(result_document(done), result_lines(done))
+    session.result(FinishedConversion.of(done), result_lines(done))

@@ -13,6 +13,7 @@ from modelvault.app.vault import Vault
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.bundle.write.compression import Compression
 from modelvault.cli.completion import ReferencesArgument
+from modelvault.cli.documents.bundle import FinishedExport, PlannedExport
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
@@ -60,7 +61,7 @@ def export(
         lines = [f"  {item.reference}  {text.size(sizes[item.digest])}" for item in artifacts]
         heading = f"{'would export' if dry_run else 'exporting'} to {bundle}:"
         if dry_run:
-            session.result([str(item.reference) for item in artifacts], [heading, *lines])
+            session.result(PlannedExport.of(bundle, artifacts, sizes), [heading, *lines])
             return
         for line in (heading, *lines):
             session.note(line)
@@ -71,18 +72,7 @@ def export(
             session.note(line)
     written = done.bundle
     session.result(
-        {
-            "folder": str(bundle),
-            "index": str(written.index_digest),
-            "artifacts": [str(item.reference) for item in done.artifacts],
-            "volumes": [carrier.name for carrier in written.carriers],
-            "size": written.size,
-            "stored_size": written.stored_size,
-            "serial": written.serial,
-            "fingerprint": written.fingerprint,
-            "key_created": done.key.created,
-            "unchanged": written.unchanged,
-        },
+        FinishedExport.of(bundle, done),
         [
             (
                 f"{'already there:' if written.unchanged else 'exported'} "

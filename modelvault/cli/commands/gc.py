@@ -6,6 +6,7 @@ import typer
 
 from modelvault.app.housekeeping import collect_garbage
 from modelvault.app.vault import Vault
+from modelvault.cli.documents.vault import CollectedGarbage
 from modelvault.cli.lines import text
 from modelvault.cli.session import Session
 
@@ -26,12 +27,7 @@ def gc(
         found = collect_garbage(vault, dry_run=dry_run, partials=partials)
     total = found.garbage.size + found.leftover_size
     session.result(
-        {
-            "blobs": [blob.digest.hex for blob in found.garbage.blobs],
-            "leftovers": [path.name for path in found.leftovers],
-            "size": total,
-            "dry_run": dry_run,
-        },
+        CollectedGarbage.of(found, dry_run=dry_run),
         [
             (
                 f"{'would remove' if dry_run else 'removed'} "

@@ -9,6 +9,8 @@ from modelvault.app.split import find_shards, merge_files, split_file
 from modelvault.app.split_reference import merge_reference, split_reference
 from modelvault.app.vault import Vault
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
+from modelvault.cli.documents.artifacts import ArtifactName
+from modelvault.cli.documents.gguf import MergedFile, WrittenShards
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference
@@ -39,16 +41,16 @@ def split(
         path = Path(model)
         with show_progress(session) as progress:
             files = split_file(path, out or path.absolute().parent, limit=limit, progress=progress)
-        session.result({"files": [str(path) for path in files]}, map(str, files))
+        session.result(WrittenShards(files=tuple(map(str, files))), map(str, files))
         return
     reference = Reference.parse(model)
     with Vault.open(session.vault) as vault, show_progress(session) as progress:
         made = split_reference(vault, reference, file=file, limit=limit, out=out, progress=progress)
     if isinstance(made, list):
-        session.result({"files": [str(path) for path in made]}, map(str, made))
+        session.result(WrittenShards(files=tuple(map(str, made))), map(str, made))
     else:
         session.result(
-            {"reference": str(made.reference), "artifact": str(made.digest)},
+            ArtifactName.of(made),
             [f"{made.label} split: artefact {made.digest}"],
         )
 
@@ -75,7 +77,7 @@ def merge(
         shards = find_shards(Path(model))
         with show_progress(session) as progress:
             merge_files(shards, out.absolute(), progress=progress)
-        session.result({"file": str(out)}, [str(out)])
+        session.result(MergedFile(file=str(out)), [str(out)])
         return
     reference = Reference.parse(model)
     with Vault.open(session.vault) as vault, show_progress(session) as progress:
@@ -83,10 +85,10 @@ def merge(
             vault, reference, file=file, out=out and out.absolute(), progress=progress
         )
     if isinstance(made, Path):
-        session.result({"file": str(made)}, [str(made)])
+        session.result(MergedFile(file=str(made)), [str(made)])
     else:
         session.result(
-            {"reference": str(made.reference), "artifact": str(made.digest)},
+            ArtifactName.of(made),
             [f"{made.label} merged: artefact {made.digest}"],
         )
 

@@ -1,13 +1,11 @@
 """``modelvault history``."""
 
-from typing import Any
-
 import typer
 
 from modelvault.app import housekeeping as verb
 from modelvault.app.vault import Vault
-from modelvault.catalog.values import RecordedEvent
 from modelvault.cli.completion import OptionalReferenceArgument
+from modelvault.cli.documents.vault import LoggedEvent
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference
 
@@ -18,7 +16,7 @@ def history(context: typer.Context, reference: OptionalReferenceArgument = None)
     with Vault.open(session.vault) as vault:
         events = list(verb.history(vault, Reference.parse(reference) if reference else None))
     session.result(
-        [_event_document(event) for event in events],
+        [LoggedEvent.of(event) for event in events],
         (
             f"{event.time:%Y-%m-%d %H:%M:%S}Z  {event.actor}@{event.host}  {event.verb}  "
             f"{event.subject}  "
@@ -26,16 +24,3 @@ def history(context: typer.Context, reference: OptionalReferenceArgument = None)
             for event in events
         ),
     )
-
-
-def _event_document(event: RecordedEvent) -> dict[str, Any]:
-    return {
-        "sequence": event.sequence,
-        "time": event.time.isoformat(),
-        "actor": event.actor,
-        "host": event.host,
-        "verb": event.verb,
-        "subject": event.subject,
-        "details": dict(event.details),
-        "hash": str(event.hash),
-    }

@@ -7,6 +7,7 @@ import typer
 
 from modelvault.app.import_ import choose_bundle, import_bundle
 from modelvault.app.vault import Vault
+from modelvault.cli.documents.bundle import FinishedImport
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
@@ -30,16 +31,7 @@ def import_(
         session.warn(warning)
     known = len(done.artifacts) - len(done.new)
     session.result(
-        {
-            "folder": str(done.folder),
-            "artifacts": [str(item.reference) for item in done.artifacts],
-            "new": [str(item.reference) for item in done.new],
-            "new_bytes": done.new_bytes,
-            "skipped_bytes": done.skipped_bytes,
-            "signers": list(done.signers),
-            "left_out": list(done.left_out),
-            "warnings": list(done.warnings),
-        },
+        FinishedImport.of(done),
         [
             *(f"imported {item.reference}" for item in done.new),
             (

@@ -1,14 +1,14 @@
 """``modelvault inspect``."""
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from modelvault.app.inspect import Inspected, inspect_path, inspect_reference
 from modelvault.app.vault import Vault
+from modelvault.cli.documents.inspect import InspectedModel
 from modelvault.cli.lines import text
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference
@@ -36,45 +36,7 @@ def inspect(
         reference = Reference.parse(model)
         with Vault.open(session.vault) as vault:
             found = inspect_reference(vault, reference)
-    session.result(_document(found), _lines(found, tensors=tensors))
-
-
-def _document(found: Inspected) -> dict[str, Any]:
-    return {
-        "format": found.format,
-        "files": list(found.files),
-        "size": found.size,
-        "parameters": found.parameters,
-        "bits_per_weight": round(found.bits_per_weight, 4),
-        "metadata": {key: _plain(value) for key, value in found.metadata.items()},
-        "arrays": dict(found.arrays),
-        "types": [
-            {
-                "type": total.type,
-                "tensors": total.tensors,
-                "parameters": total.parameters,
-                "size": total.size,
-            }
-            for total in found.totals
-        ],
-        "tensors": [
-            {
-                "name": tensor.name,
-                "type": tensor.type,
-                "shape": list(tensor.shape),
-                "parameters": tensor.count,
-                "offset": tensor.offset,
-                "size": tensor.size,
-                "file": tensor.file,
-            }
-            for tensor in found.tensors
-        ],
-    }
-
-
-def _plain(value: object) -> object:
-    """Return a value that JSON can spell: NaN and infinity become text."""
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+    session.result(InspectedModel.of(found), _lines(found, tensors=tensors))
 
 
 def _lines(found: Inspected, *, tensors: bool) -> Iterator[str]:

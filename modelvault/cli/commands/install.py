@@ -1,7 +1,7 @@
 """``modelvault install``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -9,6 +9,7 @@ from modelvault.app import install as verb
 from modelvault.app.install import plan_install
 from modelvault.app.vault import Vault
 from modelvault.cli.completion import ReferenceArgument
+from modelvault.cli.documents.install import FinishedInstall, PlannedInstall
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
@@ -41,24 +42,13 @@ def install(
     with Vault.open(session.vault) as vault:
         plan = plan_install(vault, Reference.parse(reference), to, folder, name, replace=replace)
         if dry_run:
-            session.result(_plan_document(plan), _plan_lines(plan, reference))
+            session.result(PlannedInstall.of(plan), _plan_lines(plan, reference))
             return
         with show_progress(session) as progress:
             done = verb.install(vault, plan, progress)
     receipt = done.receipt
     session.result(
-        {
-            "reference": str(done.artifact.reference),
-            "target": receipt.target,
-            "name": receipt.name,
-            "location": receipt.location,
-            "files": [
-                {"path": file.path, "size": file.size, "placement": file.placement.value}
-                for file in receipt.files
-            ],
-            "notes": list(receipt.notes),
-            "new": done.new,
-        },
+        FinishedInstall.of(done),
         [
             (
                 f"{done.artifact.label} {'installed' if done.new else 'was already installed'}: "
@@ -68,16 +58,6 @@ def install(
             *(f"  {note}" for note in receipt.notes),
         ],
     )
-
-
-def _plan_document(plan: InstallPlan) -> dict[str, Any]:
-    return {
-        "target": plan.target,
-        "name": plan.name,
-        "location": str(plan.location),
-        "files": [{"path": file.path, "size": file.size} for file in plan.files],
-        "notes": list(plan.notes),
-    }
 
 
 def _plan_lines(plan: InstallPlan, reference: str) -> list[str]:

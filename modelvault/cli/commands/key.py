@@ -7,6 +7,7 @@ import typer
 
 from modelvault.app.keys import OwnKey, export_key, own_key
 from modelvault.app.vault import Vault
+from modelvault.cli.documents.keys import ExportedKey, SigningKey
 from modelvault.cli.session import Session
 from modelvault.core.medium import PUBLISHER_KEY
 
@@ -38,18 +39,14 @@ def export(
     with Vault.open(session.vault) as vault:
         key = export_key(vault, out)
     session.result(
-        {"file": str(out), "fingerprint": key.fingerprint}, [f"{out}: public key {key.fingerprint}"]
+        ExportedKey(file=str(out), fingerprint=key.fingerprint),
+        [f"{out}: public key {key.fingerprint}"],
     )
 
 
 def _show_own(session: Session, key: OwnKey, headline: str) -> None:
     session.result(
-        {
-            "fingerprint": key.fingerprint,
-            "spoken": key.spoken,
-            "public_key": key.public_key.decode("ascii"),
-            "created": key.created,
-        },
+        SigningKey.of(key),
         [
             headline,
             f"to read out: {key.spoken}",

@@ -1,12 +1,10 @@
 """``modelvault list``."""
 
-from typing import Any
-
 import typer
 
 from modelvault.app.vault import locate
 from modelvault.catalog.listing import read_listing
-from modelvault.catalog.values import ListingRow
+from modelvault.cli.documents.list import ListedArtifact
 from modelvault.cli.lines import text
 from modelvault.cli.session import Session
 
@@ -17,7 +15,7 @@ def list_(context: typer.Context) -> None:
     paths, config = locate(session.vault)
     rows = read_listing(paths, config.database_url)
     if session.json:
-        session.result([_row_document(row) for row in rows], ())
+        session.result([ListedArtifact.of(row) for row in rows], ())
         return
     if not rows:
         session.note("the vault is empty: modelvault pull ORG/NAME, or modelvault import")
@@ -36,18 +34,3 @@ def list_(context: typer.Context) -> None:
         for row in rows
     ]
     session.result([], text.columns(table, right=frozenset({2})))
-
-
-def _row_document(row: ListingRow) -> dict[str, Any]:
-    return {
-        "reference": str(row.reference),
-        "artifact": row.digest,
-        "format": row.format,
-        "quantization": row.quantization,
-        "license": row.license,
-        "size": row.size,
-        "files": row.file_count,
-        "labels": list(row.labels),
-        "added": row.created_at,
-        "installed": list(row.targets),
-    }

@@ -12,8 +12,9 @@ from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.app.vault import Vault, locate
 from modelvault.cli.commands.pull_list import pull_from_file
 from modelvault.cli.commands.pull_update import pull_update
+from modelvault.cli.documents.pull import FinishedPull, PlannedPull
 from modelvault.cli.lines import text
-from modelvault.cli.lines.pull import left_out_lines, license_text, plan_document, plan_lines
+from modelvault.cli.lines.pull import left_out_lines, license_text, plan_lines
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.core.sums import is_url
@@ -164,7 +165,7 @@ def _pull_one(
         session.warn(warning)
     if dry_run:
         speed = _measure(session, plan)
-        session.result(plan_document(plan, speed), plan_lines(plan, speed))
+        session.result(PlannedPull.of(plan, speed), plan_lines(plan, speed))
         return
     for line in left_out_lines(plan):
         session.note(line)
@@ -189,15 +190,9 @@ def _report(session: Session, done: Pulled) -> None:
     plan, artifact = done.plan, done.artifact
     for note in done.notes:
         session.warn(note)
-    document = plan_document(plan) | {
-        "artifact": str(artifact.digest),
-        "manifest": str(artifact.manifest),
-        "new": done.new,
-        "replaced": [str(old.digest) for old in done.replaced],
-    }
     state = "pulled and verified" if done.new else "already here, verified"
     session.result(
-        document,
+        FinishedPull.of_pull(done),
         [
             (
                 f"{artifact.label} {state}: {text.count(len(plan.selection.chosen), 'file')}, "

@@ -1,13 +1,12 @@
 """``modelvault pull --from-file``."""
 
 from pathlib import Path
-from typing import Any
 
 from modelvault.app.mirror_list import Mirrored, pull_list, read_mirror_list
 from modelvault.app.outcomes import raise_worst
 from modelvault.app.sources import SourceOptions
 from modelvault.app.vault import Vault
-from modelvault.cli.commands.pull_update import failed_document
+from modelvault.cli.documents.pull import FinishedList
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
@@ -25,14 +24,11 @@ def pull_from_file(session: Session, path: Path, options: SourceOptions, *, lock
     for item in done:
         for note in _notes(item):
             session.warn(f"{item.entry.subject}: {note}")
-    documents = [_mirrored_document(item) for item in done]
-    documents += [failed_document(failure) for failure in failures]
     lines = [_mirrored_line(item) for item in done]
-    lines += [f"{failure.subject}: failed: {failure.error.message}" for failure in failures]
+    lines += [f"{failure.label}: failed: {failure.error.message}" for failure in failures]
     if mirror.lock is not None:
         lines.append(f"pinned in {mirror.lock}")
-    lock = str(mirror.lock) if mirror.lock else None
-    session.result({"entries": documents, "lock": lock}, lines)
+    session.result(FinishedList.of(done, failures, lock=mirror.lock), lines)
     raise_worst(failures, total=len(mirror.entries))
 
 
@@ -47,16 +43,3 @@ def _mirrored_line(item: Mirrored) -> str:
     files = text.count(len(item.pin.manifest.files), "file")
     fetched = text.size(item.pulled.plan.to_fetch)
     return f"{at}: {files}, {text.size(item.pin.manifest.size)}, {fetched} fetched"
-
-
-def _mirrored_document(item: Mirrored) -> dict[str, Any]:
-    pulled = item.pulled
-    return {
-        "reference": f"{item.entry.model}@{item.pin.commit}",
-        "requested": item.entry.requested,
-        "state": "held" if pulled is None else "pulled",
-        "artifact": None if pulled is None else str(pulled.artifact.digest),
-        "files": len(item.pin.manifest.files),
-        "size": item.pin.manifest.size,
-        "fetched": 0 if pulled is None else pulled.plan.to_fetch,
-    }

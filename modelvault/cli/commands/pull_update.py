@@ -1,11 +1,10 @@
 """``modelvault pull --update``."""
 
-from typing import Any
-
-from modelvault.app.outcomes import Failure, raise_worst
+from modelvault.app.outcomes import raise_worst
 from modelvault.app.sources import SourceOptions
 from modelvault.app.upstream import Followed, update
 from modelvault.app.vault import Vault
+from modelvault.cli.documents.pull import FinishedUpdate
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
@@ -17,14 +16,13 @@ def pull_update(session: Session, reference: str | None, options: SourceOptions)
     parsed = Reference.parse(reference) if reference else None
     with Vault.open(session.vault) as vault, show_progress(session) as progress:
         done, failures = update(vault, parsed, options, progress)
-    documents = [_followed_document(item) for item in done]
-    documents += [failed_document(failure) for failure in failures]
     lines = [_followed_line(item) for item in done]
-    lines += [f"{failure.subject}: failed: {failure.error.message}" for failure in failures]
+    lines += [f"{failure.label}: failed: {failure.error.message}" for failure in failures]
     if not lines:
         lines = ["no branch to follow: nothing in the vault was pulled from one"]
-    session.result({"updates": documents}, lines)
-    raise_worst(failures, total=len(documents))
+    document = FinishedUpdate.of(done, failures)
+    session.result(document, lines)
+    raise_worst(failures, total=len(document.updates))
 
 
 def _followed_line(item: Followed) -> str:
@@ -35,24 +33,3 @@ def _followed_line(item: Followed) -> str:
         f"{before.label}: {before.revision[:12]} → {after.revision[:12]}, "
         f"{text.size(item.fetched)} fetched"
     )
-
-
-def _followed_document(item: Followed) -> dict[str, Any]:
-    same = item.before.revision == item.after.revision
-    return {
-        "reference": str(item.before.reference),
-        "state": "unchanged" if same else "updated",
-        "revision": item.after.revision,
-        "artifact": str(item.after.digest),
-        "fetched": item.fetched,
-    }
-
-
-def failed_document(failure: Failure) -> dict[str, Any]:
-    """Return one failure for programs."""
-    return {
-        "reference": failure.subject,
-        "state": "failed",
-        "error": type(failure.error).__name__,
-        "message": failure.error.message,
-    }

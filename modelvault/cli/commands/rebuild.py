@@ -4,6 +4,7 @@ import typer
 
 from modelvault.app import housekeeping as verb
 from modelvault.app.vault import Vault
+from modelvault.cli.documents.vault import RebuiltCatalog
 from modelvault.cli.lines import text
 from modelvault.cli.session import Session
 
@@ -18,12 +19,4 @@ def rebuild(context: typer.Context) -> None:
     lines = [f"catalogue restored: {text.count(len(found.artifacts), 'artefact')}"]
     if found.set_aside:
         lines.append(f"the damaged catalogue is kept as {found.set_aside}")
-    session.result(
-        {
-            "artifacts": [str(artifact.reference) for artifact in found.artifacts],
-            "set_aside": str(found.set_aside) if found.set_aside else None,
-            "issues": list(found.issues),
-            "unsupported": [str(digest) for digest in found.unsupported],
-        },
-        lines,
-    )
+    session.result(RebuiltCatalog.of(found), lines)

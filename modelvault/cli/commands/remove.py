@@ -5,6 +5,7 @@ import typer
 from modelvault.app import housekeeping as verb
 from modelvault.app.vault import Vault
 from modelvault.cli.completion import ReferenceArgument
+from modelvault.cli.documents.artifacts import ArtifactName
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference
 
@@ -16,6 +17,6 @@ def remove(context: typer.Context, reference: ReferenceArgument) -> None:
         artifact = verb.remove(vault, Reference.parse(reference))
         free = vault.command("gc")
     session.result(
-        {"removed": str(artifact.reference), "artifact": str(artifact.digest)},
+        ArtifactName.of(artifact),
         [f"removed {artifact.reference}", f"its bytes stay until: {free}"],
     )

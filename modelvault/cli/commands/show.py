@@ -1,7 +1,5 @@
 """``modelvault show``."""
 
-from typing import Any
-
 import typer
 
 from modelvault.app import housekeeping as verb
@@ -9,10 +7,10 @@ from modelvault.app.conversion.measured import is_summed_up, read_measured
 from modelvault.app.housekeeping import Shown
 from modelvault.app.vault import Vault
 from modelvault.cli.completion import ReferenceArgument
+from modelvault.cli.documents.show import ShownArtifact
 from modelvault.cli.lines import text
-from modelvault.cli.lines.quality import figures_line, layer_lines, measured_of, quality_document
+from modelvault.cli.lines.quality import figures_line, layer_lines, measured_of
 from modelvault.cli.session import Session
-from modelvault.core import canonical
 from modelvault.core.artifact import (
     Artifact,
     ConversionOrigin,
@@ -30,26 +28,7 @@ def show(context: typer.Context, reference: ReferenceArgument) -> None:
     session = Session.of(context)
     with Vault.open(session.vault) as vault:
         shown = verb.show(vault, Reference.parse(reference))
-    session.result(_show_document(shown), _show_lines(shown))
-
-
-def _show_document(shown: Shown) -> dict[str, Any]:
-    artifact = shown.cataloged.artifact
-    record = canonical.parse(artifact.encode(), limit=1 << 24)
-    return {
-        "artifact": str(artifact.digest),
-        "reference": str(artifact.reference),
-        "added": shown.cataloged.created_at.isoformat(),
-        "size": shown.manifest.size,
-        "record": record,
-        "files": [
-            {"path": entry.path, "size": entry.size, "digest": str(entry.digest)}
-            for entry in shown.manifest.files
-        ],
-        "quality": quality_document(measured) if (measured := measured_of(artifact)) else None,
-        "parents": [str(item.reference) for item in shown.parents],
-        "children": [str(item.reference) for item in shown.children],
-    }
+    session.result(ShownArtifact.of(shown), _show_lines(shown))
 
 
 def _show_lines(shown: Shown) -> list[str]:

@@ -6,6 +6,7 @@ import typer
 
 from modelvault.app import install as verb
 from modelvault.app.vault import Vault
+from modelvault.cli.documents.install import StandingInstall
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
@@ -35,16 +36,6 @@ def status(
         for row in rows
     ]
     session.result(
-        [
-            {
-                "target": row.target,
-                "name": row.name,
-                "reference": row.reference,
-                "location": row.location,
-                "since": row.since,
-                "state": row.state,
-            }
-            for row in rows
-        ],
+        [StandingInstall.of(row) for row in rows],
         text.columns(table) if rows else ["nothing is installed"],
     )

@@ -8,6 +8,7 @@ import typer
 
 from modelvault.app.keys import distrust_key, trust_key
 from modelvault.app.vault import Vault
+from modelvault.cli.documents.keys import NamedKey, TrustedKey
 from modelvault.cli.lines import text
 from modelvault.cli.session import Session
 from modelvault.trust.keys import PublicKey, spoken_fingerprint
@@ -32,7 +33,7 @@ def add(
     with Vault.open(session.vault, create=True) as vault:
         trusted = trust_key(vault, origin, label=label, fingerprint=fingerprint, confirm=confirm)
     session.result(
-        {"fingerprint": trusted.fingerprint, "label": trusted.label},
+        NamedKey(fingerprint=trusted.fingerprint, label=trusted.label),
         [f"trusted from now on: {trusted.label}, {trusted.fingerprint}"],
     )
 
@@ -45,10 +46,7 @@ def list_(context: typer.Context) -> None:
     rows = [("FINGERPRINT", "LABEL", "SINCE")]
     rows += [(key.fingerprint, key.label, f"{key.added:%Y-%m-%d}") for key in keys]
     session.result(
-        [
-            {"fingerprint": key.fingerprint, "label": key.label, "added": key.added.isoformat()}
-            for key in keys
-        ],
+        [TrustedKey.of(key) for key in keys],
         text.columns(rows) if keys else ["no key is trusted: modelvault trust add FILE|DIR"],
     )
 
@@ -62,7 +60,7 @@ def remove(
     with Vault.open(session.vault) as vault:
         removed = distrust_key(vault, fingerprint)
     session.result(
-        {"fingerprint": removed.fingerprint, "label": removed.label},
+        NamedKey(fingerprint=removed.fingerprint, label=removed.label),
         [f"no longer trusted: {removed.label}, {removed.fingerprint}"],
     )
 

@@ -7,6 +7,7 @@ import typer
 
 from modelvault.app import install as verb
 from modelvault.app.vault import Vault
+from modelvault.cli.documents.install import FinishedUninstall
 from modelvault.cli.lines import text
 from modelvault.cli.session import Session
 
@@ -27,13 +28,7 @@ def uninstall(
         receipt, removal = verb.uninstall(vault, name, target, folder)
     kept = [f"  kept {path}: another model there needs it" for path in removal.kept]
     session.result(
-        {
-            "target": receipt.target,
-            "name": receipt.name,
-            "location": receipt.location,
-            "removed": list(removal.removed),
-            "kept": list(removal.kept),
-        },
+        FinishedUninstall.of(receipt, removal),
         [
             (
                 f"uninstalled {receipt.target} '{receipt.name}' from {receipt.location}: "

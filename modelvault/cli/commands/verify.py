@@ -9,8 +9,9 @@ from modelvault.app.sources import SourceOptions
 from modelvault.app.upstream import State, Upstream, compare_upstream
 from modelvault.app.vault import Vault
 from modelvault.cli.completion import ReferencesArgument
+from modelvault.cli.documents.vault import VerifiedVault
 from modelvault.cli.lines import text
-from modelvault.cli.lines.upstream import upstream_document, upstream_lines
+from modelvault.cli.lines.upstream import upstream_lines
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference
@@ -31,24 +32,15 @@ def verify(
     with Vault.open(session.vault) as vault:
         with show_progress(session) as progress:
             found = verb.verify(vault, parsed, progress)
-        compared = _compare(session, vault, parsed) if upstream else []
+        compared = _compare(session, vault, parsed) if upstream else None
     for line in found.unsupported:
         session.warn(line)
     log = "" if found.events is None else f"; {text.count(found.events, 'event')} in the log"
-    document = {
-        "artifacts": [str(artifact.reference) for artifact in found.artifacts],
-        "blobs": found.blobs,
-        "size": found.size,
-        "events": found.events,
-        "unsupported": list(found.unsupported),
-    }
-    if upstream:
-        document["upstream"] = [upstream_document(item) for item in compared]
     intact = (
         f"intact: {text.count(len(found.artifacts), 'artefact')}, "
         f"{text.count(found.blobs, 'blob')}, {text.size(found.size)} re-hashed{log}"
     )
-    session.result(document, [intact, *upstream_lines(compared)])
+    session.result(VerifiedVault.of(found, compared), [intact, *upstream_lines(compared or ())])
 
 
 def _compare(session: Session, vault: Vault, references: list[Reference]) -> list[Upstream]:

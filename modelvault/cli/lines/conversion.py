@@ -1,41 +1,9 @@
 """The plan of a conversion, for people and for programs."""
 
 from collections.abc import Iterator
-from typing import Any
 
 from modelvault.app.conversion.plan import ConversionPlan, TargetPlan
 from modelvault.cli.lines import text
-
-
-def plan_document(plan: ConversionPlan) -> dict[str, Any]:
-    """Return the plan for programs; sizes and offsets in bytes."""
-    return {
-        "targets": [
-            {
-                "target": target.planned.target,
-                "held": target.stored,
-                "size": target.planned.size,
-                "parameters": target.planned.parameters,
-                "bits_per_weight": round(target.bits_per_weight, 4),
-                "tensors": [
-                    {
-                        "name": tensor.name,
-                        "type": tensor.type,
-                        "shape": list(tensor.shape),
-                        "file": tensor.file,
-                        "offset": tensor.offset,
-                        "size": tensor.size,
-                    }
-                    for tensor in target.tensors
-                ],
-            }
-            for target in plan.targets
-        ],
-        "size": plan.size,
-        "free": plan.free,
-        "fits": plan.fits,
-        "warnings": list(plan.warnings),
-    }
 
 
 def plan_lines(plan: ConversionPlan) -> Iterator[str]:

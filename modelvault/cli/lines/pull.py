@@ -1,7 +1,6 @@
 """How the plan of a pull reads: lines for people, a document for programs."""
 
 from collections.abc import Iterable
-from typing import Any
 
 from modelvault.app.pull import PullPlan
 from modelvault.cli.lines import text
@@ -106,49 +105,3 @@ def _total(sizes: Iterable[int | None]) -> int | None:
 
 def _size(size: int | None) -> str:
     return "size not known" if size is None else text.size(size)
-
-
-def plan_document(plan: PullPlan, speed: Speed | None = None) -> dict[str, Any]:
-    """Return the plan for programs; sizes in bytes, times in seconds."""
-    offer = plan.offer
-    origin = offer.origin
-    hub = origin if isinstance(origin, HubOrigin) else None
-    return {
-        "model": str(offer.model),
-        "revision": offer.revision,
-        "license": offer.license.id if offer.license else None,
-        "card": dict(offer.card),
-        "gated": hub.gated if hub else False,
-        "private": hub.private if hub else False,
-        "scan": offer.scan,
-        "files": [
-            {
-                "path": file.path,
-                "size": file.size,
-                "sha256": file.sha256.hex if file.sha256 else None,
-                "scan": file.scan,
-                "held": file.path in plan.stored,
-            }
-            for file in plan.selection.chosen
-        ],
-        "left_out": [
-            {"path": item.path, "size": item.size, "reason": item.reason}
-            for item in plan.selection.left_out
-        ],
-        "quantizations": [
-            {
-                "label": group.label,
-                "include": group.include,
-                "files": list(group.files),
-                "size": group.size,
-            }
-            for group in plan.quantizations
-        ],
-        "size": plan.size,
-        "held": plan.stored_size,
-        "to_fetch": plan.to_fetch,
-        "free": plan.free,
-        "rate": None if speed is None else speed.rate,
-        "seconds": None if speed is None else seconds_left(plan, speed),
-        "warnings": list(plan.warnings),
-    }

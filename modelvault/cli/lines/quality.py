@@ -9,23 +9,6 @@ from modelvault.cli.lines import text
 from modelvault.core.artifact import Artifact, ConversionOrigin
 
 
-def result_document(done: Converted) -> dict[str, Any]:
-    """Return the outcome for programs."""
-    return {
-        "artifacts": [
-            {
-                "reference": str(item.reference),
-                "artifact": str(item.digest),
-                "quality": _quality(item),
-            }
-            for item in done.artifacts
-        ],
-        "skipped": [str(item.reference) for item in done.skipped],
-        "replaced": [str(item.digest) for item in done.replaced],
-        "warnings": list(done.warnings),
-    }
-
-
 def result_lines(done: Converted) -> Iterator[str]:
     """Yield the outcome for people."""
     for item in done.artifacts:
@@ -41,18 +24,6 @@ def measured_of(artifact: Artifact) -> Measured | None:
     """Return what was measured when an artefact was made; None for one that was not converted."""
     origin = artifact.origin
     return read_measured(origin.parameters) if isinstance(origin, ConversionOrigin) else None
-
-
-def quality_document(measured: Measured) -> dict[str, Any]:
-    """Return what was measured, for programs; divergences in nats a token."""
-    return {
-        "perplexity": {_key(name): value for name, value in measured.perplexity.items()},
-        "kl": {_key(name): value for name, value in measured.divergences.items()},
-        "layers": [
-            {"layer": number, "rtn": layer.plain, "result": layer.result}
-            for number, layer in enumerate(measured.layers, start=1)
-        ],
-    }
 
 
 def figures_line(measured: Measured) -> str:
@@ -82,17 +53,6 @@ def layer_lines(measured: Measured) -> list[str]:
     return text.columns(rows, right=frozenset({0, 1, 2, 3}))
 
 
-def _quality(artifact: Artifact) -> dict[str, Any] | None:
-    measured = measured_of(artifact)
-    if measured is None or not (measured.perplexity or measured.divergences):
-        return None
-    return {key: value for key, value in quality_document(measured).items() if key != "layers"}
-
-
 def _figures(values: "dict[str, float] | Any") -> str:
     order = (SOURCE, PLAIN, RESULT)
     return ", ".join(f"{name} {values[name]:.4g}" for name in order if name in values)
-
-
-def _key(name: str) -> str:
-    return "rtn" if name == PLAIN else name

@@ -1,7 +1,6 @@
 """How a comparison with the Hub reads: lines for people, a document for programs."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from modelvault.app.upstream import Difference, Upstream
 from modelvault.cli.lines import text
@@ -40,20 +39,3 @@ def _difference_lines(difference: Difference) -> list[str]:
     more = len(listed) - _SHOWN
     rest = [f"  and {text.count(more, 'more file', 'more files')}"] if more > 0 else []
     return [*listed[:_SHOWN], *rest]
-
-
-def upstream_document(item: Upstream) -> dict[str, Any]:
-    """Return one comparison for programs."""
-    found = item.difference
-    return {
-        "reference": str(item.artifact.reference),
-        "endpoint": item.origin.endpoint,
-        "requested": item.origin.requested,
-        "state": str(item.state),
-        "commit": item.artifact.revision,
-        "upstream_commit": item.commit or None,
-        "changed": list(found.changed) if found else [],
-        "added": list(found.added) if found else [],
-        "removed": list(found.removed) if found else [],
-        "reason": item.reason,
-    }

@@ -1,0 +1,80 @@
+"""Which documents each command prints, and which events any command may write."""
+
+from modelvault.cli.documents.artifacts import ArtifactName
+from modelvault.cli.documents.bundle import (
+    BundleContents,
+    FinishedExport,
+    FinishedImport,
+    PlannedExport,
+)
+from modelvault.cli.documents.convert import FinishedConversion, PlannedConversion
+from modelvault.cli.documents.gguf import MergedFile, WrittenShards
+from modelvault.cli.documents.inspect import InspectedModel
+from modelvault.cli.documents.install import (
+    FinishedInstall,
+    FinishedUninstall,
+    PlannedInstall,
+    StandingInstall,
+)
+from modelvault.cli.documents.keys import ExportedKey, NamedKey, SigningKey, TrustedKey
+from modelvault.cli.documents.list import ListedArtifact
+from modelvault.cli.documents.log import LogEvent
+from modelvault.cli.documents.progress import (
+    BeginEvent,
+    EndEvent,
+    MovedEvent,
+    OverallEvent,
+    RetryEvent,
+    StepEvent,
+)
+from modelvault.cli.documents.pull import FinishedList, FinishedPull, FinishedUpdate, PlannedPull
+from modelvault.cli.documents.report import ErrorEvent, WarningEvent
+from modelvault.cli.documents.show import ShownArtifact
+from modelvault.cli.documents.vault import (
+    CollectedGarbage,
+    LoggedEvent,
+    RebuiltCatalog,
+    VerifiedVault,
+)
+
+OUTPUTS: dict[str, object] = {
+    "pull": PlannedPull | FinishedPull | FinishedUpdate | FinishedList,
+    "list": tuple[ListedArtifact, ...],
+    "verify": VerifiedVault,
+    "remove": ArtifactName,
+    "gc": CollectedGarbage,
+    "history": tuple[LoggedEvent, ...],
+    "rebuild": RebuiltCatalog,
+    "show": ShownArtifact,
+    "inspect": InspectedModel,
+    "convert": PlannedConversion | FinishedConversion,
+    "gguf split": WrittenShards | ArtifactName,
+    "gguf merge": MergedFile | ArtifactName,
+    "export": PlannedExport | FinishedExport,
+    "import": FinishedImport,
+    "bundle verify": BundleContents,
+    "bundle show": BundleContents,
+    "install": PlannedInstall | FinishedInstall,
+    "uninstall": FinishedUninstall,
+    "status": tuple[StandingInstall, ...],
+    "key generate": SigningKey,
+    "key list": SigningKey,
+    "key export": ExportedKey,
+    "trust add": NamedKey,
+    "trust list": tuple[TrustedKey, ...],
+    "trust remove": NamedKey,
+}
+"""What a command prints on standard output, by its name."""
+
+EVENTS: object = (
+    BeginEvent
+    | MovedEvent
+    | RetryEvent
+    | StepEvent
+    | EndEvent
+    | OverallEvent
+    | LogEvent
+    | WarningEvent
+    | ErrorEvent
+)
+"""A line on standard error."""
