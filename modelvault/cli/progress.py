@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol, Self, TypedDict
 
-from modelvault.cli.documents.document import Document, to_json
+from modelvault.cli.documents.printing import print_event
 from modelvault.cli.documents.progress import (
     BeginEvent,
     EndEvent,
@@ -254,20 +254,20 @@ class JsonLines:
 
     def begun(self, name: str, task: Figures) -> None:
         """Write ``begin``."""
-        _write(BeginEvent(task=name, **_counted(task)))
+        print_event(BeginEvent(task=name, **_counted(task)))
 
     def moved(self, name: str, task: Figures) -> None:
         """Write ``progress``."""
         rate = round(task.rate)
-        _write(MovedEvent(task=name, rate=rate, seconds_left=task.left, **_counted(task)))
+        print_event(MovedEvent(task=name, rate=rate, seconds_left=task.left, **_counted(task)))
 
     def retried(self, name: str, task: Figures, reason: str) -> None:
         """Write ``retry``."""
-        _write(RetryEvent(task=name, reason=reason, **_counted(task)))
+        print_event(RetryEvent(task=name, reason=reason, **_counted(task)))
 
     def stepped(self, step: Stepped, task: Figures, *, due: bool) -> None:  # noqa: ARG002
         """Write ``step``, for each step: programs draw from them."""
-        _write(
+        print_event(
             StepEvent(
                 task=step.target,
                 step=step.step,
@@ -282,11 +282,11 @@ class JsonLines:
 
     def ended(self, name: str, task: Figures, note: str, *, due: bool) -> None:  # noqa: ARG002
         """Write ``end``, for each task: programs count them."""
-        _write(EndEvent(task=name, note=note, **_counted(task)))
+        print_event(EndEvent(task=name, note=note, **_counted(task)))
 
     def overall(self, everything: Figures, ended: int, *, final: bool) -> None:
         """Write ``overall``."""
-        _write(
+        print_event(
             OverallEvent(
                 ended=ended,
                 final=final,
@@ -311,7 +311,3 @@ def _counted(figures: Figures) -> _Counts:
         "resumed": figures.resumed,
         "retries": figures.retries,
     }
-
-
-def _write(event: Document) -> None:
-    print(to_json(event), file=sys.stderr)

@@ -2,7 +2,8 @@
 
 Standard output carries the result: text for people, or with ``--json`` exactly one JSON
 document. Progress, warnings and errors go to standard error: as text, or with ``--json``
-as one JSON object a line.
+as one JSON object a line. What prints JSON is imported when a program asks for it: ``--help``
+would pay for nothing more dearly.
 """
 
 import sys
@@ -11,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from modelvault.cli.documents.document import Document, to_json
-from modelvault.cli.documents.report import ErrorEvent, WarningEvent
 from modelvault.errors import ModelVaultError
 
 if TYPE_CHECKING:
     from typer._click import Context
+
+    from modelvault.cli.documents.document import Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,17 +38,21 @@ class Session:
         """Return the session on a command's context."""
         return context.ensure_object(cls)
 
-    def result(self, document: Document | Sequence[Document], lines: Iterable[str]) -> None:
+    def result(self, document: "Document | Sequence[Document]", lines: Iterable[str]) -> None:
         """Print the result: the document as JSON, or the lines for people."""
         if self.json:
-            print(to_json(document, indent=2))
+            from modelvault.cli.documents.printing import print_document
+
+            print_document(document)
         else:
             sys.stdout.writelines(f"{line}\n" for line in lines)
 
     def warn(self, message: str) -> None:
         """Tell the user something that is not an error."""
         if self.json:
-            print(to_json(WarningEvent(message=message)), file=sys.stderr)
+            from modelvault.cli.documents.printing import print_warning
+
+            print_warning(message)
         else:
             print(f"warning: {message}", file=sys.stderr)
 
@@ -59,7 +64,9 @@ class Session:
     def error(self, error: ModelVaultError) -> None:
         """Report an error with its hint and issues."""
         if self.json:
-            print(to_json(ErrorEvent.of(error)), file=sys.stderr)
+            from modelvault.cli.documents.printing import print_error
+
+            print_error(error)
             return
         print(f"error: {error.message}", file=sys.stderr)
         for issue in error.issues:

@@ -168,7 +168,7 @@ def test_failed_entry_does_not_stop_the_others(
     done, failures = run(hub, vault, models)
     assert [item.entry.subject for item in done] == ["acme/tiny@main"]
     assert [type(failure.error) for failure in failures] == [RepositoryNotFound, RevisionNotFound]
-    assert [failure.subject for failure in failures] == [
+    assert [failure.label for failure in failures] == [
         "line 1: acme/absent@main",
         "line 3: acme/other@absent",
     ]
