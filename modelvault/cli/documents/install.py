@@ -130,7 +130,8 @@ class StandingInstall(Document):
     """Folder."""
     installed_at: dt.datetime
     state: str
-    """``in place``, or how many files are missing or changed."""
+    """``in place``, ``in place by size``, how many files are missing or changed, or why that
+    cannot be told."""
 
     @classmethod
     def of(cls, row: StatusRow) -> Self:
