@@ -39,7 +39,8 @@ class SessionCommand(TyperCommand):
 
     def invoke(self, ctx: "Context") -> int:
         """Run the function; return the exit status."""
-        return carry_out(Session.of(ctx), lambda: super(SessionCommand, self).invoke(ctx))
+        session = Session.of(ctx)
+        return carry_out(session, ctx.command_path, lambda: super(SessionCommand, self).invoke(ctx))
 
 
 def load_command(row: CommandRow) -> "Command":

@@ -42,13 +42,19 @@ def _option(*names: str, help: str, **settings: Any) -> Any:  # noqa: A002 - typ
 
 
 def _declaration(
+    *,
     vault: Annotated[
         Path | None,
         _option("--vault", help="The vault's folder; default: $MODELVAULT_HOME or ~/.modelvault."),
     ] = None,
     json: Annotated[bool, _option("--json", help="Print JSON for programs.")] = False,
     quiet: Annotated[bool, _option("--quiet", "-q", help="No progress.")] = False,
-    verbose: Annotated[bool, _option("--verbose", "-v", help="Say more.")] = False,
+    verbose: Annotated[
+        bool, _option("--verbose", "-v", help="Show the log: what is done and decided.")
+    ] = False,
+    log_file: Annotated[
+        Path | None, _option("--log-file", metavar="FILE", help="Append the log to this file.")
+    ] = None,
     version: Annotated[
         bool,
         _option(

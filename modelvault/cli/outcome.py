@@ -1,8 +1,8 @@
 """How a command ends: its errors reported, each with its exit status."""
 
+import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -12,18 +12,24 @@ from modelvault.cli.session import Session
 from modelvault.errors import Interrupted, ModelVaultError
 
 
-def carry_out(session: Session, work: Callable[[], Any]) -> int:
+def carry_out(session: Session, command: str, work: Callable[[], Any]) -> int:
     """Do a command's work and return its exit status.
 
     Errors of ModelVault are reported with their hint and give their own exit status.
-    Anything else is a defect: reported in one line, with the traceback under ``--verbose``.
+    Anything else is a defect: reported in one line, its traceback in the log.
 
     Args:
-        session: Where errors are reported.
+        session: Says whether a log is kept; errors are reported there.
+        command: What was called, such as ``modelvault pull``, for the log.
         work: The command's function with its arguments.
     """
     try:
-        work()
+        with contextlib.ExitStack() as stack:
+            if session.verbose or session.log_file is not None:
+                from modelvault.cli.logs import keep_log  # nobody else pays for logging
+
+                stack.enter_context(keep_log(session, command))
+            work()
     except (typer.Exit, typer.Abort, typer.TyperException):
         raise  # the parser's own
     except ModelVaultError as error:
@@ -35,8 +41,6 @@ def carry_out(session: Session, work: Callable[[], Any]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet the final flush
         return 0
     except Exception as error:
-        if session.verbose:
-            traceback.print_exc()
         return report(
             session,
             ModelVaultError(

@@ -31,7 +31,9 @@ class Session:
     quiet: bool = False
     """Whether progress and notes are left out."""
     verbose: bool = False
-    """Whether the log is shown."""
+    """Whether the log is shown on standard error."""
+    log_file: Path | None = None
+    """File that the log is appended to."""
 
     @classmethod
     def of(cls, context: "Context") -> Self:

@@ -11,7 +11,7 @@ from modelvault.cli.main import run
 from modelvault.cli.table import every_command
 from tests.support.command import Site
 
-COMMON = {"--vault", "--json", "--quiet", "--verbose", "--version"}
+COMMON = {"--vault", "--json", "--quiet", "--verbose", "--log-file", "--version"}
 
 
 @pytest.mark.parametrize("name", sorted(every_command()))
