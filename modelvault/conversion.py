@@ -7,10 +7,12 @@ libraries stay in the child. The vault and the child speak ``modelvault.core.pro
 A child whose parent is killed dies at its next event, when it writes to a closed pipe.
 """
 
+import logging
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from typing import IO
@@ -19,6 +21,8 @@ from modelvault import errors
 from modelvault.core.protocol import Event, Failed, Request, parse_event
 from modelvault.distribution import install_command
 from modelvault.errors import ConverterCrashed, ConverterMissing, ModelVaultError
+
+_log = logging.getLogger(__name__)
 
 GROUP = "modelvault.converters"
 _LONGEST_EVENT = 1024 * 1024
@@ -69,13 +73,24 @@ def run_converter(command: Command, request: Request) -> Iterator[Event]:
             stderr=complaints,
             env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
         )
+        began = time.monotonic()
+        _log.info("process %d begins: %s", child.pid, " ".join(command))
         with child:
             try:
                 yield from _converse(child, request, extra=extra_of(command))
                 status = child.wait()
-            except BaseException:
+            except BaseException as error:
                 child.kill()
+                _log.info("process %d is killed: %s", child.pid, type(error).__name__)
                 raise
+        _log.info(
+            "process %d ends with status %d after %.3f s",
+            child.pid,
+            status,
+            time.monotonic() - began,
+        )
+        for line in _tail(complaints):
+            _log.debug("process %d said: %s", child.pid, line)
         if status != 0:
             raise ConverterCrashed(
                 f"the converter {_death(status)}",

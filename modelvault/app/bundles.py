@@ -1,8 +1,10 @@
 """``bundle verify`` and ``bundle show``: look at a bundle, with no vault at all."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelvault.app.timing import timed
 from modelvault.bundle.read.bundle import VerifiedBundle, open_bundle
 from modelvault.bundle.read.cargo import Cargo, read_cargo
 from modelvault.bundle.read.check import check_bundle
@@ -12,6 +14,8 @@ from modelvault.core.ports import Progress
 from modelvault.errors import KeyNotFound
 from modelvault.trust.keystore import read_public_key
 from modelvault.trust.policy import IntegrityVerifier
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +41,7 @@ class Checked:
     """Artefacts that only a newer release reads, one sentence each."""
 
 
+@timed(_log, "check of a bundle")
 def verify_bundle(folder: Path, key: Path | None, progress: Progress) -> Checked:
     """Check every byte of a bundle against its signed index.
 
@@ -56,6 +61,7 @@ def verify_bundle(folder: Path, key: Path | None, progress: Progress) -> Checked
     return _describe(bundle, folder, cargo, trusted=key is not None)
 
 
+@timed(_log, "look at a bundle")
 def show_bundle(folder: Path) -> Checked:
     """Return what a bundle says it holds; its index and records are checked, no weights.
 

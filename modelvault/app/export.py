@@ -1,11 +1,13 @@
 """``export``: write a signed bundle for the other side of the air gap."""
 
 import datetime as dt
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.app.keys import OwnKey, own_key
+from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.bundle.read.bundle import open_bundle
 from modelvault.bundle.write.bundle import WriteOptions, WrittenBundle, write_bundle
@@ -23,6 +25,8 @@ from modelvault.errors import (
     TrustError,
 )
 from modelvault.trust.policy import IntegrityVerifier
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,7 @@ def choose_artifacts(vault: Vault, references: Sequence[Reference]) -> Chosen:
     )
 
 
+@timed(_log, "export")
 def export(
     vault: Vault,
     artifacts: Sequence[Artifact],
@@ -117,6 +122,15 @@ def export(
             ),
             progress=progress,
         )
+    _log.info(
+        "%s: %s, serial %d, %d of %d bytes stored in %d volumes",
+        folder,
+        "unchanged" if written.unchanged else "written",
+        serial,
+        written.stored_size,
+        written.size,
+        len(written.carriers),
+    )
     _read_back(folder)
     if written.unchanged:
         return Exported(artifacts=tuple(artifacts), bundle=written, key=key)

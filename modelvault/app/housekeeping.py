@@ -1,10 +1,12 @@
 """``list``, ``show``, ``remove``, ``gc``, ``history`` and ``rebuild``."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.app.records import Unknown, find_unknown, restorable
+from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.kept import find_records
 from modelvault.catalog.values import CatalogedArtifact, Event, RecordedEvent
@@ -15,6 +17,8 @@ from modelvault.core.manifest import Manifest
 from modelvault.core.names import Reference
 from modelvault.errors import CatalogDamaged, CatalogIncomplete, UnsupportedVersion
 from modelvault.store.gc import Garbage, find_garbage
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,7 @@ def show(vault: Vault, reference: Reference) -> Shown:
     )
 
 
+@timed(_log, "remove")
 def remove(vault: Vault, reference: Reference) -> Artifact:
     """Forget an artefact; its bytes stay until ``gc``.
 
@@ -89,6 +94,7 @@ def remove(vault: Vault, reference: Reference) -> Artifact:
     return artifact
 
 
+@timed(_log, "gc")
 def collect_garbage(vault: Vault, *, dry_run: bool, partials: bool) -> Collected:
     """Remove blobs that no artefact refers to, and what crashes left behind.
 
@@ -111,6 +117,14 @@ def collect_garbage(vault: Vault, *, dry_run: bool, partials: bool) -> Collected
         _refuse_unknown(find_unknown(vault, garbage.blobs))
         leftovers = tuple(store.leftovers(partials=partials, referenced=referenced))
         size = sum(_size(path) for path in leftovers)
+        _log.info(
+            "%d blobs of %d bytes and %d leftovers of %d bytes are garbage%s",
+            len(garbage.blobs),
+            garbage.size,
+            len(leftovers),
+            size,
+            "; dry run" if dry_run else "",
+        )
         if not dry_run:
             for blob in garbage.blobs:
                 store.remove(blob.digest)
@@ -156,6 +170,7 @@ def history(vault: Vault, reference: Reference | None) -> Iterator[RecordedEvent
     yield from vault.catalog.history(str(reference) if reference else None)
 
 
+@timed(_log, "rebuild")
 def rebuild(vault: Vault) -> Rebuilt:
     """Restore the catalogue from the artefact records in the store.
 

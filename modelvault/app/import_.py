@@ -7,9 +7,11 @@ continues.
 """
 
 import datetime as dt
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.bundle.read.bundle import VerifiedBundle, open_bundle
 from modelvault.bundle.read.find import find_bundles
@@ -20,6 +22,8 @@ from modelvault.core.ports import Progress
 from modelvault.errors import BundleExpired, BundleNotFound
 from modelvault.trust.keys import parse_public_keys
 from modelvault.trust.policy import Policy, TrustPolicy
+
+_log = logging.getLogger(__name__)
 
 _LATER = "update ModelVault and import the bundle again: what is here is not read twice"
 
@@ -69,6 +73,7 @@ def choose_bundle(folder: Path | None) -> Path:
     return found[0]
 
 
+@timed(_log, "import")
 def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
     """Import everything of a bundle that this release reads; name the rest.
 
@@ -87,6 +92,13 @@ def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
         trust_command=vault.command("trust", "add", str(folder)),
     )
     bundle = unverified.verify(verifier)
+    _log.info(
+        "%s: index %s, serial %d, signed by %s",
+        folder,
+        bundle.index_digest,
+        bundle.index.serial,
+        ", ".join(bundle.verdict.trusted),
+    )
     _refuse_expired(bundle)
     warnings = _warn_of_older(vault, bundle)
     with vault.store.writing():

@@ -1,9 +1,11 @@
 """``install``, ``uninstall`` and ``status``: models in runtimes, with receipts."""
 
 import datetime as dt
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event, Install, RecordedInstall
 from modelvault.core.artifact import Artifact
@@ -23,6 +25,8 @@ from modelvault.targets.receipt import Receipt
 from modelvault.targets.registry import runtime
 from modelvault.targets.runtime import InstallPlan, Removal, Runtime
 from modelvault.targets.standing import Standing, inspect_install
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,7 @@ class StatusRow:
     cannot be told."""
 
 
+@timed(_log, "plan of an install")
 def plan_install(
     vault: Vault,
     reference: Reference,
@@ -90,6 +95,7 @@ def plan_install(
     return plan
 
 
+@timed(_log, "install")
 def install(vault: Vault, plan: InstallPlan, progress: Progress) -> Installed:
     """Carry a plan out and record its receipt.
 
@@ -108,6 +114,8 @@ def install(vault: Vault, plan: InstallPlan, progress: Progress) -> Installed:
     with vault.store.writing():
         _refuse_newer(vault, plan)
         receipt = runtime(plan.target).apply(plan, progress=progress)
+        for file in receipt.files:
+            _log.debug("%s: %s by %s", receipt.location, file.path, file.placement.value)
         standing = _find_standing(vault, plan)
         if standing is not None and _vouches_for(standing, receipt):
             return Installed(artifact=artifact, receipt=receipt, new=False)
@@ -163,6 +171,7 @@ def _vouches_for(standing: RecordedInstall, receipt: Receipt) -> bool:
     return True
 
 
+@timed(_log, "uninstall")
 def uninstall(
     vault: Vault, name: str, target: str | None, folder: Path | None
 ) -> tuple[Receipt, Removal]:
@@ -205,6 +214,7 @@ def uninstall(
     return receipt, removal
 
 
+@timed(_log, "status")
 def status(vault: Vault, progress: Progress, *, read: bool = False) -> tuple[StatusRow, ...]:
     """Return the active installs, and whether their files still stand.
 

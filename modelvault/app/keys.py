@@ -1,16 +1,20 @@
 """``key`` and ``trust``: this site's signing key, and the keys it believes."""
 
 import datetime as dt
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault import fsio
+from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
 from modelvault.errors import ConfirmationRequired
 from modelvault.trust.keys import PublicKey, spoken_fingerprint
 from modelvault.trust.keystore import TrustedKey, choose_key, read_public_key
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,7 @@ def export_key(vault: Vault, target: Path) -> OwnKey:
     return key
 
 
+@timed(_log, "trust")
 def trust_key(
     vault: Vault,
     origin: Path,
@@ -101,6 +106,7 @@ def trust_key(
     return trusted
 
 
+@timed(_log, "end of trust")
 def distrust_key(vault: Vault, prefix: str) -> TrustedKey:
     """Trust a key no longer; return it.
 

@@ -5,6 +5,7 @@ A list is resolved anew each time it is pulled, and its lock file says what it s
 offer exactly that. What is pinned and stored costs no request at all.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from modelvault.app.outcomes import Failure, collecting
 from modelvault.app.pull import Pulled, plan_pull, plan_selection, pull
 from modelvault.app.sources import SourceOptions, hub_source
 from modelvault.app.supersede import contains, find_siblings
+from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.core.lockfile import LOCK_LIMIT, LockEntry, encode_lock, parse_lock
 from modelvault.core.manifest import Manifest
@@ -24,6 +26,8 @@ from modelvault.core.ports import Progress
 from modelvault.errors import BadInput, MalformedRecord, UpstreamChanged
 from modelvault.sources.selection import LeftOut, Selection
 from modelvault.sources.source import Offer
+
+_log = logging.getLogger(__name__)
 
 _MOST_ISSUES = 100
 
@@ -150,6 +154,7 @@ def _require_pins(lock: Path, entries: Sequence[MirrorEntry]) -> None:
         )
 
 
+@timed(_log, "pull of a list")
 def pull_list(
     vault: Vault,
     mirror: MirrorList,
@@ -193,6 +198,12 @@ def _pull_entry(
     vault: Vault, entry: MirrorEntry, options: SourceOptions, progress: Progress, locked: bool
 ) -> Mirrored:
     pin = entry.pin
+    _log.info(
+        "%s %s: %s",
+        entry.where,
+        entry.subject,
+        f"pinned to {pin.commit}" if pin is not None else "not pinned",
+    )
     stored = pin is not None and _is_stored(vault, pin)
     if pin is not None and stored and (locked or is_commit(entry.requested)):
         return Mirrored(entry=entry, pin=pin, pulled=None)

@@ -1,12 +1,14 @@
 """``pull``: bring a model into the vault, from the Hub or from a folder."""
 
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modelvault import fsio
 from modelvault.app.filters import PART, Filters
 from modelvault.app.supersede import contains, drop_records, find_siblings, supersede
+from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact, Followable
@@ -31,6 +33,8 @@ from modelvault.sources.selection import Selection, select
 from modelvault.sources.source import Measurable, Offer, Source, Unsized
 from modelvault.store.blobs import Store
 from modelvault.store.paths import VaultPaths
+
+_log = logging.getLogger(__name__)
 
 _FORMATS = (
     ("safetensors", WeightFormat.SAFETENSORS),
@@ -98,6 +102,7 @@ class Pulled:
     """What the user should know, one sentence each."""
 
 
+@timed(_log, "plan of a pull")
 def plan_pull(
     source: Source, paths: VaultPaths, *, include: Sequence[str], exclude: Sequence[str]
 ) -> PullPlan:
@@ -134,7 +139,7 @@ def plan_selection(
     if isinstance(source, Unsized):
         chosen = source.settle_sizes(selection.chosen)
         selection = dataclasses.replace(selection, chosen=chosen)
-    return PullPlan(
+    plan = PullPlan(
         source=source,
         offer=offer,
         filters=filters,
@@ -143,6 +148,16 @@ def plan_selection(
         free=fsio.free_bytes(paths.root),
         warnings=(*offer.notes, *selection.notes, *_warnings(selection.chosen)),
     )
+    _log.info(
+        "%s@%s: %d files chosen, %d left out; of %d bytes %d are stored",
+        offer.model,
+        offer.revision,
+        len(selection.chosen),
+        len(selection.left_out),
+        plan.size,
+        plan.stored_size,
+    )
+    return plan
 
 
 def measure(plan: PullPlan) -> Speed | None:
@@ -159,6 +174,7 @@ def measure(plan: PullPlan) -> Speed | None:
     return plan.source.measure(missing)
 
 
+@timed(_log, "pull")
 def pull(
     vault: Vault,
     plan: PullPlan,
@@ -197,6 +213,13 @@ def pull(
             raise UpstreamChanged(f"{plan.offer.model}: other bytes than the lock file pins")
         done = record(vault, plan, manifest)
     drop_records(vault, done.replaced)
+    _log.info(
+        "%s: artefact %s is %s, in place of %d",
+        done.artifact.reference,
+        done.artifact.digest,
+        "new" if done.new else "known",
+        len(done.replaced),
+    )
     return done
 
 

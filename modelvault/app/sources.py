@@ -1,5 +1,6 @@
 """Which source a ``pull`` reads from: the Hub, a folder, or a list of checksums on the web."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from modelvault.sources.hub.source import HubSource
     from modelvault.sources.net.connection import Connection
     from modelvault.sources.sums.source import SumsSource
+
+_log = logging.getLogger(__name__)
 
 _LONGEST_TOKEN = 4096
 
@@ -72,6 +75,7 @@ def _folder(text: str, options: SourceOptions) -> Source:
     folder = Path(text).expanduser()
     if not folder.is_dir():
         raise NotFound(f"{folder}: no such folder")
+    _log.info("%s from the folder %s", options.name, folder)
     return FolderSource(folder, ModelName.parse(options.name))
 
 
@@ -190,6 +194,13 @@ def open_connection(endpoint: str | None, options: SourceOptions) -> "Connection
     from modelvault.sources.net.connection import CONNECTIONS, Connection
     from modelvault.sources.net.rate_limit import parse_rate
 
+    _log.info(
+        "%s: %d connections, rate %s, token %s",
+        endpoint or "the usual endpoint",
+        options.connections or CONNECTIONS,
+        options.limit_rate or "unlimited",
+        "from a file" if options.token_file else "of the environment, if any",
+    )
     return Connection(
         endpoint=endpoint or "",
         token=_read_token(options.token_file) if options.token_file else None,

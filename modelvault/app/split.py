@@ -3,6 +3,7 @@
 Tensors are copied byte for byte, a few MB at a time; only headers are read into memory.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelvault import fsio
+from modelvault.app.timing import timed
 from modelvault.core import gguf, gguf_shards
 from modelvault.core.gguf_shards import FilePlan
 from modelvault.core.model_files import shard_names
@@ -20,9 +22,12 @@ from modelvault.errors import (
     SourceIncomplete,
 )
 
+_log = logging.getLogger(__name__)
+
 _STEP = 4 * 1024 * 1024
 
 
+@timed(_log, "split")
 def split_file(
     path: Path, folder: Path, *, limit: int, progress: Progress, name: str = ""
 ) -> list[Path]:
@@ -60,6 +65,7 @@ def split_file(
     return targets
 
 
+@timed(_log, "merge")
 def merge_files(shards: Sequence[Path], target: Path, *, progress: Progress) -> None:
     """Put all shards of a set into one GGUF.
 

@@ -5,6 +5,7 @@ the endpoint it came from, through the filters it was pulled with: what an updat
 change, and nothing else, counts as a difference.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,6 +14,7 @@ from modelvault.app.filters import recall_filters
 from modelvault.app.outcomes import Failure, collecting
 from modelvault.app.pull import plan_pull, pull
 from modelvault.app.sources import SourceOptions, reopen
+from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import CatalogedArtifact
 from modelvault.core.artifact import Artifact, Followable
@@ -30,6 +32,8 @@ from modelvault.errors import (
 from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.fetch.stored import same_content
 from modelvault.sources.selection import select
+
+_log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
@@ -199,6 +203,7 @@ def follow(
     return Followed(before=artifact, after=done.artifact, fetched=plan.to_fetch)
 
 
+@timed(_log, "update")
 def update(
     vault: Vault, reference: Reference | None, options: SourceOptions, progress: Progress
 ) -> tuple[tuple[Followed, ...], tuple[Failure, ...]]:

@@ -1,9 +1,11 @@
 """``verify``: re-hash what the vault holds, and the event log's chain."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelvault.app.records import Unknown, find_unknown
+from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact
@@ -12,6 +14,8 @@ from modelvault.core.names import Reference
 from modelvault.core.ports import Progress
 from modelvault.errors import BlobMissing, Corruption, UnsupportedVersion
 from modelvault.store.gc import find_garbage
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +38,7 @@ class _Blob:
     owner: str
 
 
+@timed(_log, "verify")
 def verify(vault: Vault, references: Sequence[Reference], progress: Progress) -> Verified:
     """Re-hash every blob of the artefacts; with no reference, of all, and check the log.
 
@@ -67,6 +72,7 @@ def verify(vault: Vault, references: Sequence[Reference], progress: Progress) ->
                 checked, size = checked + 1, size + blob.size
             except Corruption as error:
                 issues.append(f"{blob.owner}: {error}")
+                _log.warning("%s is damaged or missing: %s", digest, error)
                 if not isinstance(error, BlobMissing):
                     vault.store.condemn(digest, str(error))
             progress.end(digest.hex)

@@ -25,9 +25,10 @@ def complete_reference(context: typer.Context, incomplete: str) -> list[str]:
 
 def complete_from(values: Iterable[str]) -> Callable[[str], list[str]]:
     """Return what completes to those of ``values`` that start as the user began."""
+    known = tuple(values)
 
     def complete(incomplete: str) -> list[str]:
-        return [value for value in values if value.lower().startswith(incomplete.lower())]
+        return [value for value in known if value.lower().startswith(incomplete.lower())]
 
     return complete
 

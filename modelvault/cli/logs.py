@@ -52,7 +52,9 @@ def keep_log(session: Session, command: str) -> Iterator[None]:
         if session.log_file is not None:
             descriptor = _open_file(session.log_file)
             stack.callback(os.close, descriptor)
-            stack.enter_context(_attached(logger, _FileHandler(descriptor, session)))
+            stack.enter_context(
+                _attached(logger, _FileHandler(descriptor, session.log_file, session))
+            )
         if session.verbose:
             stack.enter_context(_attached(logger, _StandardError(json=session.json)))
         with _told(command):
@@ -178,16 +180,21 @@ class _StandardError(_Handler):
 
 
 class _FileHandler(_Handler):
-    """Appends the log to a file; one that breaks is told once and stops no work."""
+    """Appends the log to a file; one that breaks later is told once and stops no work."""
 
-    def __init__(self, descriptor: int, session: Session) -> None:
+    def __init__(self, descriptor: int, path: Path, session: Session) -> None:
         super().__init__()
         self._descriptor = descriptor
+        self._path = path
         self._session = session
-        self._broken = False
+        self._begun = self._broken = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record as one line."""
+        """Write a record as one line.
+
+        Raises:
+            StorageError: It is the first one and cannot be written.
+        """
         if self._broken:
             return
         line = f"{self.heading(record)} {' | '.join(self.message(record))}\n"
@@ -195,6 +202,9 @@ class _FileHandler(_Handler):
         try:
             while left:
                 left = left[os.write(self._descriptor, left) :]
+            self._begun = True
         except OSError as error:
+            if not self._begun:
+                raise fsio.translate(error, self._path) from error
             self._broken = True
             self._session.warn(f"the log file ends here: {error.strerror}")

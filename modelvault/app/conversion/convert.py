@@ -1,5 +1,6 @@
 """``convert``: make variants of an artefact with a converter in a child process."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,12 +13,15 @@ from modelvault.app.conversion.results import record_result, replace_earlier
 from modelvault.app.conversion.warnings import quality_warnings
 from modelvault.app.conversion.work_folder import WorkFolder, is_resumable, resumable_folder
 from modelvault.app.supersede import drop_records
+from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
 from modelvault.core.ports import Progress
 from modelvault.core.protocol import Advanced, Event, Planned, Produced, Stepped, Warned
 from modelvault.errors import CheckFailed, ConverterCrashed, NoSpace
+
+_log = logging.getLogger(__name__)
 
 
 class Voice(Protocol):
@@ -53,6 +57,7 @@ class Converted:
     warnings: tuple[str, ...]
 
 
+@timed(_log, "conversion")
 def convert(
     vault: Vault,
     reference: Reference,
@@ -87,6 +92,12 @@ def convert(
     """
     parent = vault.catalog.find(reference).artifact
     stored, runs = part_stored(vault, parent, split_runs(targets, options))
+    _log.info(
+        "%s to %s; in the vault already: %s",
+        parent.reference,
+        ", ".join(name for run in runs for name in run.types) or "nothing",
+        ", ".join(stored) or "none",
+    )
     work = _Work(vault=vault, parent=parent, progress=progress, voice=voice or Mute())
     try:
         with vault.store.writing():
@@ -150,6 +161,7 @@ class _Work:
     def _run(self, run: Run) -> None:
         described = run.options.describe()
         with resumable_folder(self.vault, self.parent, work_key(self.parent, run)) as folder:
+            _log.info("%s in %s, resumed: %s", run.converter, folder.path.name, folder.resumed)
             if folder.resumed:
                 self.voice.note(f"continuing an interrupted conversion to {', '.join(run.types)}")
             events = start_run(self.vault, self.parent, run, folder.path)

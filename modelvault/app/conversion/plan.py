@@ -1,5 +1,6 @@
 """``convert --dry-run``: each target's tensors, where they will lie, and whether they fit."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -9,11 +10,14 @@ from modelvault.app.conversion.options import ConvertOptions, Target
 from modelvault.app.conversion.requests import Run, split_runs, start_run
 from modelvault.app.conversion.warnings import quality_warnings
 from modelvault.app.conversion.work_folder import working_folder
+from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact
 from modelvault.core.names import Reference
 from modelvault.core.protocol import Event, Laid, Planned, PlannedTensor, Warned
 from modelvault.errors import ConverterCrashed
+
+_log = logging.getLogger(__name__)
 
 MOST_TENSORS = 500_000
 """Tensors of one plan at most, some 1.3 kB each; the largest models known take half of it."""
@@ -55,6 +59,7 @@ class ConversionPlan:
         return self.size <= self.free
 
 
+@timed(_log, "plan of a conversion")
 def plan_conversion(
     vault: Vault, reference: Reference, targets: Sequence[Target], options: ConvertOptions
 ) -> ConversionPlan:

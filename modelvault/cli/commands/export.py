@@ -12,7 +12,7 @@ from modelvault.app.keys import OwnKey
 from modelvault.app.vault import Vault
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.bundle.write.compression import Compression
-from modelvault.cli.completion import ReferencesArgument
+from modelvault.cli.completion import ReferencesArgument, complete_from
 from modelvault.cli.documents.bundle import FinishedExport, PlannedExport
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
@@ -28,9 +28,18 @@ def export(
     references: ReferencesArgument = None,
     volume_size: Annotated[
         str | None,
-        typer.Option("--volume-size", help="fat32, dvd, 25GB or bytes; default: what fits DIR."),
+        typer.Option(
+            "--volume-size",
+            help="fat32, dvd, 25GB or bytes; default: what fits DIR.",
+            autocompletion=complete_from(("fat32", "dvd", "25GB")),
+        ),
     ] = None,
-    compress: Annotated[str, typer.Option("--compress", help="auto or none.")] = "auto",
+    compress: Annotated[
+        str,
+        typer.Option(
+            "--compress", help="auto or none.", autocompletion=complete_from(map(str, Compression))
+        ),
+    ] = "auto",
     expires: Annotated[
         dt.datetime | None,
         typer.Option("--expires", help="Importers refuse the bundle after this day (UTC)."),

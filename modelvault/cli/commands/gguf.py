@@ -9,6 +9,7 @@ from modelvault.app.split import find_shards, merge_files, split_file
 from modelvault.app.split_reference import merge_reference, split_reference
 from modelvault.app.vault import Vault
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
+from modelvault.cli.completion import complete_from
 from modelvault.cli.documents.artifacts import ArtifactName
 from modelvault.cli.documents.gguf import MergedFile, WrittenShards
 from modelvault.cli.progress import show_progress
@@ -24,7 +25,12 @@ def split(
         str, typer.Argument(metavar="FILE|REF", help="A GGUF file, or a model of the vault.")
     ],
     max_size: Annotated[
-        str, typer.Option("--max-size", help="Largest shard: 4GB, fat32, dvd, or bytes.")
+        str,
+        typer.Option(
+            "--max-size",
+            help="Largest shard: 4GB, fat32, dvd, or bytes.",
+            autocompletion=complete_from(("fat32", "dvd", "4GB")),
+        ),
     ],
     out: Annotated[
         Path | None,

@@ -8,7 +8,7 @@ import typer
 from modelvault.app import install as verb
 from modelvault.app.install import plan_install
 from modelvault.app.vault import Vault
-from modelvault.cli.completion import ReferenceArgument
+from modelvault.cli.completion import ReferenceArgument, complete_from
 from modelvault.cli.documents.install import FinishedInstall, PlannedInstall
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
@@ -23,7 +23,10 @@ def install(
     context: typer.Context,
     *,
     reference: ReferenceArgument,
-    to: Annotated[str, typer.Option("--to", help=f"{', '.join(NAMES)}.")],
+    to: Annotated[
+        str,
+        typer.Option("--to", help=f"{', '.join(NAMES)}.", autocompletion=complete_from(NAMES)),
+    ],
     folder: Annotated[
         Path | None, typer.Option("--dir", help="The runtime's folder; default: its own.")
     ] = None,

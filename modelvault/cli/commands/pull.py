@@ -12,6 +12,7 @@ from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.app.vault import Vault, locate
 from modelvault.cli.commands.pull_list import pull_from_file
 from modelvault.cli.commands.pull_update import pull_update
+from modelvault.cli.completion import complete_from
 from modelvault.cli.documents.pull import FinishedPull, PlannedPull
 from modelvault.cli.lines import text
 from modelvault.cli.lines.pull import left_out_lines, license_text, plan_lines
@@ -63,7 +64,11 @@ def pull(
     ] = None,
     engine: Annotated[
         str | None,
-        typer.Option("--engine", help="How large files come: http (default), xet, hf-transfer."),
+        typer.Option(
+            "--engine",
+            help="How large files come: http (default), xet, hf-transfer.",
+            autocompletion=complete_from(("http", "xet", "hf-transfer")),
+        ),
     ] = None,
     limit_rate: Annotated[
         str | None,

@@ -7,16 +7,23 @@ import typer
 
 from modelvault.app import install as verb
 from modelvault.app.vault import Vault
+from modelvault.cli.completion import complete_from
 from modelvault.cli.documents.install import FinishedUninstall
 from modelvault.cli.lines import text
 from modelvault.cli.session import Session
+from modelvault.targets.registry import NAMES
 
 
 def uninstall(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name in the runtime, or a reference.")],
     target: Annotated[
-        str | None, typer.Option("--from", help="The runtime, where the name is in several.")
+        str | None,
+        typer.Option(
+            "--from",
+            help="The runtime, where the name is in several.",
+            autocompletion=complete_from(NAMES),
+        ),
     ] = None,
     folder: Annotated[
         Path | None, typer.Option("--dir", help="The runtime's folder, where it is in several.")
