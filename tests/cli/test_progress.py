@@ -11,7 +11,8 @@ import pytest
 
 from modelvault.cli.figures import Figures
 from modelvault.cli.lines import text
-from modelvault.cli.progress import JsonLines, PlainLines, Reporter
+from modelvault.cli.progress import PlainLines, Reporter
+from modelvault.cli.progress_events import JsonLines
 from modelvault.core.ports import Progress, Retried
 from modelvault.core.protocol import Stepped
 

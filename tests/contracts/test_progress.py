@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager, nullcontext
 import pytest
 
 from modelvault.cli.bars import open_bars
-from modelvault.cli.progress import JsonLines, PlainLines, Reporter
+from modelvault.cli.progress import PlainLines, Reporter
+from modelvault.cli.progress_events import JsonLines
 from modelvault.core.ports import Progress, Retried, Silence
 from modelvault.core.protocol import Stepped
 

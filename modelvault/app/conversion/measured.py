@@ -13,6 +13,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from modelvault.core.artifact import Artifact, ConversionOrigin
+
 SOURCE, PLAIN, RESULT = "source", "plain rounding", "result"
 _ROLES = {"source": SOURCE, "rtn": PLAIN}
 """Last parts of parameters' names; any other is the result."""
@@ -67,6 +69,12 @@ def read_measured(parameters: Mapping[str, str]) -> Measured:
         divergences=found["kl"],
         layers=_read_layers(parameters.get(_LAYERS, "")),
     )
+
+
+def measured_of(artifact: Artifact) -> Measured | None:
+    """Return what was measured when an artefact was made; None for one that was not converted."""
+    origin = artifact.origin
+    return read_measured(origin.parameters) if isinstance(origin, ConversionOrigin) else None
 
 
 def is_summed_up(parameter: str) -> bool:

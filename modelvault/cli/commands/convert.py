@@ -11,8 +11,7 @@ from modelvault.app.conversion.plan import plan_conversion
 from modelvault.app.vault import Vault
 from modelvault.cli.completion import ReferenceArgument, complete_from
 from modelvault.cli.documents.convert import FinishedConversion, PlannedConversion
-from modelvault.cli.lines.conversion import plan_lines
-from modelvault.cli.lines.quality import result_lines
+from modelvault.cli.lines.conversion import plan_lines, result_lines
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference

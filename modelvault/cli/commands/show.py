@@ -3,13 +3,13 @@
 import typer
 
 from modelvault.app import housekeeping as verb
-from modelvault.app.conversion.measured import is_summed_up, read_measured
+from modelvault.app.conversion.measured import is_summed_up, measured_of, read_measured
 from modelvault.app.housekeeping import Shown
 from modelvault.app.vault import Vault
 from modelvault.cli.completion import ReferenceArgument
 from modelvault.cli.documents.show import ShownArtifact
 from modelvault.cli.lines import text
-from modelvault.cli.lines.quality import figures_line, layer_lines, measured_of
+from modelvault.cli.lines.quality import figures_line, layer_lines
 from modelvault.cli.session import Session
 from modelvault.core.artifact import (
     Artifact,

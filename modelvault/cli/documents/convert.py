@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from modelvault.app.conversion.convert import Converted
+from modelvault.app.conversion.measured import measured_of
 from modelvault.app.conversion.plan import ConversionPlan, TargetPlan
 from modelvault.cli.documents.artifacts import ArtifactName, names_of
 from modelvault.cli.documents.document import Document
 from modelvault.cli.documents.quality import QualityFigures
-from modelvault.cli.lines.quality import measured_of
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.names import Reference

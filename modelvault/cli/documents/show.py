@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from modelvault.app.conversion.measured import measured_of
 from modelvault.app.housekeeping import Shown
 from modelvault.cli.documents.artifacts import ArtifactName, names_of
 from modelvault.cli.documents.document import Document
 from modelvault.cli.documents.quality import Quality
-from modelvault.cli.lines.quality import measured_of
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
 from modelvault.core.names import Reference

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 
+from modelvault.app.conversion.convert import Converted
+from modelvault.app.conversion.measured import measured_of
 from modelvault.app.conversion.plan import ConversionPlan, TargetPlan
 from modelvault.cli.lines import text
+from modelvault.cli.lines.quality import figures_line
 
 
 def plan_lines(plan: ConversionPlan) -> Iterator[str]:
@@ -42,3 +45,14 @@ def _summary(target: TargetPlan) -> str:
         f"{target.bits_per_weight:.2f} bits per weight"
         f"{', already here' if target.stored else ''}"
     )
+
+
+def result_lines(done: Converted) -> Iterator[str]:
+    """Yield the outcome for people."""
+    for item in done.artifacts:
+        yield f"{item.label} converted: artefact {item.digest}"
+        measured = measured_of(item)
+        if measured is not None and (line := figures_line(measured)):
+            yield f"{item.label}: {line}"
+    for item in done.skipped:
+        yield f"{item.label} is already here"

@@ -1,29 +1,9 @@
-"""What a conversion made and what was measured of it, for people and for programs."""
+"""What was measured of a conversion's result, for people."""
 
-from collections.abc import Iterator
 from typing import Any
 
-from modelvault.app.conversion.convert import Converted
-from modelvault.app.conversion.measured import PLAIN, RESULT, SOURCE, Measured, read_measured
+from modelvault.app.conversion.measured import PLAIN, RESULT, SOURCE, Measured
 from modelvault.cli.lines import text
-from modelvault.core.artifact import Artifact, ConversionOrigin
-
-
-def result_lines(done: Converted) -> Iterator[str]:
-    """Yield the outcome for people."""
-    for item in done.artifacts:
-        yield f"{item.label} converted: artefact {item.digest}"
-        measured = measured_of(item)
-        if measured is not None and (line := figures_line(measured)):
-            yield f"{item.label}: {line}"
-    for item in done.skipped:
-        yield f"{item.label} is already here"
-
-
-def measured_of(artifact: Artifact) -> Measured | None:
-    """Return what was measured when an artefact was made; None for one that was not converted."""
-    origin = artifact.origin
-    return read_measured(origin.parameters) if isinstance(origin, ConversionOrigin) else None
 
 
 def figures_line(measured: Measured) -> str:
