@@ -65,6 +65,12 @@ class _Bars:
     """Implements ``Progress`` on a display of rich."""
 
     def __init__(self, display: Display, *, expected: int) -> None:
+        """Begin with the bar for all, hidden.
+
+        Args:
+            display: Where bars are shown; the caller starts and stops it.
+            expected: Bytes of everything that is to come; 0 when unknown.
+        """
         self._display = display
         self._expected = expected
         self._tasks: dict[str, TaskID | None] = {}

@@ -140,6 +140,7 @@ class _Handler(logging.Handler):
     """Puts records into words."""
 
     def __init__(self) -> None:
+        """Learn the secrets of the environment, to blot them out."""
         super().__init__()
         self._secrets = known_secrets()
 
@@ -160,6 +161,11 @@ class _StandardError(_Handler):
     """Shows the log; the stream is looked up each time, for bars stand in its place."""
 
     def __init__(self, *, json: bool) -> None:
+        """Show nothing yet.
+
+        Args:
+            json: Whether lines are events for programs.
+        """
         super().__init__()
         self._json = json
 
@@ -183,6 +189,13 @@ class _FileHandler(_Handler):
     """Appends the log to a file; one that breaks later is told once and stops no work."""
 
     def __init__(self, descriptor: int, path: Path, session: Session) -> None:
+        """Write nothing yet.
+
+        Args:
+            descriptor: Of the file, which the caller closes.
+            path: Its name, for errors.
+            session: Told when the file can no longer be written.
+        """
         super().__init__()
         self._descriptor = descriptor
         self._path = path

@@ -26,7 +26,7 @@ def carry_out(session: Session, command: str, work: Callable[[], Any]) -> int:
     try:
         with contextlib.ExitStack() as stack:
             if session.verbose or session.log_file is not None:
-                from modelvault.cli.logs import keep_log  # nobody else pays for logging
+                from modelvault.cli.logs import keep_log  # no other run pays for logging
 
                 stack.enter_context(keep_log(session, command))
             work()

@@ -38,12 +38,12 @@ def choose_display(*, json: bool, quiet: bool, expected: int = 0) -> ProgressDis
     if json:
         from modelvault.cli.progress_events import JsonLines
 
-        return Reporter(JsonLines(), interval=_EVENT_INTERVAL, expected=expected)
+        return ThrottledDisplay(JsonLines(), interval=_EVENT_INTERVAL, expected=expected)
     if sys.stderr.isatty():
         from modelvault.cli.bars import open_bars
 
         return open_bars(expected=expected)
-    return Reporter(PlainLines(), interval=_LINE_INTERVAL, expected=expected)
+    return ThrottledDisplay(PlainLines(), interval=_LINE_INTERVAL, expected=expected)
 
 
 def show_progress(session: Session, *, expected: int = 0) -> ProgressDisplay:
@@ -78,8 +78,8 @@ class Writer(Protocol):
         """Say how far everything is."""
 
 
-class Reporter:
-    """Keeps the figures of all tasks and calls a writer now and then."""
+class ThrottledDisplay:
+    """Implements ``Progress``: keeps the figures of all tasks, and has some of them written."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Texts without what nobody else may read: tokens, passwords, signed addresses.
+"""Texts without what their readers may not know: tokens, passwords, signed addresses.
 
 The second line of defence: no part of ModelVault logs such things on purpose, but messages of
 servers and libraries may hold them.

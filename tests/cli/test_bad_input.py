@@ -154,7 +154,7 @@ def test_damaged_catalogue_is_rebuilt(site: Site) -> None:
 
 
 def test_gc_and_a_writer_exclude_each_other(site: Site) -> None:
-    """While somebody writes, gc is refused and says why."""
+    """While another process writes, gc is refused and says why."""
     site.run("pull", "acme/open").ok()
     with open(site.vault / "vault.lock", "rb") as file:
         fcntl.flock(file, fcntl.LOCK_SH)

@@ -11,7 +11,7 @@ import pytest
 
 from modelvault.cli.figures import Figures
 from modelvault.cli.lines import text
-from modelvault.cli.progress import PlainLines, Reporter
+from modelvault.cli.progress import PlainLines, ThrottledDisplay
 from modelvault.cli.progress_events import JsonLines
 from modelvault.core.ports import Progress, Retried
 from modelvault.core.protocol import Stepped
@@ -29,9 +29,9 @@ class Clock:
         return self.now
 
 
-def plain(clock: Clock, **options: int) -> Reporter:
+def plain(clock: Clock, **options: int) -> ThrottledDisplay:
     """Return the display for logs."""
-    return Reporter(PlainLines(), interval=5.0, clock=clock, **options)
+    return ThrottledDisplay(PlainLines(), interval=5.0, clock=clock, **options)
 
 
 def test_rate_forgets_what_was_long_ago() -> None:
@@ -109,7 +109,7 @@ def test_unknown_tasks_are_ignored(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_events_carry_every_figure(capsys: pytest.CaptureFixture[str]) -> None:
     """Bytes, resumed bytes, retries with their reason, rate, time left, and everything."""
     clock = Clock()
-    with Reporter(JsonLines(), interval=0.5, clock=clock, expected=300) as display:
+    with ThrottledDisplay(JsonLines(), interval=0.5, clock=clock, expected=300) as display:
         display.begin("a", total=100, done=40)
         display.advance("a", 0, event=Retried(reason="the answer ends early"))
         clock.now += 2
@@ -237,7 +237,7 @@ def test_end_of_a_layer_reads_as_such() -> None:
 
 def test_json_events_tell_every_step(capsys: pytest.CaptureFixture[str]) -> None:
     """With every figure, null where one is not known."""
-    with Reporter(JsonLines(), interval=0.5, clock=Clock()) as display:
+    with ThrottledDisplay(JsonLines(), interval=0.5, clock=Clock()) as display:
         display.begin("AWQ", total=100)
         display.advance("AWQ", 0, event=stepped())
         display.advance("AWQ", 0, event=stepped(loss_before=0.5, loss_after=0.25, seconds_left=3.0))

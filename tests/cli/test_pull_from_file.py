@@ -41,8 +41,8 @@ def test_list_then_lock_file_elsewhere(site: Site, hub: LoopbackHub, tmp_path: P
     elsewhere = Site(tmp_path / "elsewhere", HF_ENDPOINT=hub.endpoint)
     elsewhere.run("pull", "--from-file", f"{models}.lock").ok()
     listed = [
-        sorted(row["artifact"] for row in place.run("list", "--json").ok().document)
-        for place in (site, elsewhere)
+        sorted(row["artifact"] for row in side.run("list", "--json").ok().document)
+        for side in (site, elsewhere)
     ]
     assert listed[0] == listed[1]
 

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 import pytest
 
 from modelvault.cli.bars import open_bars
-from modelvault.cli.progress import PlainLines, Reporter
+from modelvault.cli.progress import PlainLines, ThrottledDisplay
 from modelvault.cli.progress_events import JsonLines
 from modelvault.core.ports import Progress, Retried, Silence
 from modelvault.core.protocol import Stepped
@@ -15,8 +15,8 @@ Open = Callable[[], AbstractContextManager[Progress]]
 
 IMPLEMENTATIONS: dict[str, Open] = {
     "silence": lambda: nullcontext(Silence()),
-    "lines": lambda: Reporter(PlainLines(), interval=0.0),
-    "events": lambda: Reporter(JsonLines(), interval=0.0),
+    "lines": lambda: ThrottledDisplay(PlainLines(), interval=0.0),
+    "events": lambda: ThrottledDisplay(JsonLines(), interval=0.0),
     "bars": lambda: open_bars(expected=0),
 }
 

@@ -104,5 +104,5 @@ def _new_key_lines(key: OwnKey) -> list[str]:
         f"  to read out  {key.spoken}",
         "tell it to the importing site over another channel than the medium; there, once:",
         f"  modelvault trust add DIR --fingerprint {key.fingerprint}",
-        "keep a copy of keys/signing.pem in a safe place: without it you sign as somebody new",
+        "keep a copy of keys/signing.pem in a safe: without it this site signs as a new publisher",
     ]

@@ -37,7 +37,7 @@ def import_(
             (
                 f"{text.count(len(done.new), 'new artefact')}, {known} already here; "
                 f"{text.size(done.new_bytes)} read and verified, "
-                f"{text.size(done.skipped_bytes)} already held"
+                f"{text.size(done.skipped_bytes)} already in the vault"
             ),
             f"signed by {', '.join(done.signers)}",
         ],

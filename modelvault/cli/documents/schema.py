@@ -87,7 +87,7 @@ def _schema(kind: Any, definitions: dict[str, Schema]) -> Schema:
         return dict(_PLAIN[kind])
     if isinstance(kind, type) and issubclass(kind, Document):
         if kind.__name__ not in definitions:
-            definitions[kind.__name__] = {}  # holds the place, should the type hold itself
+            definitions[kind.__name__] = {}  # named already, should the type contain itself
             definitions[kind.__name__] = _object(kind, definitions)
         return {"$ref": f"#/$defs/{kind.__name__}"}
     if isinstance(kind, type) and issubclass(kind, Enum):

@@ -1,4 +1,4 @@
-"""The plan of a conversion, for people and for programs."""
+"""The plan and the outcome of a conversion, for people."""
 
 from collections.abc import Iterator
 

@@ -39,8 +39,8 @@ def count(number: int, singular: str, plural: str = "") -> str:
 
 def step(done: "Stepped") -> str:
     """Return ``layer 3 of 32, scales of q_proj, error 0.012 -> 0.0043``."""
-    place = f"layer {done.layer} of {done.layers}"
-    words = [f"{place} done"] if done.step == "layer" else [place, visible(done.step)]
+    layer = f"layer {done.layer} of {done.layers}"
+    words = [f"{layer} done"] if done.step == "layer" else [layer, visible(done.step)]
     if done.loss_before is not None and done.loss_after is not None:
         words.append(f"error {done.loss_before:.3g} -> {done.loss_after:.3g}")
     return ", ".join(words)
