@@ -23,7 +23,8 @@ class PulledFile(Document):
     """A file that is pulled."""
 
     path: str
-    size: int
+    size: int | None
+    """Null where the source does not say."""
     digest: Digest | None
     """As the source declares it; null where it declares none."""
     scan: str
@@ -50,7 +51,8 @@ class OfferedQuantization(Document):
     include: str
     """Pattern for ``--include`` that takes it alone."""
     files: tuple[str, ...]
-    size: int
+    size: int | None
+    """Bytes of all of them; null where the source does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
