@@ -39,8 +39,7 @@ class GroupRow:
 COMMANDS: tuple[CommandRow | GroupRow, ...] = (
     CommandRow(
         name="pull",
-        help="Bring models into the vault, from the Hub or from a folder; "
-        "resumes where it stopped.",
+        help="Bring models into the vault: from the Hub, a folder or a web server; resumable.",
         function="pull:pull",
         panel=CONNECTED,
     ),
