@@ -1,4 +1,4 @@
-"""What the vault holds against what the Hub offers now, and following a branch.
+"""What the vault holds against what its sources offer now, and following a branch or a list.
 
 Each artefact that was pulled from a Hub is compared with the revision it was asked for, at
 the endpoint it came from, through the filters it was pulled with: what an update would
@@ -17,7 +17,7 @@ from modelvault.app.sources import SourceOptions, reopen
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import CatalogedArtifact
-from modelvault.core.artifact import Artifact, Followable
+from modelvault.core.artifact import Artifact, Followable, SumsOrigin
 from modelvault.core.manifest import Manifest
 from modelvault.core.names import Reference, is_commit
 from modelvault.core.ports import Progress
@@ -28,6 +28,7 @@ from modelvault.errors import (
     FetchError,
     NotFound,
     NothingSelected,
+    UpstreamChanged,
 )
 from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.fetch.stored import same_content
@@ -40,13 +41,13 @@ class State(StrEnum):
     """How an artefact stands to its origin."""
 
     UNCHANGED = "unchanged"
-    """The revision that was asked for is still this commit."""
+    """What was asked for is still this revision."""
     MOVED = "moved"
-    """The branch or tag is another commit now."""
+    """The branch or tag is another commit now; the list of checksums names other content."""
     GONE = "gone"
-    """The repository or revision is no longer there, or no longer open to this token."""
+    """The repository, revision or list is no longer there, or no longer open to this token."""
     UNKNOWN = "unknown"
-    """The Hub could not be asked."""
+    """The server could not be asked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Upstream:
     origin: Followable
     state: State
     commit: str = ""
-    """The commit at the Hub now; empty where it is not known."""
+    """The revision upstream now; empty where it is not known."""
     difference: Difference | None = None
     """Which files differ, where the revision moved."""
     reason: str = ""
@@ -76,11 +77,11 @@ class Upstream:
 def compare_upstream(
     vault: Vault, references: Sequence[Reference], options: SourceOptions
 ) -> Iterator[Upstream]:
-    """Yield how artefacts stand to the Hub; with no reference, all that came from one.
+    """Yield how artefacts stand to their sources; with no reference, all that can be asked.
 
     Args:
         vault: The vault.
-        references: Which artefacts; those that came from no Hub are passed over.
+        references: Which artefacts; those whose source cannot be asked are passed over.
         options: Token, certificates and connections; the endpoint is each artefact's own.
 
     Raises:
@@ -102,8 +103,8 @@ def _chosen(vault: Vault, references: Sequence[Reference]) -> Iterator[Cataloged
 def _compare(
     vault: Vault, artifact: Artifact, origin: Followable, options: SourceOptions
 ) -> Upstream:
-    source = reopen(artifact, options)
     try:
+        source = reopen(artifact, options)
         commit = source.find_revision()
         if commit == artifact.revision:
             state, difference = State.UNCHANGED, None
@@ -112,7 +113,7 @@ def _compare(
             offer = source.offer()
             commit = offer.revision
             difference = _differ(vault, artifact, offer.files)
-    except (NotFound, AccessDenied) as error:
+    except (NotFound, AccessDenied, UpstreamChanged) as error:  # a pinned list is another now
         return Upstream(artifact=artifact, origin=origin, state=State.GONE, reason=error.message)
     except (FetchError, BadInput) as error:
         return Upstream(artifact=artifact, origin=origin, state=State.UNKNOWN, reason=error.message)
@@ -162,7 +163,7 @@ def find_branches(vault: Vault, reference: Reference | None) -> tuple[Artifact, 
 
     Raises:
         ArtifactNotFound: The reference names nothing.
-        BadOption: It is pinned to a commit, or did not come from a Hub.
+        BadOption: It is pinned, or came from nothing that can be asked again.
     """
     if reference is None:
         return tuple(
@@ -173,13 +174,24 @@ def find_branches(vault: Vault, reference: Reference | None) -> tuple[Artifact, 
         )
     artifact = vault.catalog.find(reference).artifact
     if not isinstance(artifact.origin, Followable):
-        raise BadOption(f"{reference} was not pulled from a Hub: there is nothing to follow")
+        raise BadOption(
+            f"{reference} came neither from a Hub nor by a list of checksums: there is nothing to"
+            " follow"
+        )
     if is_commit(artifact.origin.requested):
         raise BadOption(
-            f"{reference} is pinned to commit {artifact.revision}",
-            hint=f"pull the branch instead: modelvault pull {artifact.model}",
+            f"{reference} is pinned to revision {artifact.revision}",
+            hint=f"pull {_unpinned(artifact)}",
         )
     return (artifact,)
+
+
+def _unpinned(artifact: Artifact) -> str:
+    """Return what to pull instead of a pinned artefact so that it can be followed."""
+    if isinstance(artifact.origin, SumsOrigin):
+        url = artifact.origin.url
+        return f"the list without its digest: modelvault pull {url} --as {artifact.model}"
+    return f"the branch instead: modelvault pull {artifact.model}"
 
 
 def follow(
@@ -188,10 +200,10 @@ def follow(
     """Pull what the artefact's branch holds now, with the filters of its last pull.
 
     Raises:
-        BadOption: The artefact did not come from a Hub.
+        BadOption: The artefact came from nothing that can be asked again.
         NotFound: The repository or branch is gone, or the filters fit no file any more.
-        FetchError: The Hub cannot be reached or refuses; what came is kept.
-        Corruption: Bytes do not match what the Hub declares.
+        FetchError: The source cannot be reached or refuses; what came is kept.
+        Corruption: Bytes do not match what the source declares.
         StorageError: The disk is full or refuses.
     """
     source = reopen(artifact, options)

@@ -23,7 +23,7 @@ def verify(
     *,
     upstream: Annotated[
         bool,
-        typer.Option("--upstream", help="Also compare with what the Hub offers now."),
+        typer.Option("--upstream", help="Also compare with what the sources offer now."),
     ] = False,
 ) -> None:
     """Re-hash everything the vault holds, or the artefacts named, and the event log."""
@@ -48,5 +48,5 @@ def _compare(session: Session, vault: Vault, references: list[Reference]) -> lis
     compared = list(compare_upstream(vault, references, options))
     for item in compared:
         if item.state is State.UNKNOWN:
-            session.warn(f"{item.artifact.reference}: the Hub could not be asked: {item.reason}")
+            session.warn(f"{item.artifact.reference}: the source could not be asked: {item.reason}")
     return compared

@@ -1,4 +1,4 @@
-"""How a comparison with the Hub reads: lines for people, a document for programs."""
+"""How a comparison with the sources reads: lines for people, a document for programs."""
 
 from collections.abc import Sequence
 
