@@ -1,10 +1,11 @@
 """``pull --from-file``: a whole list, pinned by a lock file beside it.
 
 A list is resolved anew each time it is pulled, and its lock file says what it stood for; with
-``locked``, or when the lock file itself is pulled, the lock file decides and the Hub has to
+``locked``, or when the lock file itself is pulled, the lock file decides and the source has to
 offer exactly that. What is pinned and stored costs no request at all.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,18 +15,21 @@ from modelvault import fsio
 from modelvault.app.filters import Filters
 from modelvault.app.outcomes import Failure, collecting
 from modelvault.app.pull import Pulled, plan_pull, plan_selection, pull
-from modelvault.app.sources import SourceOptions, hub_source
+from modelvault.app.sources import SourceOptions, hub_source, sums_source
 from modelvault.app.supersede import contains, find_siblings
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
-from modelvault.core.lockfile import LOCK_LIMIT, LockEntry, encode_lock, parse_lock
+from modelvault.core.artifact import SumsOrigin
+from modelvault.core.digest import Digest
+from modelvault.core.lockfile import LOCK_LIMIT, LockEntry, PinnedSums, encode_lock, parse_lock
 from modelvault.core.manifest import Manifest
-from modelvault.core.mirror_list import parse_list
+from modelvault.core.mirror_list import ListEntry, parse_list
 from modelvault.core.names import ModelName, Reference, is_commit
 from modelvault.core.ports import Progress
+from modelvault.core.sums import SumsUrl
 from modelvault.errors import BadInput, MalformedRecord, UpstreamChanged
 from modelvault.sources.selection import LeftOut, Selection
-from modelvault.sources.source import Offer
+from modelvault.sources.source import FollowableSource, Offer
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +50,10 @@ class MirrorEntry:
     filters: Filters
     pin: LockEntry | None
     """What an earlier pull of this line stood for; None where there was none."""
+    url: SumsUrl | None = None
+    """The list of checksums to pull by; None for a repository of a Hub."""
+    sums_digest: Digest | None = None
+    """What that list must hash to."""
 
     @property
     def subject(self) -> str:
@@ -104,8 +112,8 @@ def read_mirror_list(path: Path, *, locked: bool) -> MirrorList:
     for item in listed:
         pin = pins.get((str(item.reference.model), item.requested))
         filters = Filters(include=item.include, exclude=item.exclude)
-        if pin is not None and (pin.include, pin.exclude) != (item.include, item.exclude):
-            pin = None  # another selection: what was pinned is not what is asked for
+        if pin is not None and not _is_of(pin, item):
+            pin = None  # another selection or list: what was pinned is not what is asked for
         entries.append(
             MirrorEntry(
                 where=f"line {item.line}",
@@ -113,6 +121,8 @@ def read_mirror_list(path: Path, *, locked: bool) -> MirrorList:
                 requested=item.requested,
                 filters=filters,
                 pin=pin,
+                url=item.url,
+                sums_digest=item.pinned,
             )
         )
     if locked:
@@ -120,10 +130,21 @@ def read_mirror_list(path: Path, *, locked: bool) -> MirrorList:
     return MirrorList(entries=tuple(entries), locked=locked, lock=None if locked else lock)
 
 
+def _is_of(pin: LockEntry, item: ListEntry) -> bool:
+    """Return whether a line still asks for what was pinned under its name."""
+    url = pin.sums.url if pin.sums is not None else None
+    return (pin.include, pin.exclude, url) == (item.include, item.exclude, item.url)
+
+
 def _of_pin(where: str, pin: LockEntry) -> MirrorEntry:
-    filters = Filters(include=pin.include, exclude=pin.exclude)
     return MirrorEntry(
-        where=where, model=pin.model, requested=pin.requested, filters=filters, pin=pin
+        where=where,
+        model=pin.model,
+        requested=pin.requested,
+        filters=Filters(include=pin.include, exclude=pin.exclude),
+        pin=pin,
+        url=pin.sums.url if pin.sums is not None else None,
+        sums_digest=pin.sums.digest if pin.sums is not None else None,
     )
 
 
@@ -207,8 +228,7 @@ def _pull_entry(
     stored = pin is not None and _is_stored(vault, pin)
     if pin is not None and stored and (locked or is_commit(entry.requested)):
         return Mirrored(entry=entry, pin=pin, pulled=None)
-    revision = pin.commit if pin is not None and locked else entry.requested
-    source = hub_source(entry.model, revision, options.endpoint, options)
+    source = _open(entry, options, locked)
     paths = vault.store.paths
     if pin is not None and locked:
         offer, selection = _select_pinned(source.offer(), pin)
@@ -223,9 +243,22 @@ def _pull_entry(
     return Mirrored(entry=entry, pin=_pin(entry, done), pulled=done)
 
 
+def _open(entry: MirrorEntry, options: SourceOptions, locked: bool) -> FollowableSource:
+    """Return where an entry comes from: as it is now, or as it is pinned."""
+    pin = entry.pin if locked else None
+    if entry.url is None:
+        revision = entry.requested if pin is None else pin.commit
+        return hub_source(entry.model, revision, options.endpoint, options)
+    digest = entry.sums_digest if pin is None or pin.sums is None else pin.sums.digest
+    return sums_source(entry.model, entry.url, digest, dataclasses.replace(options, many=True))
+
+
 def _pin(entry: MirrorEntry, done: Pulled) -> LockEntry:
     """Return what an entry stands for: the files it selects, though the vault hold more."""
     selected = {file.path for file in done.plan.selection.chosen}
+    origin, sums = done.plan.offer.origin, None
+    if entry.url is not None and isinstance(origin, SumsOrigin):
+        sums = PinnedSums(url=entry.url, digest=origin.sums)
     return LockEntry(
         model=entry.model,
         requested=entry.requested,
@@ -233,6 +266,7 @@ def _pin(entry: MirrorEntry, done: Pulled) -> LockEntry:
         include=entry.filters.include,
         exclude=entry.filters.exclude,
         manifest=Manifest.of(file for file in done.manifest.files if file.path in selected),
+        sums=sums,
     )
 
 

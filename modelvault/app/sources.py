@@ -1,5 +1,6 @@
 """Which source a ``pull`` reads from: the Hub, a folder, or a list of checksums on the web."""
 
+import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from modelvault.core.artifact import Artifact, HubOrigin, SumsOrigin
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, is_revision
 from modelvault.core.repository import parse_hub_reference
-from modelvault.core.sums import SumsUrl, is_url
+from modelvault.core.sums import SumsUrl, is_url, parse_sums_digest
 from modelvault.errors import BadOption, NotFound
 from modelvault.sources.source import FollowableSource, Source
 
@@ -37,6 +38,8 @@ class SourceOptions:
     revision: str | None = None
     endpoint: str | None = None
     token_file: Path | None = None
+    many: bool = False
+    """Whether several servers are asked: a token is the Hub's then, and no web server's."""
     connections: int | None = None
     engine: str | None = None
     """``http``, ``xet`` or ``hf-transfer``."""
@@ -92,15 +95,6 @@ def _sums(text: str, options: SourceOptions) -> Source:
     return sums_source(ModelName.parse(options.name), url, pinned, options)
 
 
-def parse_sums_digest(text: str) -> Digest:
-    """Return what a list of checksums is pinned to: with ``sha256:``, or as ``sha256sum`` prints.
-
-    Raises:
-        BadDigest: It is no such digest.
-    """
-    return Digest.parse(text if ":" in text else f"sha256:{text}")
-
-
 def sums_source(
     model: ModelName, url: SumsUrl, pinned: Digest | None, options: SourceOptions
 ) -> "SumsSource":
@@ -118,7 +112,9 @@ def sums_source(
     """
     from modelvault.sources.sums.source import SumsSource
 
-    return SumsSource(url, model, open_connection(None, options), pinned=pinned)
+    if options.many:
+        options = dataclasses.replace(options, token_file=None)
+    return SumsSource(url, model, open_connection(str(url), options), pinned=pinned)
 
 
 def _hub(text: str, options: SourceOptions) -> Source:

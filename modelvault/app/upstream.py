@@ -5,6 +5,7 @@ the endpoint it came from, through the filters it was pulled with: what an updat
 change, and nothing else, counts as a difference.
 """
 
+import dataclasses
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -230,6 +231,7 @@ def update(
     """
     done: list[Followed] = []
     failures: list[Failure] = []
+    options = dataclasses.replace(options, many=reference is None)
     for artifact in find_branches(vault, reference):
         with collecting(failures, str(artifact.reference)):
             done.append(follow(vault, artifact, options, progress))

@@ -1,9 +1,10 @@
 """Lock files: which commits and bytes a mirror list stood for when it was pulled.
 
 Canonical JSON, so that equal sets give equal files and a version control system shows what
-changed. Nothing in it is secret or local: no endpoint, token, time or path of a machine.
+changed. Nothing in it is secret or local: no endpoint of a Hub, token, time or path of a machine.
 
-Format (``modelvault/lockfile/v1``): see ``docs/formats/lockfile.md``.
+Format (``modelvault/lockfile/v1`` and ``v2``): see ``docs/formats/lockfile.md``. A file in which
+nothing is pinned by a list of checksums is written as ``v1``, which every release reads.
 """
 
 from collections.abc import Iterable
@@ -11,13 +12,14 @@ from dataclasses import dataclass
 
 from modelvault.core import canonical
 from modelvault.core.canonical import Json
+from modelvault.core.digest import Digest
 from modelvault.core.fields import Fields
 from modelvault.core.manifest import MANIFEST_TYPE, MOST_FILES, FileEntry, Manifest
 from modelvault.core.names import ModelName, is_commit, is_revision
-from modelvault.errors import BadReference, MalformedRecord
+from modelvault.core.sums import SumsUrl
+from modelvault.errors import BadDigest, BadOption, BadReference, MalformedRecord
 
 LOCK_KIND = "modelvault/lockfile"
-LOCK_TYPE = f"{LOCK_KIND}/v1"
 LOCK_LIMIT = 64 * 1024 * 1024
 """Largest lock file that is read, in bytes."""
 MOST_ENTRIES = 10_000
@@ -26,18 +28,33 @@ _LONGEST_PATTERN = 3000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedSums:
+    """The list of checksums that a pull went by."""
+
+    url: SumsUrl
+    digest: Digest
+    """Of the list's bytes."""
+
+    def is_asked_as(self, requested: str) -> bool:
+        """Return whether a pull of this list can have been asked for by that name."""
+        return requested in (self.url.name, self.digest.hex[:40])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LockEntry:
     """One pinned pull."""
 
     model: ModelName
     requested: str
-    """The branch, tag or commit that was asked for."""
+    """The branch, tag or commit that was asked for; for a list as in ``SumsOrigin``."""
     commit: str
-    """Full commit id that it stood for."""
+    """Full commit id that it stood for, or a list's revision."""
     include: tuple[str, ...]
     exclude: tuple[str, ...]
     manifest: Manifest
     """The files that were selected."""
+    sums: PinnedSums | None = None
+    """The list of checksums that was pulled by; None for a repository of a Hub."""
 
     @property
     def key(self) -> tuple[str, str]:
@@ -48,10 +65,12 @@ class LockEntry:
 def encode_lock(entries: Iterable[LockEntry]) -> bytes:
     """Return the canonical bytes of a lock file."""
     ordered = sorted(entries, key=lambda entry: entry.key)
-    return canonical.encode({"_type": LOCK_TYPE, "entries": [_encode(item) for item in ordered]})
+    version = 1 if all(entry.sums is None for entry in ordered) else 2
+    items = [_encode(entry, version) for entry in ordered]
+    return canonical.encode({"_type": f"{LOCK_KIND}/v{version}", "entries": items})
 
 
-def _encode(entry: LockEntry) -> Json:
+def _encode(entry: LockEntry, version: int) -> Json:
     return {
         "model": str(entry.model),
         "requested": entry.requested,
@@ -59,7 +78,12 @@ def _encode(entry: LockEntry) -> Json:
         "include": list(entry.include),
         "exclude": list(entry.exclude),
         "files": [_encode_file(file) for file in entry.manifest.files],
+        **({} if version == 1 else {"sums": _encode_sums(entry.sums)}),
     }
+
+
+def _encode_sums(sums: PinnedSums | None) -> Json:
+    return None if sums is None else {"url": str(sums.url), "digest": str(sums.digest)}
 
 
 def _encode_file(file: FileEntry) -> Json:
@@ -70,13 +94,14 @@ def parse_lock(data: bytes) -> tuple[LockEntry, ...]:
     """Return the entries of a lock file.
 
     Raises:
-        UnsupportedVersion: A lock file of a newer version.
-        MalformedRecord: Not a lock file, unsorted, an entry given twice, an
-            unsafe path, or above the limits.
+        MalformedRecord: Not a lock file, unsorted, an entry given twice, an unsafe path, or
+            above the limits.
+        UnsupportedVersion: A newer release wrote it.
     """
     record = Fields(canonical.parse(data, limit=LOCK_LIMIT), where="lock file")
-    record.version(LOCK_KIND)
-    entries = tuple(map(_parse, record.items("entries", most=MOST_ENTRIES)))
+    version = record.version(LOCK_KIND, newest=2)
+    items = record.items("entries", most=MOST_ENTRIES)
+    entries = tuple(_parse(item, version) for item in items)
     record.finish()
     keys = [entry.key for entry in entries]
     if keys != sorted(set(keys)):
@@ -84,14 +109,16 @@ def parse_lock(data: bytes) -> tuple[LockEntry, ...]:
     return entries
 
 
-def _parse(item: Json) -> LockEntry:
+def _parse(item: Json, version: int) -> LockEntry:
     fields = Fields(item, where="lock file entry")
     try:
         model = ModelName.parse(fields.text("model"))
     except BadReference as error:
         raise MalformedRecord(f"lock file entry: {error}") from error
     requested, commit = fields.text("requested"), fields.text("commit")
-    if not is_revision(requested) or not is_commit(commit):
+    sums = _parse_sums(fields) if version > 1 else None
+    asked = is_revision(requested) if sums is None else sums.is_asked_as(requested)
+    if not asked or not is_commit(commit):
         raise MalformedRecord(f"lock file entry {model}: not a revision and its commit")
     files = fields.items("files", most=MOST_FILES)
     entry = LockEntry(
@@ -102,11 +129,24 @@ def _parse(item: Json) -> LockEntry:
         exclude=_patterns(fields, "exclude"),
         # the manifest's own parser applies the manifest's rules
         manifest=Manifest.parse(canonical.encode({"_type": MANIFEST_TYPE, "files": files})),
+        sums=sums,
     )
     fields.finish()
     if not entry.manifest.files:
         raise MalformedRecord(f"lock file entry {model}: no files")
     return entry
+
+
+def _parse_sums(fields: Fields) -> PinnedSums | None:
+    if fields.is_null("sums"):
+        return None
+    item = fields.object("sums")
+    try:
+        url, digest = SumsUrl.parse(item.text("url")), Digest.parse(item.text("digest"))
+    except (BadOption, BadDigest) as error:
+        raise MalformedRecord(f"lock file entry: {error}") from error
+    item.finish()
+    return PinnedSums(url=url, digest=digest)
 
 
 def _patterns(fields: Fields, name: str) -> tuple[str, ...]:

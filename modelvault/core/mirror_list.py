@@ -7,6 +7,7 @@ r"""Mirror lists: what a site carries, one reference a line.
     Qwen/Qwen3-8B@v1.0
     bartowski/SOME-GGUF --include '*Q4_K_M*' --exclude 'old/*'
     datasets/acme/evaluation
+    https://files.example/models/foo/SHA256SUMS --as acme/foo
 
 Words are split as a shell would; ``#`` begins a comment. Every bad line is reported, not
 only the first.
@@ -15,14 +16,17 @@ only the first.
 import shlex
 from dataclasses import dataclass
 
-from modelvault.core.names import Reference
+from modelvault.core.digest import Digest
+from modelvault.core.names import ModelName, Reference
 from modelvault.core.repository import parse_hub_reference
-from modelvault.errors import BadInput, BadReference, UnsupportedVersion
+from modelvault.core.sums import SumsUrl, is_url, parse_sums_digest
+from modelvault.errors import BadDigest, BadInput, BadOption, BadReference, UnsupportedVersion
 
 LIST_LIMIT = 1024 * 1024
 """Largest list that is read, in bytes."""
 MOST_LINES = 10_000
-_OPTIONS = ("--include", "--exclude")
+_PATTERNS = ("--include", "--exclude")
+_OF_SUMS = ("--as", "--sums-digest")
 _MAIN = "main"
 _MOST_ISSUES = 100
 
@@ -40,10 +44,16 @@ class ListEntry:
     reference: Reference
     include: tuple[str, ...]
     exclude: tuple[str, ...]
+    url: SumsUrl | None = None
+    """The list of checksums to pull by; None for a repository of a Hub."""
+    pinned: Digest | None = None
+    """What that list must hash to."""
 
     @property
     def requested(self) -> str:
-        """The branch, tag or commit that is meant."""
+        """The branch, tag or commit that is meant; for a list, as in ``SumsOrigin``."""
+        if self.url is not None:
+            return self.url.name if self.pinned is None else self.pinned.hex[:40]
         return self.reference.revision or _MAIN
 
 
@@ -74,7 +84,7 @@ def parse_list(data: bytes, *, where: str) -> tuple[ListEntry, ...]:
     for number, line in enumerate(lines, start=1):
         try:
             entry = _parse_line(number, line)
-        except (BadReference, ValueError) as error:
+        except (BadReference, BadOption, BadDigest, ValueError) as error:
             issues.append(f"line {number}: {error}")
             unknown += isinstance(error, _UnknownOption)
             continue
@@ -101,7 +111,8 @@ def _bad_lines(where: str, issues: list[str], unknown: int) -> BadInput:
         )
     return BadInput(
         f"{where}: {len(issues)} bad line{'s' if len(issues) > 1 else ''}",
-        hint="write ORG/NAME[@REVISION] [--include PATTERN] [--exclude PATTERN], one a line",
+        hint="write ORG/NAME[@REVISION], or the URL of a SHA256SUMS with --as ORG/NAME, one a line;"
+        " --include PATTERN and --exclude PATTERN may follow",
         issues=issues[:_MOST_ISSUES],
     )
 
@@ -110,30 +121,59 @@ def _parse_line(number: int, line: str) -> ListEntry | None:
     """Return the entry of a line, or None for an empty one.
 
     Raises:
-        BadReference: The first word is not a reference.
+        BadReference: The first word is not a reference, nor is what ``--as`` gives.
+        BadOption: A URL is none that names a list of checksums.
+        BadDigest: What ``--sums-digest`` gives is none.
         ValueError: Something else is wrong with it, in words.
     """
     words = shlex.split(line, comments=True)
     if not words:
         return None
     name, *rest = words
+    if is_url(name):
+        return _parse_sums_line(number, name, rest)
     reference = parse_hub_reference(name)
     if reference.variant:
         raise ValueError(f"{name}: the Hub has no variants")
-    patterns: dict[str, list[str]] = {option: [] for option in _OPTIONS}
-    while rest:
-        option, equals, pattern = rest.pop(0).partition("=")
-        if option not in patterns:
-            kind = _UnknownOption if option.startswith("--") else ValueError
-            raise kind(f"'{option}': neither {' nor '.join(_OPTIONS)}")
-        if not equals:
-            pattern = rest.pop(0) if rest else ""
-        if not pattern:
-            raise ValueError(f"{option}: a pattern is missing")
-        patterns[option].append(pattern)
+    values = _parse_options(rest, _PATTERNS)
     return ListEntry(
         line=number,
         reference=reference,
-        include=tuple(patterns["--include"]),
-        exclude=tuple(patterns["--exclude"]),
+        include=tuple(values["--include"]),
+        exclude=tuple(values["--exclude"]),
     )
+
+
+def _parse_sums_line(number: int, address: str, rest: list[str]) -> ListEntry:
+    url = SumsUrl.parse(address)
+    values = _parse_options(rest, _PATTERNS + _OF_SUMS)
+    names, digests = values["--as"], values["--sums-digest"]
+    if len(names) != 1 or len(digests) > 1:
+        raise ValueError(f"{url}: --as ORG/NAME once, and --sums-digest at most once")
+    if not digests and not url.is_secure:
+        raise ValueError(f"{url}: plain http needs --sums-digest sha256:…")
+    return ListEntry(
+        line=number,
+        reference=Reference(model=ModelName.parse(names[0])),
+        include=tuple(values["--include"]),
+        exclude=tuple(values["--exclude"]),
+        url=url,
+        pinned=parse_sums_digest(digests[0]) if digests else None,
+    )
+
+
+def _parse_options(words: list[str], known: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return each option's values, in order; ``--option VALUE`` and ``--option=VALUE`` alike."""
+    values: dict[str, list[str]] = {option: [] for option in known}
+    rest = list(words)
+    while rest:
+        option, equals, value = rest.pop(0).partition("=")
+        if option not in values:
+            kind = _UnknownOption if option.startswith("--") else ValueError
+            raise kind(f"'{option}': none of {', '.join(known)}")
+        if not equals:
+            value = rest.pop(0) if rest else ""
+        if not value:
+            raise ValueError(f"{option}: a value is missing")
+        values[option].append(value)
+    return values

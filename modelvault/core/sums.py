@@ -122,6 +122,15 @@ def is_url(text: str) -> bool:
     return text.lower().startswith(("http://", "https://"))
 
 
+def parse_sums_digest(text: str) -> Digest:
+    """Return what a list is pinned to, written with ``sha256:`` or as ``sha256sum`` prints it.
+
+    Raises:
+        BadDigest: It is no such digest.
+    """
+    return Digest.parse(text if ":" in text else f"sha256:{text}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SumsList:
     """What a list says."""

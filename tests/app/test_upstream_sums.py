@@ -62,7 +62,7 @@ def pull_from(
     source = choose_source(server.url, options)
     both = {"include": (), "exclude": (), **filters}
     plan = plan_pull(source, vault.store.paths, include=both["include"], exclude=both["exclude"])
-    return pull(vault, source, plan, Silence())
+    return pull(vault, plan, Silence())
 
 
 def test_list_that_says_the_same_is_unchanged_however_it_says_it(

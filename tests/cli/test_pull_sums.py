@@ -2,6 +2,7 @@
 
 import base64
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -175,8 +176,6 @@ def test_https_needs_no_digest_and_carries_a_login(tmp_path: Path) -> None:
 
 def test_limit_on_the_rate_holds(site: Site, server: FileServer) -> None:
     """As for the Hub: the options of the line are the line's."""
-    import time
-
     began = time.monotonic()
     site.run(*arguments(server, "--limit-rate", "1MB", "--include", "model.safetensors")).ok()
     assert time.monotonic() - began > 1.5

@@ -12,10 +12,11 @@ from modelvault.core.artifact import Artifact, FolderOrigin, HubOrigin, UnknownO
 from modelvault.core.canonical import Json
 from modelvault.core.digest import Digest
 from modelvault.core.fields import UPDATE, Fields
-from modelvault.core.lockfile import LockEntry, encode_lock, parse_lock
+from modelvault.core.lockfile import LockEntry, PinnedSums, encode_lock, parse_lock
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.mirror_list import parse_list
 from modelvault.core.names import ModelName
+from modelvault.core.sums import SumsUrl
 from modelvault.errors import BadInput, MalformedRecord, UnsupportedVersion
 from tests.support.future import next_version
 
@@ -40,28 +41,34 @@ LOCK = encode_lock(
             include=(),
             exclude=(),
             manifest=MANIFEST,
+            sums=PinnedSums(
+                url=SumsUrl.parse("https://files.example/main"), digest=Digest.of(b"list")
+            ),
         )
     ]
 )
 
 
 @pytest.mark.parametrize(
-    ("parse", "data"),
+    ("parse", "data", "newest"),
     [
-        (Artifact.parse, ARTIFACT.encode()),
-        (Manifest.parse, MANIFEST.encode()),
-        (parse_lock, LOCK),
+        (Artifact.parse, ARTIFACT.encode(), 1),
+        (Manifest.parse, MANIFEST.encode(), 1),
+        (parse_lock, LOCK, 2),
     ],
 )
-def test_record_of_a_newer_version_says_so(parse: Callable[[bytes], object], data: bytes) -> None:
+def test_record_of_a_newer_version_says_so(
+    parse: Callable[[bytes], object], data: bytes, newest: int
+) -> None:
     """It asks for an update and is not called damaged; anything else in its place is."""
     parse(data)
-    with pytest.raises(UnsupportedVersion, match="of version 2; this release reads 1") as caught:
-        parse(next_version(data))
+    newer = f"of version {newest + 1}; this release reads {newest}"
+    with pytest.raises(UnsupportedVersion, match=newer) as caught:
+        parse(next_version(data, newest))
     assert caught.value.hint == UPDATE
     for wrong in (b"/v0", b"/v01", b"/v", b"/v1.5", b"/w2", b"x/v2", b"/v9999999999"):
         with pytest.raises(MalformedRecord):
-            parse(data.replace(b"/v1", wrong, 1))
+            parse(data.replace(b"/v%d" % newest, wrong, 1))
 
 
 @pytest.mark.parametrize("kind", ["modelvault/x", "modelvault/x/y", "x"])

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
-from modelvault.core.lockfile import LockEntry, encode_lock, parse_lock
+from modelvault.core.lockfile import LockEntry, PinnedSums, encode_lock, parse_lock
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.mirror_list import parse_list
 from modelvault.core.names import ModelName
+from modelvault.core.sums import SumsUrl
 from modelvault.errors import BadInput, MalformedRecord
 
 LIST = b"""\xef\xbb\xbf# what the lab runs
@@ -35,6 +36,30 @@ VECTOR = (
     b'"files":[{"digest":"sha256:9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"'
     b',"path":"weights.bin","size":7}],"include":["*.bin"],"model":"acme/tiny",'
     b'"requested":"main"}]}'
+)
+
+
+ENTRY_OF_SUMS = LockEntry(
+    model=ModelName.parse("acme/web"),
+    requested="SHA256SUMS",
+    commit="b" * 40,
+    include=(),
+    exclude=(),
+    manifest=ENTRY.manifest,
+    sums=PinnedSums(
+        url=SumsUrl.parse("https://files.example/web/SHA256SUMS"), digest=Digest.of(b"list")
+    ),
+)
+VECTOR_OF_SUMS = (
+    b'{"_type":"modelvault/lockfile/v2","entries":[{"commit":"' + b"a" * 40 + b'","exclude":[],'
+    b'"files":[{"digest":"sha256:9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"'
+    b',"path":"weights.bin","size":7}],"include":["*.bin"],"model":"acme/tiny",'
+    b'"requested":"main","sums":null},{"commit":"' + b"b" * 40 + b'","exclude":[],'
+    b'"files":[{"digest":"sha256:9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"'
+    b',"path":"weights.bin","size":7}],"include":[],"model":"acme/web","requested":"SHA256SUMS",'
+    b'"sums":{"digest":'
+    b'"sha256:a330395cc0a53ad1207736546afff4735940937564bbf75ce1edad40780d9139"'
+    b',"url":"https://files.example/web/SHA256SUMS"}}]}'
 )
 
 
@@ -94,6 +119,46 @@ def test_lock_file_vector_stays_readable() -> None:
     assert parse_lock(VECTOR) == (ENTRY,)
 
 
+def test_lock_file_with_a_list_of_checksums_stays_readable() -> None:
+    """Frozen as version 2; a file without such an entry goes on being version 1."""
+    assert encode_lock([ENTRY_OF_SUMS, ENTRY]) == VECTOR_OF_SUMS
+    assert parse_lock(VECTOR_OF_SUMS) == (ENTRY, ENTRY_OF_SUMS)
+
+
+def test_lines_of_lists_of_checksums_are_read() -> None:
+    """A name is given, a digest may be, and over plain http has to be."""
+    hexadecimal = Digest.of(b"list").hex
+    entries = parse_list(
+        b"https://files.example/a/SHA256SUMS --as acme/a --include '*.gguf'\n"
+        b"http://files.example/b/sums.txt --as=acme/b --sums-digest sha256:%b\n"
+        b"https://files.example/c/SHA256SUMS --as acme/a --sums-digest %b\n"
+        % (hexadecimal.encode(), hexadecimal.encode()),
+        where="models.txt",
+    )
+    assert [(str(entry.reference), entry.requested) for entry in entries] == [
+        ("acme/a", "SHA256SUMS"),
+        ("acme/b", hexadecimal[:40]),
+        ("acme/a", hexadecimal[:40]),
+    ]
+    assert str(entries[1].url) == "http://files.example/b/sums.txt"
+    assert entries[0].include == ("*.gguf",)
+    bad = [
+        "https://files.example/SHA256SUMS",
+        "http://files.example/SHA256SUMS --as acme/a",
+        "https://files.example/ --as acme/a",
+        "https://u:hush@files.example/SHA256SUMS --as acme/a",
+        "https://files.example/SHA256SUMS --as a",
+        "https://files.example/SHA256SUMS --as acme/a --as acme/b",
+        "https://files.example/SHA256SUMS --as acme/a --sums-digest 12",
+        "acme/tiny --as acme/a",
+        "acme/good",
+    ]
+    with pytest.raises(BadInput) as caught:
+        parse_list("\n".join(bad).encode(), where="models.txt")
+    assert len(caught.value.issues) == len(bad) - 1
+    assert "hush" not in str(caught.value.issues)
+
+
 def broken(**fields: object) -> bytes:
     """Return the vector with some fields of its entry changed."""
     record = json.loads(VECTOR)
@@ -106,6 +171,10 @@ def broken(**fields: object) -> bytes:
     [
         b"{}",
         VECTOR + b"\n",
+        VECTOR_OF_SUMS.replace(b"/v2", b"/v1"),
+        VECTOR_OF_SUMS.replace(b"https://", b"https://u:p@"),
+        VECTOR_OF_SUMS.replace(b'"requested":"SHA256SUMS"', b'"requested":"main"'),
+        VECTOR_OF_SUMS.replace(b'"sums":{"digest"', b'"sums":{"also":1,"digest"'),
         VECTOR.replace(b"/v1", b"/v0"),
         broken(model="tiny"),
         broken(commit="main"),

@@ -6,9 +6,9 @@ from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import Manifest
 
 
-def next_version(data: bytes) -> bytes:
-    """Return a record of version 1 as one of version 2, with a field that nobody knows."""
-    newer = data.replace(b'/v1",', b'/v2",', 1)
+def next_version(data: bytes, newest: int = 1) -> bytes:
+    """Return a record of the newest version as one of the next, with a field that nobody knows."""
+    newer = data.replace(b'/v%d",' % newest, b'/v%d",' % (newest + 1), 1)
     assert newer != data
     return newer[:-1] + b',"zeta":[{"new":1}]}'
 
