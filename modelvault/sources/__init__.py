@@ -1,1 +1,1 @@
-"""Where models come from: the Hub, or a folder."""
+"""Where models come from: a Hub, a list of checksums on a web server, or a folder."""
