@@ -61,6 +61,19 @@ def test_failed_command_says_in_the_log_why(tmp_path: Path) -> None:
     assert "ERROR modelvault.cli.logs: VaultNotFound: " in log.read_text()
 
 
+def test_log_that_is_not_asked_for_is_shown_nowhere(tmp_path: Path, folder: Path) -> None:
+    """Warnings of the log neither: standard error has the command's own words alone."""
+    site = Site(tmp_path / "site")
+    site.run("pull", folder, "--as", "acme/t").ok()
+    shown = site.run("show", "acme/t", "--json").ok().document["files"][0]["digest"]
+    name = shown.removeprefix("sha256:")
+    blob = site.vault / "blobs" / "sha256" / name[:2] / name
+    blob.chmod(0o644)
+    blob.write_bytes(b"[]")
+    (report,) = site.run("verify", "--quiet", "--json").stderr.splitlines()
+    assert json.loads(report)["error"] == "Corruption"
+
+
 def test_verbose_with_json_keeps_one_object_a_line(tmp_path: Path, folder: Path) -> None:
     """Lines of the log are events among the others; the document stays alone."""
     done = Site(tmp_path / "site").run("pull", folder, "--as", "acme/t", "--json", "--verbose").ok()
