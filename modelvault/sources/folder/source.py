@@ -46,7 +46,12 @@ class FolderSource:
     """A model in a folder; its revision is known once its files are in the store."""
 
     def __init__(self, folder: Path, model: ModelName) -> None:
-        """Name the folder and the model it holds; nothing is read yet."""
+        """Name what to pull; nothing is read yet.
+
+        Args:
+            folder: Where the model is; its files are read, never written or linked.
+            model: The name it gets in the vault.
+        """
         self._folder = folder
         self._model = model
 

@@ -31,7 +31,11 @@ class Stale(Exception):
     """The location has to be looked up again; the next request does so."""
 
     def __init__(self, wait: float) -> None:
-        """Take the seconds to wait before that."""
+        """Say when.
+
+        Args:
+            wait: Seconds to wait before that.
+        """
         super().__init__()
         self.wait = wait
 

@@ -32,7 +32,11 @@ class Reporter:
     """Writes frames; safe to use from any thread."""
 
     def __init__(self, output: BinaryIO) -> None:
-        """Write to this; nothing else may."""
+        """Write nothing yet.
+
+        Args:
+            output: Where frames go; nothing else may write to it.
+        """
         self._output = output
         self._mutex = threading.Lock()
 
