@@ -255,7 +255,7 @@ def _open(entry: MirrorEntry, options: SourceOptions, locked: bool) -> Followabl
 
 def _pin(entry: MirrorEntry, done: Pulled) -> LockEntry:
     """Return what an entry stands for: the files it selects, though the vault hold more."""
-    selected = {file.path for file in done.plan.selection.chosen}
+    selected = {file.path for file in done.plan.files}
     origin, sums = done.plan.offer.origin, None
     if entry.url is not None and isinstance(origin, SumsOrigin):
         sums = PinnedSums(url=entry.url, digest=origin.sums)

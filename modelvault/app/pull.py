@@ -6,25 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modelvault import fsio
+from modelvault.app.describe import adapter_fields, describe
 from modelvault.app.filters import PART, Filters
 from modelvault.app.supersede import contains, drop_records, find_siblings, supersede
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
-from modelvault.core.artifact import Artifact, Followable
+from modelvault.core.artifact import Artifact, Followable, License
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.model_files import (
-    ADAPTER_CONFIG,
     WeightFormat,
-    is_adapter,
     is_code,
     weight_format,
 )
 from modelvault.core.ports import Progress
-from modelvault.core.repository import is_dataset
 from modelvault.errors import UpstreamChanged
-from modelvault.sources.card import ADAPTER_LIMIT, read_adapter
 from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.fetch.stored import DeliveryPlan, check_again, plan_delivery
@@ -35,13 +32,6 @@ from modelvault.store.blobs import Store
 from modelvault.store.paths import VaultPaths
 
 _log = logging.getLogger(__name__)
-
-_FORMATS = (
-    ("safetensors", WeightFormat.SAFETENSORS),
-    ("gguf", WeightFormat.GGUF),
-    ("pytorch", WeightFormat.PICKLE),
-)
-_OF_ADAPTERS = (WeightFormat.SAFETENSORS, WeightFormat.PICKLE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +48,16 @@ class PullPlan:
     free: int
     """Bytes free on the vault's file system."""
     warnings: tuple[str, ...]
+
+    @property
+    def files(self) -> tuple[OfferedFile, ...]:
+        """The selected files, sorted by path."""
+        return self.selection.chosen
+
+    @property
+    def license(self) -> License | None:
+        """What the model card declares; None where it declares nothing."""
+        return self.offer.license
 
     @property
     def size(self) -> int:
@@ -234,13 +234,13 @@ def record(vault: Vault, plan: PullPlan, manifest: Manifest) -> Pulled:
         manifest: The files, all of them in the store.
     """
     notes: list[str] = []
-    described = describe(plan.offer, manifest, _adapter_fields(vault.store, manifest, notes))
+    described = describe(plan.offer, manifest, adapter_fields(vault.store, manifest, notes))
     artifact, manifest = _known(vault, described, manifest, notes)
     vault.keep(artifact, manifest)
     new = vault.catalog.add_artifact(
         artifact,
         manifest,
-        event=_event(plan, artifact, part=len(manifest.files) > len(plan.selection.chosen)),
+        event=_event(plan, artifact, part=len(manifest.files) > len(plan.files)),
         requested=plan.offer.requested or None,
     )
     gone = supersede(vault, artifact, manifest)
@@ -267,72 +267,6 @@ def _known(
     return artifact, manifest
 
 
-def describe(
-    offer: Offer, manifest: Manifest, adapter: Mapping[str, str] | None = None
-) -> Artifact:
-    """Return the artefact that an offer's selected files make up.
-
-    Args:
-        offer: Where they come from.
-        manifest: The files.
-        adapter: Card fields that an adapter's own configuration adds.
-    """
-    return Artifact(
-        model=offer.model,
-        revision=offer.revision or folder_revision(manifest.digest),
-        variant=None,
-        format="dataset" if is_dataset(offer.model) else _format(manifest),
-        quantization=None,
-        manifest=manifest.digest,
-        license=offer.license,
-        card={**(adapter or {}), **offer.card},
-        origin=offer.origin,
-    )
-
-
-def folder_revision(manifest: Digest) -> str:
-    """Return the revision of a model without a commit: the start of its manifest's digest."""
-    return manifest.hex[:40]
-
-
-def _format(manifest: Manifest) -> str:
-    if _is_adapter(manifest):
-        return "adapter"
-    found = {weight_format(entry.path) for entry in manifest.files}
-    for name, format_ in _FORMATS:
-        if format_ in found:
-            return name
-    return "other"
-
-
-def _is_adapter(manifest: Manifest) -> bool:
-    """Return whether the only weights at the top are an adapter's, such as LoRA's."""
-    weights = [
-        entry.path
-        for entry in manifest.files
-        if "/" not in entry.path and weight_format(entry.path) in _OF_ADAPTERS
-    ]
-    return (
-        manifest.find(ADAPTER_CONFIG) is not None
-        and any(map(is_adapter, weights))
-        and not any(path.startswith(("model", "pytorch_model")) for path in weights)
-    )
-
-
-def _adapter_fields(store: Store, manifest: Manifest, notes: list[str]) -> Mapping[str, str]:
-    """Return what an adapter's configuration says of the model it belongs to."""
-    entry = manifest.find(ADAPTER_CONFIG)
-    if entry is None or not _is_adapter(manifest):
-        return {}
-    with store.open_blob(entry.digest) as file:
-        data = file.read(ADAPTER_LIMIT + 1)
-    try:
-        return read_adapter(data)
-    except ValueError as error:
-        notes.append(f"{ADAPTER_CONFIG}: {error}; the base model is not recorded")
-        return {}
-
-
 def _warnings(files: Sequence[OfferedFile]) -> list[str]:
     flagged = [file.path for file in files if file.scan in ("unsafe", "suspicious")]
     pickles = [file.path for file in files if weight_format(file.path) is WeightFormat.PICKLE]
@@ -353,7 +287,7 @@ def _event(plan: PullPlan, artifact: Artifact, *, part: bool) -> Event:
     details = {
         "artifact": str(artifact.digest),
         "revision": artifact.revision,
-        "files": str(len(plan.selection.chosen)),
+        "files": str(len(plan.files)),
         "bytes": str(plan.size),
         "left_out": str(len(plan.selection.left_out)),
         **plan.filters.details(),
