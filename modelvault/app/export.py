@@ -9,6 +9,7 @@ from pathlib import Path
 from modelvault.app.keys import OwnKey, own_key
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
+from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.bundle.read.bundle import open_bundle
 from modelvault.bundle.write.bundle import WriteOptions, WrittenBundle, write_bundle
 from modelvault.bundle.write.compression import Compression
@@ -36,6 +37,8 @@ class Exported:
     artifacts: tuple[Artifact, ...]
     bundle: WrittenBundle
     key: OwnKey
+    left_out: tuple[str, ...]
+    """What a newer release wrote and this one cannot export, one sentence each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +52,37 @@ class ExportOptions:
     """Time after which importers refuse the bundle."""
     replace: bool = False
     """Write over a bundle that stands in the folder."""
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        volume_size: str | None,
+        compress: str,
+        expires: dt.datetime | None,
+        replace: bool,
+    ) -> "ExportOptions":
+        """Return the options as users write them.
+
+        Args:
+            volume_size: ``fat32``, ``dvd``, ``25GB`` or bytes; None for what the medium asks for.
+            compress: ``auto`` or ``none``.
+            expires: In UTC, where it names no time zone.
+            replace: Write over a bundle that stands in the folder.
+
+        Raises:
+            BadOption: No such size or compression.
+        """
+        if compress not in set(Compression):
+            raise BadOption(f"--compress {compress}: choose {' or '.join(Compression)}")
+        if expires is not None and expires.tzinfo is None:
+            expires = expires.replace(tzinfo=dt.UTC)
+        return cls(
+            volume_size=None if volume_size is None else parse_volume_size(volume_size),
+            compression=Compression(compress),
+            expires=expires,
+            replace=replace,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +122,7 @@ def choose_artifacts(vault: Vault, references: Sequence[Reference]) -> Chosen:
 @timed(_log, "export")
 def export(
     vault: Vault,
-    artifacts: Sequence[Artifact],
+    chosen: Chosen,
     folder: Path,
     options: ExportOptions,
     progress: Progress,
@@ -108,7 +142,7 @@ def export(
     serial = vault.catalog.last_serial(key.fingerprint) + 1
     with vault.store.writing():
         written = write_bundle(
-            artifacts,
+            chosen.artifacts,
             vault.store,
             folder,
             signer=signer,
@@ -132,8 +166,9 @@ def export(
         len(written.carriers),
     )
     _read_back(folder)
+    done = Exported(artifacts=chosen.artifacts, bundle=written, key=key, left_out=chosen.left_out)
     if written.unchanged:
-        return Exported(artifacts=tuple(artifacts), bundle=written, key=key)
+        return done
     bundle = Bundle(
         index=written.index_digest,
         direction=Direction.EXPORTED,
@@ -141,20 +176,20 @@ def export(
         publisher=key.fingerprint,
         layout=written.layout,
         location=str(folder),
-        artifacts=tuple(artifact.digest for artifact in artifacts),
+        artifacts=tuple(artifact.digest for artifact in chosen.artifacts),
     )
     event = Event(
         verb="export",
         subject=str(written.index_digest),
         details={
-            "artifacts": " ".join(artifact.label for artifact in artifacts),
+            "artifacts": " ".join(artifact.label for artifact in chosen.artifacts),
             "serial": str(serial),
             "signer": key.fingerprint,
             "folder": str(folder),
         },
     )
     vault.catalog.record_bundle(bundle, event=event)
-    return Exported(artifacts=tuple(artifacts), bundle=written, key=key)
+    return done
 
 
 def _read_back(folder: Path) -> None:

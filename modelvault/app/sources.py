@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelvault import fsio
+from modelvault.app.config import Config
 from modelvault.core.artifact import Artifact, HubOrigin, SumsOrigin
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, is_revision
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _LONGEST_TOKEN = 4096
+_NO_SETTINGS = Config()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +49,28 @@ class SourceOptions:
     """Bytes a second, as text: ``20MB``."""
     ca_bundle: Path | None = None
 
+    def or_configured(self, config: Config) -> "SourceOptions":
+        """Return them with what the vault's settings say where nothing is said here."""
+        return dataclasses.replace(
+            self,
+            endpoint=self.endpoint or config.endpoint,
+            connections=config.connections if self.connections is None else self.connections,
+            engine=self.engine or config.engine,
+            limit_rate=self.limit_rate or config.limit_rate,
+            ca_bundle=self.ca_bundle or config.ca_bundle,
+        )
 
-def choose_source(text: str, options: SourceOptions) -> Source:
+
+def choose_source(text: str, options: SourceOptions, config: Config = _NO_SETTINGS) -> Source:
     """Return the source that ``pull TEXT`` means.
 
     A list of checksums is meant where the text is a URL; a folder where ``--as`` is given or
     the text is spelled as a path.
+
+    Args:
+        text: What is to be pulled.
+        options: What was said besides.
+        config: The vault's settings, for what was not.
 
     Raises:
         BadReference: Neither a path nor ``ORG/NAME[@REVISION]``.
@@ -60,7 +78,10 @@ def choose_source(text: str, options: SourceOptions) -> Source:
         NotFound: No such folder.
     """
     if is_url(text):
-        return _sums(text, options)
+        if options.engine or options.endpoint:  # a setting for the Hub says nothing of this server
+            raise BadOption("--engine and --endpoint do not go with a list of checksums")
+        return _sums(text, options.or_configured(config))
+    options = options.or_configured(config)
     if options.sums_digest is not None:
         raise BadOption("--sums-digest goes with the URL of a list of checksums only")
     if options.name is not None or text.startswith((".", "/", "~")):
@@ -201,7 +222,7 @@ def open_connection(endpoint: str | None, options: SourceOptions) -> "Connection
         endpoint=endpoint or "",
         token=_read_token(options.token_file) if options.token_file else None,
         ca_bundle=options.ca_bundle,
-        connections=options.connections or CONNECTIONS,
+        connections=CONNECTIONS if options.connections is None else options.connections,
         rate=parse_rate(options.limit_rate) if options.limit_rate else None,
     )
 

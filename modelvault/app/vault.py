@@ -60,7 +60,9 @@ class Vault:
 
     @classmethod
     @contextlib.contextmanager
-    def open(cls, root: Path | None, *, create: bool = False) -> Iterator["Vault"]:
+    def open(
+        cls, root: str | os.PathLike[str] | None = None, *, create: bool = False
+    ) -> Iterator["Vault"]:
         """Yield the vault in ``root``.
 
         Args:
@@ -71,7 +73,7 @@ class Vault:
             VaultNotFound: There is none and it is not to be made.
             BadConfiguration: ``config.toml`` is unusable.
         """
-        folder = (root or default_root(os.environ)).absolute()
+        folder = (default_root(os.environ) if root is None else Path(root)).absolute()
         store = Store.create(folder) if create else Store.open(folder)
         vault = cls(store, read_config(store.paths.config, os.environ), named=root is not None)
         with vault._exit:

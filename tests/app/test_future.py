@@ -125,7 +125,8 @@ def test_export_and_import_carry_the_rest_and_name_it(
         with pytest.raises(UnsupportedVersion):
             choose_artifacts(vault, [LATER])
         later = newer_artifact(chosen.artifacts[0])
-        export(vault, [*chosen.artifacts, later], medium, ExportOptions(), Silence())
+        newer = dataclasses.replace(chosen, artifacts=(*chosen.artifacts, later))
+        export(vault, newer, medium, ExportOptions(), Silence())
     with Vault.open(beyond, create=True) as vault:
         trust_key(vault, medium, label="publisher", fingerprint=None, confirm=lambda _: True)
         done = import_bundle(vault, medium, Silence())

@@ -47,8 +47,8 @@ def do_pull(root: Path, model: Path) -> None:
 def do_export(root: Path, folder: Path) -> None:
     """Export everything."""
     with Vault.open(root) as vault:
-        artifacts = choose_artifacts(vault, ()).artifacts
-        export(vault, artifacts, folder, ExportOptions(volume_size=40_000), Silence())
+        chosen = choose_artifacts(vault, ())
+        export(vault, chosen, folder, ExportOptions(volume_size=40_000), Silence())
 
 
 def do_trust(root: Path, folder: Path) -> None:

@@ -10,7 +10,6 @@ from modelvault.app import export as verb
 from modelvault.app.export import ExportOptions, choose_artifacts
 from modelvault.app.keys import OwnKey
 from modelvault.app.vault import Vault
-from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.bundle.write.compression import Compression
 from modelvault.cli.completion import ReferencesArgument, complete_from
 from modelvault.cli.documents.bundle import FinishedExport, PlannedExport
@@ -18,7 +17,6 @@ from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference
-from modelvault.errors import BadOption
 
 
 def export(
@@ -53,13 +51,8 @@ def export(
 ) -> None:
     """Write a signed bundle of the artefacts named, or of everything, onto a medium."""
     session = Session.of(context)
-    if compress not in ("auto", "none"):
-        raise BadOption(f"--compress {compress}: choose auto or none")
-    options = ExportOptions(
-        volume_size=parse_volume_size(volume_size) if volume_size else None,
-        compression=Compression(compress),
-        expires=expires.replace(tzinfo=dt.UTC) if expires else None,
-        replace=replace,
+    options = ExportOptions.parse(
+        volume_size=volume_size, compress=compress, expires=expires, replace=replace
     )
     with Vault.open(session.vault) as vault:
         chosen = choose_artifacts(vault, [Reference.parse(item) for item in references or ()])
@@ -75,7 +68,7 @@ def export(
         for line in (heading, *lines):
             session.note(line)
         with show_progress(session) as progress:
-            done = verb.export(vault, artifacts, bundle, options, progress)
+            done = verb.export(vault, chosen, bundle, options, progress)
     if done.key.created:
         for line in _new_key_lines(done.key):
             session.note(line)

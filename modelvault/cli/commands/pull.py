@@ -18,7 +18,6 @@ from modelvault.cli.lines import text
 from modelvault.cli.lines.pull import left_out_lines, license_text, plan_lines
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
-from modelvault.core.sums import is_url
 from modelvault.errors import BadOption, FetchError
 from modelvault.sources.fetch.speed import Speed
 
@@ -101,12 +100,12 @@ def pull(
         sums_digest=sums_digest,
         dataset=dataset,
         revision=revision,
-        endpoint=endpoint or config.endpoint,
+        endpoint=endpoint,
         token_file=token_file,
-        connections=connections or config.connections,
-        engine=engine or config.engine,
-        limit_rate=limit_rate or config.limit_rate,
-        ca_bundle=ca_bundle or config.ca_bundle,
+        connections=connections,
+        engine=engine,
+        limit_rate=limit_rate,
+        ca_bundle=ca_bundle,
     )
     single = {
         "--as": name,
@@ -121,17 +120,15 @@ def pull(
         raise BadOption("--locked goes with --from-file only")
     if from_file is not None:
         _refuse("--from-file", {**single, "--update": update, "a reference": model})
-        pull_from_file(session, from_file, options, locked=locked)
+        pull_from_file(session, from_file, options.or_configured(config), locked=locked)
     elif update:
         _refuse("--update", {**single, "--endpoint": endpoint})
-        pull_update(session, model, options)
+        pull_update(session, model, options.or_configured(config))
     elif model is None:
         raise BadOption(
             "nothing to pull is named", hint="name ORG/NAME, or a FOLDER or URL with --as"
         )
     else:
-        if is_url(model):
-            _refuse("the URL of a list of checksums", {"--engine": engine, "--endpoint": endpoint})
         _pull_one(
             session,
             model,
@@ -163,8 +160,8 @@ def _pull_one(
     dry_run: bool,
 ) -> None:
     """Pull what a user named, or only say what that would do."""
-    paths, _ = locate(session.vault)
-    source = choose_source(model, options)
+    paths, config = locate(session.vault)
+    source = choose_source(model, options, config)
     plan = verb.plan_pull(source, paths, include=include, exclude=exclude)
     for warning in plan.warnings:
         session.warn(warning)
