@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelvault import __version__, fsio
+from modelvault import fsio
 from modelvault.cli.documents.document import format_time
 from modelvault.cli.documents.log import LogEvent
 from modelvault.cli.documents.printing import print_event
@@ -25,6 +25,7 @@ from modelvault.cli.lines import text
 from modelvault.cli.redaction import known_secrets, redact
 from modelvault.cli.session import Session
 from modelvault.errors import ModelVaultError, StorageError
+from modelvault.version import __version__
 
 _log = logging.getLogger(__name__)
 

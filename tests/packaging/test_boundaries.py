@@ -111,6 +111,14 @@ def test_every_room_of_the_vault_is_closed_to_converters(graph: grimp.ImportGrap
         assert keeps(options, graph, (importer, room))
 
 
+def test_no_room_imports_the_package_itself(graph: grimp.ImportGraph) -> None:
+    """It points at the interface for programs: a way around the layers, were it open."""
+    (options,) = (c for c in CONTRACTS if c.get("containers") == [VAULT])
+    assert "modelvault.api" in graph.find_modules_directly_imported_by(VAULT)
+    rooms = sorted(graph.find_children(VAULT) - {"modelvault.__main__", "modelvault.api"})
+    assert [room for room in rooms if keeps(options, graph, (room, VAULT))] == []
+
+
 def test_room_without_a_layer_is_refused(graph: grimp.ImportGraph) -> None:
     """A new room is given its layer before anything may be imported, by it or from it."""
     (options,) = (c for c in CONTRACTS if c.get("containers") == [VAULT])

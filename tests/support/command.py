@@ -91,8 +91,11 @@ class Site:
 
     def start(self, *arguments: str | Path) -> "subprocess.Popen[str]":
         """Start a command and return at once."""
+        return self._start("-m", "modelvault", *arguments)
+
+    def _start(self, *arguments: str | Path) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            [*self.prefix, sys.executable, "-m", "modelvault", *map(str, arguments)],
+            [*self.prefix, sys.executable, *map(str, arguments)],
             env=self._environment,
             cwd=self.home,
             stdin=subprocess.DEVNULL,
@@ -103,9 +106,14 @@ class Site:
 
     def run(self, *arguments: str | Path, timeout: float = 300) -> Outcome:
         """Run a command to its end; what ``--json`` printed is held against its schema."""
-        with self.start(*arguments) as process:
+        done = self.run_python("-m", "modelvault", *arguments, timeout=timeout)
+        check_output([str(item) for item in arguments], done.stdout, done.stderr)
+        return done
+
+    def run_python(self, *arguments: str | Path, timeout: float = 300) -> Outcome:
+        """Run Python where commands run, a script of the user's for instance, to its end."""
+        with self._start(*arguments) as process:
             stdout, stderr = process.communicate(timeout=timeout)
-        check_output([str(item) for item in arguments], stdout, stderr)
         return Outcome(status=process.returncode, stdout=stdout, stderr=stderr)
 
     def kill_when(
