@@ -190,8 +190,8 @@ def find_branches(vault: Vault, reference: Reference | None) -> tuple[Artifact, 
 def _unpinned(artifact: Artifact) -> str:
     """Return what to pull instead of a pinned artefact so that it can be followed."""
     if isinstance(artifact.origin, SumsOrigin):
-        url = artifact.origin.url
-        return f"the list without its digest: modelvault pull {url} --as {artifact.model}"
+        again = f"modelvault pull {artifact.origin.url} --as {artifact.model}"
+        return f"the list as it is now: {again} (over plain http with its --sums-digest)"
     return f"the branch instead: modelvault pull {artifact.model}"
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -131,23 +132,33 @@ def test_same_files_have_the_same_revision_however_they_are_listed() -> None:
 
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs coreutils")
 @pytest.mark.parametrize("options", [[], ["--binary"], ["--tag"]])
-def test_real_sha256sum_is_read_and_its_sorted_list_is_the_revision(
-    tmp_path: Path, options: list[str]
-) -> None:
-    """An operator can compute the revision with coreutils alone."""
+def test_what_sha256sum_writes_is_read(tmp_path: Path, options: list[str]) -> None:
+    """The real program, names that it escapes included."""
     for name, data in (("b", b"b"), ("a", b"a"), ("ünï code", b"a"), ("line\nbreak", b"b")):
         (tmp_path / name).write_bytes(data)
     command = ["sha256sum", *options, "b", "a", "ünï code", "line\nbreak"]
     data = subprocess.run(command, cwd=tmp_path, check=True, stdout=subprocess.PIPE).stdout
     found = parse_sums(data, where=WHERE)
     assert found.files == {"a": A, "b": B, "ünï code": A, "line\nbreak": B}
-    (tmp_path / "line\nbreak").unlink()
-    script = "sha256sum a b 'ünï code' | LC_ALL=C sort -k 2 | sha256sum | cut -c 1-40"
-    printed = subprocess.run(["sh", "-c", script], cwd=tmp_path, check=True, capture_output=True)
-    listed = subprocess.run(
-        ["sha256sum", "ünï code", "b", "a"], cwd=tmp_path, check=True, capture_output=True
-    )
-    assert parse_sums(listed.stdout, where=WHERE).revision == printed.stdout.decode().strip()
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs coreutils")
+@pytest.mark.parametrize("options", [[], ["--binary"]])
+def test_guide_s_commands_make_a_list_and_compute_its_revision(
+    tmp_path: Path, options: list[str]
+) -> None:
+    """An operator needs coreutils alone, and the lines of the guide as they are printed."""
+    for name in ("b.json", "a.gguf", "sub/ünï code", "sub/a"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "pull.md").read_text("utf-8")
+    (make,) = re.findall(r"^    cd models/foo && (find .*)$", guide, re.MULTILINE)
+    (compute,) = re.findall(r"^    (sed .*sha256sum .*)$", guide, re.MULTILINE)
+    run = partial(subprocess.check_output, cwd=tmp_path, shell=True, text=True)
+    run(make.replace("sha256sum", " ".join(["sha256sum", *options])))
+    found = parse_sums((tmp_path / "SHA256SUMS").read_bytes(), where=WHERE)
+    assert sorted(found.files) == ["a.gguf", "b.json", "sub/a", "sub/ünï code"]
+    assert run(compute).strip() == found.revision
 
 
 @given(st.binary(max_size=300))
