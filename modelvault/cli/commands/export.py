@@ -40,7 +40,7 @@ def export(
     ] = "auto",
     expires: Annotated[
         dt.datetime | None,
-        typer.Option("--expires", help="Importers refuse the bundle after this day (UTC)."),
+        typer.Option("--expires", help="Importers refuse the bundle from then on (UTC)."),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Write over a bundle that stands there.")
