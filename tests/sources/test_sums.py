@@ -205,12 +205,20 @@ def test_checksum_that_the_server_itself_contradicts_costs_no_bytes(start: Start
 
 
 def test_listed_file_that_is_not_there_is_named(start: Start) -> None:
-    """Before anything is fetched."""
+    """Before anything is fetched; where there are several, all of them are."""
     server = start()
     server.sums = server.list() + f"{Digest.of(b'x').hex}  absent.gguf\n".encode()
     source = source_of(server)
     with pytest.raises(UpstreamChanged, match=r"absent\.gguf: the server has no such file"):
         source.settle_sizes(source.offer().files)
+    server.sums += f"{Digest.of(b'y').hex}  gone.json\n".encode()
+    source = source_of(server)
+    with pytest.raises(UpstreamChanged, match="2 files are not there") as caught:
+        source.settle_sizes(source.offer().files)
+    assert [issue.partition(": ")[0].rpartition("/")[2] for issue in caught.value.issues] == [
+        "absent.gguf",
+        "gone.json",
+    ]
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "a\\b", "con", "http://x/y"])
@@ -406,12 +414,17 @@ def test_hub_s_offer_is_no_list_s(start: Start, store: Store) -> None:
 
 def test_questions_stop_at_the_first_refusal(start: Start) -> None:
     """A server that has lost everything is not asked thousands of times."""
-    files = {f"{number}.json": b"x%d" % number for number in range(200)}
+    files = {f"{number}.json": b"x%d" % number for number in range(400)}
     server = start(files)
     sums = server.list()
     server.publish({})
     server.sums = sums
     source = source_of(server, connections=2)
-    with pytest.raises(UpstreamChanged):
+    with pytest.raises(UpstreamChanged, match="at least 10"):
         source.settle_sizes(source.offer().files)
-    assert len(server.journal.requests()) < 50
+    assert len(server.journal.requests(method="HEAD")) < 110
+    server.journal.clear()
+    server.faults.add(Fault(kind=Kind.STATUS, stage=Stage.RESOLVE, status=403, times=None))
+    with pytest.raises(AccessDenied):
+        source.settle_sizes(source.offer().files)
+    assert len(server.journal.requests(method="HEAD")) < 10

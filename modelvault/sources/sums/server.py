@@ -4,8 +4,8 @@ Invariants:
     * No answer is read beyond the bytes that its question allows.
     * The size of a file is what its own server says, by ``HEAD`` or by its answer to a request
       for the first byte: storage elsewhere is often signed for ``GET`` alone.
-    * Questions about many files are asked a few at a time, each with an end; the first that is
-      refused ends them all.
+    * Questions about many files are asked a few at a time, each with an end. Files that are not
+      there are told together; a server that cannot be asked, or refuses, ends them all.
 """
 
 import threading
@@ -13,7 +13,13 @@ from collections import deque
 from collections.abc import Sequence
 
 from modelvault.core.canonical import EXACT_INTEGER
-from modelvault.errors import AccessDenied, ModelVaultError, NotFound, SourceError
+from modelvault.errors import (
+    AccessDenied,
+    ModelVaultError,
+    NotFound,
+    SourceError,
+    UpstreamChanged,
+)
 from modelvault.sources.fetch.file import OfferedFile, RemoteFile
 from modelvault.sources.fetch.home import AGAIN, LOGIN, PlainHome
 from modelvault.sources.fetch.http.answers import ContentRange
@@ -28,6 +34,8 @@ HOME = PlainHome()
 READ_SECONDS = 600.0
 """Whole time for a list of the largest size, as over a slow line."""
 
+_MOST_ISSUES = 100
+"""Files that are not there, before no other is asked for."""
 _TICK = 0.1
 """Seconds between two looks at the workers."""
 _GRACE = 0.6
@@ -70,7 +78,7 @@ def describe_files(
         connection: How the server is spoken to, and how many questions it is asked at once.
 
     Raises:
-        UpstreamChanged: A file is not there, or is declared as another.
+        UpstreamChanged: A file is not there, or is declared as another; ``issues`` names each.
         AccessDenied: The server wants a login, or another one.
         SourceUnreachable: No answer within the attempts or the time.
         SourceError: The server does not say how long a file is.
@@ -93,6 +101,8 @@ class _Descriptions:
         self._questions = questions
         self._waiting = deque(range(len(files)))
         self._described: dict[int, RemoteFile] = {}
+        self._changed: dict[int, UpstreamChanged] = {}
+        """What is wrong with the file of each number, where something is."""
         self._failure: BaseException | None = None
 
     def all(self, workers: int) -> list[RemoteFile]:
@@ -108,7 +118,7 @@ class _Descriptions:
             thread.start()
         try:
             for thread in threads:
-                while thread.is_alive() and self._failure is None:
+                while thread.is_alive() and not self._is_over:
                     thread.join(_TICK)
         finally:
             self._questions.cancel()
@@ -116,13 +126,35 @@ class _Descriptions:
                 thread.join(_GRACE)
         if self._failure is not None:
             raise self._failure
+        self._raise_changed()
         return [self._described[number] for number in range(len(self._files))]
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether nothing more has to be asked."""
+        return self._failure is not None or len(self._changed) >= _MOST_ISSUES
+
+    def _raise_changed(self) -> None:
+        if not self._changed:
+            return
+        errors = [self._changed[number] for number in sorted(self._changed)]
+        if len(errors) == 1:
+            raise errors[0]
+        many = "at least " if len(errors) >= _MOST_ISSUES else ""
+        raise UpstreamChanged(
+            f"{many}{len(errors)} files are not there as they are listed: {errors[0].message}",
+            hint=errors[0].hint,
+            issues=[error.message for error in errors[:_MOST_ISSUES]],
+        ) from errors[0]
 
     def _work(self) -> None:
         try:
-            while self._failure is None:
+            while not self._is_over:
                 number = self._waiting.popleft()
-                self._described[number] = _describe(*self._files[number], self._questions)
+                try:
+                    self._described[number] = _describe(*self._files[number], self._questions)
+                except UpstreamChanged as error:
+                    self._changed[number] = error
         except (IndexError, Cancelled):
             pass  # nothing is left to ask, or everything is being stopped
         except BaseException as error:  # raised again by the caller's thread
