@@ -174,6 +174,33 @@ def test_https_needs_no_digest_and_carries_a_login(tmp_path: Path) -> None:
     assert not any(b"hush" in data for data in everything)
 
 
+def test_settings_for_the_hub_say_nothing_of_a_web_server(site: Site, server: FileServer) -> None:
+    """An engine or endpoint in ``config.toml`` is no reason to refuse."""
+    site.vault.mkdir()
+    (site.vault / "config.toml").write_text(
+        '[hub]\nendpoint = "https://hub.example"\nengine = "xet"\nconnections = 2\n'
+    )
+    site.run(*arguments(server, "--dry-run")).ok()
+
+
+def test_list_of_models_takes_lines_of_both_kinds(site: Site, server: FileServer) -> None:
+    """The lock file beside it brings exactly that again, and a changed list is refused."""
+    models = site.home / "models.txt"
+    line = f"{server.url} --as acme/tiny --sums-digest {server.digest} --include '*.json'\n"
+    models.write_text(line)
+    done = site.run("pull", "--from-file", "models.txt", "--json").ok().document
+    assert [entry["state"] for entry in done["entries"]] == ["pulled"]
+    assert '"_type":"modelvault/lockfile/v2"' in (site.home / "models.txt.lock").read_text()
+    server.journal.clear()
+    held = site.run("pull", "--from-file", "models.txt.lock", "--json").ok().document
+    assert [entry["state"] for entry in held["entries"]] == ["in_vault"]
+    assert server.journal.requests() == []
+    models.write_text(line.replace(f" --sums-digest {server.digest}", ""))
+    bad = site.run("pull", "--from-file", "models.txt")
+    assert bad.status == 2
+    assert "plain http needs --sums-digest" in bad.stderr
+
+
 def test_limit_on_the_rate_holds(site: Site, server: FileServer) -> None:
     """As for the Hub: the options of the line are the line's."""
     began = time.monotonic()
@@ -186,8 +213,8 @@ def test_limit_on_the_rate_holds(site: Site, server: FileServer) -> None:
     [
         (["--revision", "main"], "--revision and --dataset do not go with"),
         (["--dataset"], "--revision and --dataset do not go with"),
-        (["--engine", "xet"], "does not go with --engine"),
-        (["--endpoint", "https://hub.example"], "does not go with --endpoint"),
+        (["--engine", "xet"], "--engine and --endpoint do not go with"),
+        (["--endpoint", "https://hub.example"], "--engine and --endpoint do not go with"),
         (["--sums-digest", "sha256:12"], "is not a sha256 digest"),
     ],
 )
