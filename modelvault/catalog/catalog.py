@@ -83,9 +83,7 @@ class Catalog:
             BadConfiguration: The URL is not a PostgreSQL URL.
             NewerCatalog: A newer release wrote the catalogue.
             CatalogElsewhere: The vault's catalogue was made in another database.
-            CatalogIncomplete: The vault's catalogue is gone.
-            ForeignCatalog: The catalogue is another vault's.
-            CatalogDamaged: The database is not one.
+            CatalogDamaged: It is gone, another vault's, or no catalogue.
             StorageError: The database refuses or cannot be reached.
         """
         database = open_bound(paths, url, anew=anew)
