@@ -2,7 +2,8 @@
 
 Each function reads what a program writes (text, paths) once, makes the same calls of ``app`` as
 the command of its name, and returns what they return: nothing is printed, and nothing is asked.
-Errors are those of ``modelvault.errors``. Programs import these names from ``modelvault``.
+Errors are those of ``modelvault.errors``. Programs import the functions from ``modelvault``; the
+types of values stand here beside them, for annotations.
 """
 
 import datetime as dt
@@ -21,18 +22,42 @@ from modelvault.app.conversion.options import ConvertOptions, Target
 from modelvault.app.export import Exported, ExportOptions
 from modelvault.app.import_ import Imported
 from modelvault.app.install import Installed
+from modelvault.app.keys import OwnKey
 from modelvault.app.pull import Pulled, PullPlan
 from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.app.vault import Vault
+from modelvault.bundle.write.bundle import WrittenBundle
 from modelvault.catalog.listing import read_listing
 from modelvault.catalog.values import ListingRow
+from modelvault.core.artifact import Artifact, License
+from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.names import Reference
 from modelvault.core.ports import Progress, Silence
 from modelvault.errors import ModelVaultError
+from modelvault.sources.fetch.file import OfferedFile
+from modelvault.targets.receipt import InstalledFile, Receipt
 
 __all__ = [
+    "Artifact",
+    "Converted",
+    "Exported",
+    "FileEntry",
+    "Imported",
+    "Installed",
+    "InstalledFile",
+    "License",
+    "ListingRow",
+    "Manifest",
     "ModelVaultError",
+    "OfferedFile",
+    "OwnKey",
+    "Progress",
+    "PullPlan",
+    "Pulled",
+    "Receipt",
+    "Reference",
     "Vault",
+    "WrittenBundle",
     "convert",
     "errors",
     "export",
