@@ -137,6 +137,12 @@ def test_netrc_that_cannot_be_used_is_named_and_not_quoted(
     assert "hush" not in f"{caught.value} {caught.value.hint} {caught.value.__cause__!r}"
 
 
+def test_netrc_of_other_hosts_may_be_as_it_is(home: Path) -> None:
+    """Who may read it matters where a password out of it would be sent."""
+    write_netrc(home, "machine other.example login ann password hush\n", 0o644)
+    assert find_login("files.example") is None
+
+
 def test_plain_http_is_shown_no_login(home: Path, store: Store) -> None:
     """A pinned list may come in the clear; a password or token may not."""
     write_netrc(home, "machine 127.0.0.1 login ann password hush\n")

@@ -26,23 +26,31 @@ def find_login(host: str) -> Basic | None:
     not used: whoever is named in a list of models was not meant by it.
 
     Raises:
-        BadConfiguration: The file cannot be used, or others may read the passwords in it.
+        BadConfiguration: The file is damaged, or others may read the password in it that this
+            host would be shown.
     """
     given = os.environ.get("NETRC")
     path = Path(given).expanduser() if given else Path.home() / ".netrc"
     try:
         with fsio.storage_errors(path):
-            if path.stat().st_size > _LIMIT:
+            status = path.stat()
+            if status.st_size > _LIMIT:
                 raise BadConfiguration(f"{path}: larger than {_LIMIT} bytes: no list of logins")
-            # who may read it is checked of ~/.netrc, not of what NETRC names
-            known = netrc.netrc(path if given else None)
+            known = netrc.netrc(path)  # named, it is not checked for who may read it: below
     except FileNotFoundError:
         return None
     except (netrc.NetrcParseError, UnicodeError) as error:
         line = getattr(error, "lineno", None)
         raise BadConfiguration(
             f"{path}: cannot be used as a list of logins" + (f" (line {line})" if line else ""),
-            hint="it has to be yours, with mode 0600, and hold machine, login and password",
+            hint="it holds lines such as: machine HOST login USER password WORD",
         ) from None  # what the parser stumbled over may be a password
     login, _, password = known.hosts.get(host, (None, None, None))
-    return Basic(user=login or "", password=password) if password else None
+    if not password:
+        return None
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise BadConfiguration(
+            f"{path}: others may read the password for {host}",
+            hint=f"chmod 600 {path}, and be its owner",
+        )
+    return Basic(user=login or "", password=password)
