@@ -22,6 +22,7 @@ from modelvault.errors import (
 
 RECEIPT_LIMIT = 64 * 1024 * 1024
 """Largest receipt that is kept, in bytes."""
+_MOST_VALUES = 4_000_000
 
 
 def add(
@@ -119,7 +120,7 @@ def _encode_receipt(install: Install) -> str:
     if any("\0" in text for text in words):
         raise MalformedRecord(f"the install {words!r} holds a null character")
     try:
-        canonical.parse(install.receipt, limit=RECEIPT_LIMIT)
+        canonical.parse(install.receipt, limit=RECEIPT_LIMIT, values=_MOST_VALUES)
         for text in words:
             text.encode("utf-8")
         return install.receipt.decode("utf-8")

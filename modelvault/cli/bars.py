@@ -89,7 +89,9 @@ class _Bars:
             shown = sum(bar is not None for bar in self._tasks.values())
             self._tasks[task] = None
             if shown < _MOST_BARS:
-                bar = self._display.add_task(_short(task), total=total, note=resumed)
+                bar = self._display.add_task(
+                    text.printable(_short(task)), total=total, note=resumed
+                )
                 self._display.update(bar, completed=done)
                 self._tasks[task] = bar
             self._total += total or 0
@@ -127,7 +129,9 @@ class _Bars:
             count = text.count(self._retries[task], "retry", "retries")
             bar = self._tasks[task]
             if bar is not None:
-                note = ", ".join([*self._notes[task], f"{count}: {reason[:60]}"])
+                note = ", ".join(
+                    [*self._notes[task], f"{count}: {text.visible(reason, longest=60)}"]
+                )
                 self._display.update(bar, note=note)
             self._display.update(self._all, note=self._overall_note())
 
@@ -149,7 +153,8 @@ class _Bars:
             if bar is not None:
                 self._display.remove_task(bar)
         if note:
-            self._display.console.print(f"{task}: {note}", markup=False, highlight=False)
+            line = text.printable(f"{task}: {note}")
+            self._display.console.print(line, markup=False, highlight=False)
 
     def _overall_note(self) -> str:
         words = [f"{text.size(self._here)} were here"] if self._here else []

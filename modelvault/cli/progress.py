@@ -239,4 +239,4 @@ def _retries(figures: Figures) -> list[str]:
 
 
 def _tell(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(text.printable(line), file=sys.stderr)

@@ -2,8 +2,8 @@
 
 Standard output carries the result: text for people, or with ``--json`` exactly one JSON
 document. Progress, warnings and errors go to standard error: as text, or with ``--json``
-as one JSON object a line. What prints JSON is imported when a program asks for it: ``--help``
-would pay for nothing more dearly.
+as one JSON object a line. Text for people cannot steer their terminal. What prints JSON is
+imported when a program asks for it: ``--help`` would pay for nothing more dearly.
 """
 
 import sys
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from modelvault.cli.lines.text import printable
 from modelvault.errors import ModelVaultError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Session:
 
             print_document(document)
         else:
-            sys.stdout.writelines(f"{line}\n" for line in lines)
+            sys.stdout.writelines(f"{printable(line)}\n" for line in lines)
 
     def warn(self, message: str) -> None:
         """Tell the user something that is not an error."""
@@ -56,12 +57,12 @@ class Session:
 
             print_warning(message)
         else:
-            print(f"warning: {message}", file=sys.stderr)
+            _tell(f"warning: {message}")
 
     def note(self, message: str) -> None:
         """Tell people, not programs, what is going on or what to do next."""
         if not self.json and not self.quiet:
-            print(message, file=sys.stderr)
+            _tell(message)
 
     def error(self, error: ModelVaultError) -> None:
         """Report an error with its hint and issues."""
@@ -70,8 +71,12 @@ class Session:
 
             print_error(error)
             return
-        print(f"error: {error.message}", file=sys.stderr)
+        _tell(f"error: {error.message}")
         for issue in error.issues:
-            print(f"  - {issue}", file=sys.stderr)
+            _tell(f"  - {issue}")
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            _tell(f"hint: {error.hint}")
+
+
+def _tell(line: str) -> None:
+    print(printable(line), file=sys.stderr)

@@ -16,6 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
+from modelvault.core.json_bounds import MOST_VALUES, check_bounds
 from modelvault.errors import MalformedRecord
 
 Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
@@ -38,18 +39,23 @@ def encode(value: Json) -> bytes:
     return text.encode("utf-8")
 
 
-def parse(data: bytes, *, limit: int) -> Json:
+def parse(data: bytes, *, limit: int, values: int = MOST_VALUES) -> Json:
     """Return the value of canonical JSON bytes.
+
+    What is longer, wider or deeper than the bounds is refused before anything is made of it.
 
     Args:
         data: The encoded value.
-        limit: Largest acceptable length in bytes; checked before parsing.
+        limit: Largest acceptable length in bytes.
+        values: Most values, as ``check_bounds`` counts them.
 
     Raises:
-        MalformedRecord: Too long, not JSON, duplicate keys, floats, or not canonical.
+        MalformedRecord: Too long, too many values, nested too deeply, not JSON, duplicate keys,
+            floats, or not canonical.
     """
     if len(data) > limit:
         raise MalformedRecord(f"a record of {len(data)} bytes exceeds the limit of {limit}")
+    check_bounds(data, values=values)
     try:
         value: Json = json.loads(
             data.decode("utf-8"),

@@ -22,6 +22,8 @@ from modelvault.errors import BadDigest, BadOption, BadReference, MalformedRecor
 LOCK_KIND = "modelvault/lockfile"
 LOCK_LIMIT = 64 * 1024 * 1024
 """Largest lock file that is read, in bytes."""
+MOST_VALUES = 4_000_000
+"""Most values of JSON in a lock file; one of the greatest length has about 2,600,000."""
 MOST_ENTRIES = 10_000
 _MOST_PATTERNS = 1000
 _LONGEST_PATTERN = 3000
@@ -98,7 +100,7 @@ def parse_lock(data: bytes) -> tuple[LockEntry, ...]:
             above the limits.
         UnsupportedVersion: A newer release wrote it.
     """
-    record = Fields(canonical.parse(data, limit=LOCK_LIMIT), where="lock file")
+    record = Fields(canonical.parse(data, limit=LOCK_LIMIT, values=MOST_VALUES), where="lock file")
     version = record.version(LOCK_KIND, newest=2)
     items = record.items("entries", most=MOST_ENTRIES)
     entries = tuple(_parse(item, version) for item in items)

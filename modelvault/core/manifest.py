@@ -23,6 +23,8 @@ MANIFEST_TYPE = f"{MANIFEST_KIND}/v1"
 MANIFEST_LIMIT = 64 * 1024 * 1024
 """Largest manifest that is read, in bytes."""
 MOST_FILES = 200_000
+MOST_VALUES = 1_500_000
+"""Most values of JSON in a manifest; one of the most files has 800,000."""
 
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
@@ -99,7 +101,9 @@ class Manifest:
             UnsupportedVersion: A manifest of a newer version.
             MalformedRecord: Not a manifest, unsorted, unsafe paths, or above the limits.
         """
-        record = Fields(canonical.parse(data, limit=MANIFEST_LIMIT), where="manifest")
+        record = Fields(
+            canonical.parse(data, limit=MANIFEST_LIMIT, values=MOST_VALUES), where="manifest"
+        )
         record.version(MANIFEST_KIND)
         try:
             files = [_parse_entry(item) for item in record.items("files", most=MOST_FILES)]

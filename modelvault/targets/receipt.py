@@ -26,6 +26,8 @@ RECEIPT_TYPE = "modelvault/receipt/v"
 NEWEST_VERSION = 2
 RECEIPT_LIMIT = 64 * 1024 * 1024
 """Largest receipt that is read, in bytes."""
+MOST_VALUES = 4_000_000
+"""Most values of JSON in a receipt; one of the most files has about 2,000,000."""
 MOST_FILES = 200_000
 MOST_NOTES = 64
 
@@ -174,7 +176,7 @@ class Receipt:
             UnsupportedVersion: A newer release wrote it; it is sound as far as can be told.
             MalformedRecord: Not a receipt, unsafe paths, or above the limits.
         """
-        return cls.from_json(canonical.parse(data, limit=RECEIPT_LIMIT))
+        return cls.from_json(canonical.parse(data, limit=RECEIPT_LIMIT, values=MOST_VALUES))
 
 
 def _file_json(file: InstalledFile, version: int) -> dict[str, canonical.Json]:

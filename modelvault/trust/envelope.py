@@ -23,7 +23,8 @@ from typing import Any
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
 from modelvault.core.fields import UPDATE
-from modelvault.errors import BadSignature, UnsupportedVersion
+from modelvault.core.json_bounds import check_bounds
+from modelvault.errors import BadSignature, MalformedRecord, UnsupportedVersion
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -191,8 +192,9 @@ def _parse_signature(item: object) -> Signature:
 
 def _load(data: bytes, where: str) -> object:
     try:
+        check_bounds(data)
         value: object = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MalformedRecord) as error:
         raise BadSignature(f"{where}: not valid JSON: {error}", hint=_HINT) from error
     return value
 

@@ -21,6 +21,8 @@ LARGEST_PIECE = 64 * 1024 * 1024
 """Largest piece, raw or stored, in bytes."""
 LARGEST_COMPRESSED = 32 * 1024 * 1024
 """Largest compressed piece, in raw bytes: both forms of it are in memory at once."""
+MOST_VALUES = 2_000_000
+"""Most values of JSON in an index; one of the greatest length has about 1,600,000."""
 CONTENTS_LIMIT = 128 * 1024 * 1024
 """Largest sum of all records and manifests, in raw bytes."""
 HEAD = 4096

@@ -16,6 +16,7 @@ from modelvault.bundle.format.index import (
     MOST_ARTIFACTS,
     MOST_BLOBS,
     MOST_CARRIERS,
+    MOST_VALUES,
     NEWEST,
     NONE,
     Assumed,
@@ -43,7 +44,7 @@ def parse_index(data: bytes) -> Index:
         UnsupportedVersion: Written by a newer release, or in a layout or codec unknown here.
         MalformedRecord: Not an index, not canonical, or against a structural rule.
     """
-    fields = Fields(canonical.parse(data, limit=INDEX_LIMIT), where="index")
+    fields = Fields(canonical.parse(data, limit=INDEX_LIMIT, values=MOST_VALUES), where="index")
     version = fields.version(INDEX_KIND, newest=NEWEST)
     layout = find_layout(fields.text("layout", longest=64))
     try:

@@ -8,6 +8,7 @@ Example:
 import dataclasses
 import datetime as dt
 import json
+import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import PurePath
@@ -15,6 +16,9 @@ from typing import Any
 
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, Reference
+
+_UNPRINTABLE = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""What steers a terminal or cannot be written as UTF-8, and what JSON leaves as it is."""
 
 
 class Document:
@@ -61,7 +65,14 @@ def to_json(value: object, *, indent: int | None = None) -> str:
     Raises:
         ValueError: A number is NaN or infinite: JSON has no word for it.
     """
-    return json.dumps(encode(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    text = json.dumps(encode(value), ensure_ascii=False, indent=indent, allow_nan=False)
+    if text.isascii() and "\x7f" not in text:
+        return text
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def format_time(time: dt.datetime) -> str:

@@ -46,10 +46,20 @@ def step(done: "Stepped") -> str:
     return ", ".join(words)
 
 
+def printable(value: str) -> str:
+    r"""Return one line that cannot steer a terminal, for names and texts are anyone's.
+
+    Control characters, line ends, marks that reorder text and halves of characters stand as
+    escapes: ``\x1b``. Everything that is printed for people passes here, where it is written.
+    """
+    if value.isprintable():
+        return value
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in value)
+
+
 def visible(value: str, *, longest: int = 80) -> str:
-    """Return one line that cannot steer a terminal: a file's texts are anyone's."""
-    short = value if len(value) <= longest else f"{value[: longest - 1]}…"
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in short)
+    """Return a printable text that is not longer than a column may be."""
+    return printable(value if len(value) <= longest else f"{value[: longest - 1]}…")
 
 
 def columns(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:
