@@ -54,6 +54,8 @@ if not TYPE_CHECKING:  # type checkers would take every name for one of these
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         from importlib import import_module
 
+        if name == "errors":  # the rooms import it like this while the interface is loading
+            return import_module("modelvault.errors")
         return getattr(import_module("modelvault.api"), name)
 
 
