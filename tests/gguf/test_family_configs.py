@@ -222,7 +222,7 @@ def test_what_the_runtime_computes_otherwise_is_told(
         ("Qwen3 30B A3B", {"num_experts_per_tok": 129}, "129 of 128 experts"),
         ("Mixtral 8x7B", {"num_local_experts": 1 << 20}, "experts cannot be used"),
         ("Phi-3 mini 128k", {"rope_scaling": LONG | {"long_factor": [1.5]}}, "no list of 48"),
-        ("Phi-3 mini 128k", {"rope_scaling": LONG | {"type": "llama3"}}, "not known for Phi-3"),
+        ("Phi-3 mini 128k", {"rope_scaling": LONG | {"type": "llama3"}}, "'llama3' is not known"),
         ("Phi-4", {"partial_rotary_factor": 2.0}, "'partial_rotary_factor' is 2.0"),
         ("Gemma 3 1B", {"attn_logit_softcapping": 50.0}, "not known for Gemma 3"),
         ("Gemma 2 9B", {"tie_word_embeddings": False}, "weights of its own"),
@@ -253,7 +253,8 @@ def test_sections_by_kind_of_layer_are_opened() -> None:
     values = Config(
         {"rope_parameters": {"full_attention": {"rope_type": "linear", "rope_theta": 7.0}}}
     )
-    rope = read_rope(values, layers="full_attention")
+    decoder = read_decoder(Config(MODELS["Gemma 3 1B"][0]), "gemma3")
+    rope = read_rope(values, decoder, layers="full_attention")
     assert (rope.kind, rope.theta) == ("linear", 7.0)
 
 

@@ -115,6 +115,14 @@ class Config:
             return default
         return value
 
+    def sections(self) -> tuple[str, ...]:
+        """Return every key that holds an object."""
+        return tuple(key for key, value in self._values.items() if isinstance(value, dict))
+
+    def items(self) -> tuple[tuple[str, Any], ...]:
+        """Return every key with what it holds, unchecked: to compare, not to use."""
+        return tuple(self._values.items())
+
     def section(self, key: str) -> "Config":
         """Return the object under ``key``; an empty one when it is missing."""
         value = self._values.get(key)

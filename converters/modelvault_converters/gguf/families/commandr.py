@@ -16,7 +16,7 @@ from modelvault_converters.gguf.config import Config
 from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
 from modelvault_converters.gguf.families.decoder import Decoder
-from modelvault_converters.gguf.families.rope import Rope, read_rope, refuse_scaling, rotary_columns
+from modelvault_converters.gguf.families.rope import Rope, read_rope, rotary_columns
 from modelvault_converters.gguf.families.windows import window_warnings
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
@@ -44,7 +44,7 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     values = Config(config)
     second = config["architectures"] == ["Cohere2ForCausalLM"]
     decoder = common.read_decoder(values, "cohere2" if second else "command-r", tied=True)
-    rope = read_rope(values, theta=_THETA[decoder.architecture])
+    rope = read_rope(values, decoder, theta=_THETA[decoder.architecture])
     common.check_activation(values, "silu", "swish")
     common.refuse_biases(values, "attention_bias")
     plus = decoder.layers >= _PLUS_LAYERS and not second
@@ -53,7 +53,6 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
             f"{decoder.layers} layers and 'use_qk_norm' do not go together: llama.cpp expects "
             f"these norms from {_PLUS_LAYERS} layers of Command-R on, as in Command-R+"
         )
-    refuse_scaling(rope)
     return decoder.blueprint(
         values,
         _entries(values, decoder, rope),

@@ -87,7 +87,7 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
     decoder = common.read_decoder(values, "deepseek2")
     latent = _read_latent(values)
     mixture = read_mixture(values, "n_routed_experts", width="moe_intermediate_size")
-    rope = read_rope(values)
+    rope = read_rope(values, decoder)
     model = _Model(
         decoder=decoder,
         latent=latent,
@@ -187,12 +187,9 @@ def _choice_entries(values: Config, decoder: Decoder, *, newer: bool) -> Iterato
 def _rope_entries(decoder: Decoder, latent: Latent, rope: Rope) -> Iterator[Entry]:
     yield decoder.number("rope.dimension_count", latent.rotary)
     yield decoder.real("rope.freq_base", rope.theta)
-    if rope.kind == "default":
+    if rope.kind != "yarn":
         return
     section = rope.section
-    if rope.kind != "yarn":
-        section.fault(f"rotary scaling of type '{rope.kind:.40}' is not known for DeepSeek")
-        return
     yield decoder.text("rope.scaling.type", rope.kind)
     yield decoder.real("rope.scaling.factor", section.number("factor"))
     yield decoder.number("rope.scaling.original_context_length", rope.original_context)

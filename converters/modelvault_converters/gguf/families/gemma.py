@@ -17,7 +17,7 @@ from modelvault_converters.gguf.config import Config
 from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
 from modelvault_converters.gguf.families.decoder import Decoder
-from modelvault_converters.gguf.families.rope import read_rope, rope_entries
+from modelvault_converters.gguf.families.rope import FULL, LOCAL, Rope, read_rope, rope_entries
 from modelvault_converters.gguf.families.windows import window_warnings
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
@@ -58,6 +58,8 @@ _LARGEST_LAYERS = {"gemma2": 46, "gemma3": 62}
 _PERIODS = {"gemma2": 2, "gemma3": 6}
 """Every so many blocks one sees the whole context, in the runtime."""
 
+_THETA = {"gemma2": 10000.0, "gemma3": 1e6}
+
 
 def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
     """Return the blueprint of a Gemma model.
@@ -78,15 +80,19 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
     common.check_activation(values, "gelu_pytorch_tanh", key="hidden_activation")
     if not decoder.tied:
         values.fault("the output has weights of its own, which llama.cpp does not know for Gemma")
+    rope = read_rope(
+        values, decoder, theta=_THETA[decoder.architecture], layers="" if second else FULL
+    )
+    entries = _gemma2_entries if second else _gemma3_entries
     ignored = {
         name for name in shapes if name.startswith(_VISION) or name.endswith("lm_head.weight")
     }
     return decoder.blueprint(
         values,
-        _gemma2_entries(values, decoder) if second else _gemma3_entries(values, decoder),
+        entries(values, decoder, rope),
         _tensors(decoder, shapes),
         ignored=ignored,
-        warnings=_warnings(values, decoder, shapes),
+        warnings=(*_warnings(values, decoder, shapes), *rope.warnings),
     )
 
 
@@ -98,17 +104,16 @@ def _read_values(config: Mapping[str, Any], *, second: bool) -> Config:
     return Config({**defaults, **{key: item for key, item in said.items() if item is not None}})
 
 
-def _gemma2_entries(values: Config, decoder: Decoder) -> Iterator[Entry]:
+def _gemma2_entries(values: Config, decoder: Decoder, rope: Rope) -> Iterator[Entry]:
     yield from common.dimension_entries(values, decoder)
     for name in ("attn_logit_softcapping", "final_logit_softcapping"):
         yield decoder.real(name, values.number(name))
     yield decoder.number("attention.sliding_window", values.integer("sliding_window"))
-    rope = read_rope(values)
     if (rope.kind, rope.theta) != ("default", 10000.0):
         yield from rope_entries(decoder, rope)  # the runtime's own base is left unsaid
 
 
-def _gemma3_entries(values: Config, decoder: Decoder) -> Iterator[Entry]:
+def _gemma3_entries(values: Config, decoder: Decoder, rope: Rope) -> Iterator[Entry]:
     yield from common.dimension_entries(values, decoder)
     if values.has("attn_logit_softcapping"):
         values.fault("'attn_logit_softcapping' is not known for Gemma 3")
@@ -117,15 +122,9 @@ def _gemma3_entries(values: Config, decoder: Decoder) -> Iterator[Entry]:
         yield decoder.real("final_logit_softcapping", cap)
     if values.integer("sliding_window_pattern", "_sliding_window_pattern", default=6) != 1:
         yield decoder.number("attention.sliding_window", values.integer("sliding_window"))
-    yield from rope_entries(decoder, read_rope(values, theta=1e6, layers="full_attention"))
-    yield decoder.real("rope.freq_base_swa", _local_base(values))
-
-
-def _local_base(values: Config) -> float:
-    """Return the rotary base of the blocks that see a window."""
-    older = values.number("rope_local_base_freq", default=10000.0)
-    section = values.section("rope_parameters").section("sliding_attention")
-    return section.number("rope_theta", default=older)
+    yield from rope_entries(decoder, rope)
+    local = read_rope(values, decoder, base="rope_local_base_freq", layers=LOCAL)
+    yield decoder.real("rope.freq_base_swa", local.theta)
 
 
 def _warnings(values: Config, decoder: Decoder, shapes: Shapes) -> Iterator[str]:

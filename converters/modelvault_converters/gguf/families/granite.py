@@ -11,7 +11,7 @@ from modelvault_converters.gguf.config import Config
 from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
 from modelvault_converters.gguf.families.decoder import Decoder
-from modelvault_converters.gguf.families.rope import Rope, read_rope, rope_entries, rope_tensors
+from modelvault_converters.gguf.families.rope import Rope, read_rope, rope_entries
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
 ARCHITECTURES = ("GraniteForCausalLM",)
@@ -36,12 +36,12 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     """
     values = Config(config)
     decoder = common.read_decoder(values, "granite")
-    rope = read_rope(values)
+    rope = read_rope(values, decoder)
     common.check_activation(values, "silu", "swish")
     return decoder.blueprint(
         values,
         _entries(values, decoder, rope),
-        _tensors(values, decoder, rope),
+        _tensors(values, decoder),
         warnings=rope.warnings,
     )
 
@@ -58,9 +58,8 @@ def _entries(values: Config, decoder: Decoder, rope: Rope) -> Iterator[Entry]:
         yield decoder.real(key, scale)
 
 
-def _tensors(values: Config, decoder: Decoder, rope: Rope) -> Iterator[Tensor]:
+def _tensors(values: Config, decoder: Decoder) -> Iterator[Tensor]:
     yield from blocks.frame(decoder)
-    yield from rope_tensors(decoder, rope)
     bias = "qkvo" if values.flag("attention_bias", default=False) else ""
     for layer in range(decoder.layers):
         yield from blocks.norms(decoder, layer, *blocks.PRE_NORMS)

@@ -51,7 +51,7 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
     mixture = None
     if values.has("num_local_experts"):
         mixture = read_mixture(values, "num_local_experts", width="intermediate_size")
-    rope = read_rope(values)
+    rope = read_rope(values, decoder)
     common.check_activation(values, "silu", "swish")
     window = (LEFT_OUT,) if values.has("sliding_window") else ()
     return decoder.blueprint(

@@ -14,7 +14,7 @@ from modelvault_converters.gguf.config import Config
 from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
 from modelvault_converters.gguf.families.decoder import Decoder
-from modelvault_converters.gguf.families.rope import Rope, read_rope, refuse_scaling, rope_entries
+from modelvault_converters.gguf.families.rope import FULL, LOCAL, Rope, read_rope, rope_entries
 from modelvault_converters.gguf.families.windows import read_windows
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
@@ -37,13 +37,12 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     """
     values = Config(config)
     decoder = common.read_decoder(values, "olmo2")
-    rope = read_rope(values, layers="full_attention")
+    newer = config["architectures"] == ["Olmo3ForCausalLM"]
+    rope = read_rope(values, decoder, layers=FULL if newer else "")
     common.check_activation(values, "silu", "swish")
     common.refuse_biases(values, "attention_bias")
     if decoder.tied:
         values.fault("'tie_word_embeddings' is true: llama.cpp wants an output of its own here")
-    refuse_scaling(rope, "llama3")
-    newer = config["architectures"] == ["Olmo3ForCausalLM"]
     entries = _entries(values, decoder, rope, newer=newer)
     return decoder.blueprint(values, entries, _tensors(decoder), warnings=rope.warnings)
 
@@ -54,7 +53,7 @@ def _entries(values: Config, decoder: Decoder, rope: Rope, *, newer: bool) -> It
     if not newer:
         return
     yield decoder.number("attention.sliding_window", values.integer("sliding_window", default=4096))
-    local = read_rope(values, layers="sliding_attention")
+    local = read_rope(values, decoder, theta=rope.theta, layers=LOCAL)
     yield decoder.real("rope.freq_base_swa", local.theta)
     pattern = read_windows(values, decoder, period=_PERIOD)
     key = f"{decoder.architecture}.attention.sliding_window_pattern"

@@ -23,7 +23,7 @@ from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
 ARCHITECTURES = ("Phi3ForCausalLM",)
 
-_LONG = ("longrope", "su", "yarn")
+_LONG = ("longrope", "su")
 """Names under which the two tables are known; Phi-3 calls all of them the same thing."""
 _SHORTEST, _LONGEST = "short_factor", "long_factor"
 
@@ -40,7 +40,7 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     values = Config(config)
     decoder = common.read_decoder(values, "phi3")
     common.check_activation(values, "silu", "swish")
-    rope = read_rope(values)
+    rope = read_rope(values, decoder)
     if not rope.section.has("original_max_position_embeddings"):
         default = values.integer("max_position_embeddings")
         original = values.integer("original_max_position_embeddings", default=default)
@@ -92,17 +92,12 @@ def _attention_factor(rope: Rope, original: int) -> float:
     scale = rope.context / original
     if scale <= 1.0 or original < 2:
         return 1.0
-    if rope.kind == "yarn":
-        return 0.1 * math.log(scale) + 1.0
     return math.sqrt(1.0 + math.log(scale) / math.log(original))
 
 
 def _factors(rope: Rope, turned: int) -> Iterator[Tensor]:
     """Yield the tables of rotary factors, float32 ``[turned / 2]`` each."""
-    if rope.kind == "default":
-        return
     if rope.kind not in _LONG:
-        rope.section.fault(f"rotary scaling of type '{rope.kind:.40}' is not known for Phi-3")
         return
     if rope.section.has("attention_factor"):
         rope.section.fault("'attention_factor' is not known for Phi-3")

@@ -47,7 +47,7 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
     )
     if is_bare and "lm_head.weight" not in shapes:
         decoder = replace(decoder, tied=True)
-    rope = read_rope(values)
+    rope = read_rope(values, decoder)
     common.check_activation(values, "silu", "swish")
     return decoder.blueprint(
         values,

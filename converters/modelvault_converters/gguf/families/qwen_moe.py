@@ -39,7 +39,7 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
         values, "num_experts", "num_local_experts", width="moe_intermediate_size"
     )
     shared = 0 if third else values.integer("shared_expert_intermediate_size")
-    rope = read_rope(values)
+    rope = read_rope(values, decoder)
     common.check_activation(values, "silu", "swish")
     if values.has_items("mlp_only_layers") or values.integer("decoder_sparse_step", default=1) != 1:
         values.fault("some blocks have no experts, which llama.cpp cannot express here")

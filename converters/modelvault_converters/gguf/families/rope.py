@@ -24,6 +24,21 @@ _YARN_KEYS = {
 }
 _YARN_UNKNOWN = ("mscale", "mscale_all_dim", "truncate")
 
+FULL, LOCAL = "full_attention", "sliding_attention"
+"""Kinds of layer that see all, and that see a window."""
+
+_USUAL = ("default", "linear", "dynamic", "yarn")
+_SCALINGS: dict[str, tuple[str, ...]] = {
+    "llama": (*_USUAL, "llama3"),
+    "phi3": ("default", "longrope", "su"),
+    "deepseek2": ("default", "yarn"),
+    "command-r": ("default",),
+    "cohere2": ("default",),
+}
+"""Architecture → the scalings that its runtime computes as transformers does, where they are not
+the usual ones; ``llama3`` where the runtime reads ``rope_freqs.weight``. SmolLM3's does not load a
+file that has it, Granite's name it nowhere, and the others would leave the factors out."""
+
 _NEAR = 1e-4
 """Largest share by which a written ``attention_factor`` may miss its formula."""
 
@@ -54,31 +69,83 @@ class Rope:
         return (warning,)
 
 
-def read_rope(values: Config, *, theta: float = 10000.0, layers: str = "") -> Rope:
-    """Return the rotary encoding that a configuration gives.
+def read_rope(
+    values: Config,
+    decoder: Decoder,
+    *,
+    theta: float = 10000.0,
+    base: str = "rope_theta",
+    layers: str = "",
+) -> Rope:
+    """Return the rotary encoding that a configuration gives; note one that the file cannot hold.
 
     Args:
         values: The configuration.
+        decoder: The model, whose architecture says which scalings the runtime computes.
         theta: Base where none is said.
+        base: Name of the base beside the section.
         layers: Kind of layer, such as ``full_attention``, where each kind has its own section.
     """
-    modern = values.has("rope_parameters")
-    section = values.section("rope_parameters" if modern else "rope_scaling")
-    if layers and section.has(layers):
-        section = section.section(layers)
-    base = values.number("rope_theta", default=theta)
+    section, own = _read_section(values, layers)
+    if layers == LOCAL and not own:  # what is said for all is a scaling of the other layers
+        section = section.section(LOCAL)
     original = values.integer("original_max_position_embeddings", default=8192)
-    return Rope(
-        kind=section.text("rope_type" if section.has("rope_type") else "type", default="default"),
-        theta=section.number("rope_theta", default=base),
+    rope = Rope(
+        kind=_kind(section),
+        theta=section.number("rope_theta", default=values.number(base, default=theta)),
         section=section,
         context=values.integer("max_position_embeddings", default=original),
         original_context=section.integer("original_max_position_embeddings", default=original),
     )
+    known = _SCALINGS.get(decoder.architecture, _USUAL) if layers != LOCAL else ("default",)
+    if rope.kind not in known:
+        section.fault(
+            f"rotary scaling of type '{rope.kind:.40}' is not known for this architecture "
+            f"('{decoder.architecture}')" + (f" in layers of '{LOCAL}'" if layers == LOCAL else "")
+        )
+    return rope
+
+
+def _read_section(values: Config, layers: str) -> tuple[Config, bool]:
+    """Return where the numbers stand, and whether they are those of ``layers`` alone.
+
+    Noted is all that would be lost: two sections that differ, and sections of layers that the
+    family does not tell apart.
+    """
+    modern = values.has("rope_parameters")
+    key = "rope_parameters" if modern else "rope_scaling"
+    section = whole = values.section(key)
+    nested = whole.sections()
+    if nested:
+        section = whole.section(layers or nested[0])
+        kinds = f"'{key}' has a section for each kind of layer ({', '.join(nested):.80})"
+        if not layers:
+            values.fault(f"{kinds}: this architecture knows one encoding for all")
+        elif not {*nested} <= {FULL, LOCAL}:
+            values.fault(f"{kinds}, of which this architecture knows '{FULL}' and '{LOCAL}'")
+        if _kind(whole) not in ("default", _kind(section)):
+            values.fault(f"'{key}' has a scaling beside the sections of its layers")
+    if modern and layers != LOCAL:
+        _compare_older(values, section)
+    return section, bool(nested)
+
+
+def _compare_older(values: Config, section: Config) -> None:
+    """Note a ``rope_scaling`` that says what ``section`` of ``rope_parameters`` does not."""
+    older = values.section("rope_scaling")
+    known = section.items()
+    lost = [item for item in older.items()
+            if item not in known and item[0] not in ("type", "rope_type")]  # fmt: skip
+    if older.names() and (lost or _kind(older) != _kind(section)):
+        values.fault("'rope_scaling' and 'rope_parameters' say different things")
+
+
+def _kind(section: Config) -> str:
+    return section.text("rope_type" if section.has("rope_type") else "type", default="default")
 
 
 def rope_entries(decoder: Decoder, rope: Rope, *, base: str = "rope.freq_base") -> Iterator[Entry]:
-    """Yield the keys of a rotary encoding; note one that has none.
+    """Yield the keys of a rotary encoding.
 
     Args:
         decoder: The model.
@@ -86,13 +153,8 @@ def rope_entries(decoder: Decoder, rope: Rope, *, base: str = "rope.freq_base") 
         base: Key of the base.
     """
     yield decoder.real(base, rope.theta)
-    if rope.kind in ("default", "llama3", "dynamic"):
-        return  # llama3 needs no keys: its factors are a tensor
     if rope.kind not in ("linear", "yarn"):
-        rope.section.fault(
-            f"rotary scaling of type '{rope.kind:.40}' is not known for this architecture"
-        )
-        return
+        return  # llama3 has a tensor; what the architecture does not know was noted when read
     yield decoder.text("rope.scaling.type", rope.kind)
     yield decoder.real("rope.scaling.factor", rope.section.number("factor"))
     if rope.kind == "yarn":
@@ -139,19 +201,6 @@ def rotary_columns(
     if columns <= 0 or columns % 2:
         values.fault(f"'{keys[-1]}' is {share}, which does not part {width} columns of a head")
     return max(columns, 2)
-
-
-def refuse_scaling(rope: Rope, *kinds: str) -> None:
-    """Note a rotary scaling that the runtime does not know; every one where none is named.
-
-    Args:
-        rope: The encoding.
-        *kinds: Those that it does not know.
-    """
-    if rope.kind in kinds or (not kinds and rope.kind != "default"):
-        rope.section.fault(
-            f"rotary scaling of type '{rope.kind:.40}' is not known for this architecture"
-        )
 
 
 def rope_tensors(decoder: Decoder, rope: Rope) -> Iterator[Tensor]:

@@ -14,7 +14,7 @@ from modelvault_converters.gguf.config import Config
 from modelvault_converters.gguf.families import blocks
 from modelvault_converters.gguf.families import decoder as common
 from modelvault_converters.gguf.families.decoder import Decoder
-from modelvault_converters.gguf.families.rope import Rope, read_rope, rope_entries, rope_tensors
+from modelvault_converters.gguf.families.rope import Rope, read_rope, rope_entries
 from modelvault_converters.gguf.families.windows import LEFT_OUT
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Shapes, Tensor
 
@@ -35,7 +35,7 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     """
     values = Config(config)
     decoder = common.read_decoder(values, "smollm3", tied=True)
-    rope = read_rope(values, theta=2000000.0)
+    rope = read_rope(values, decoder, theta=2000000.0)
     common.check_activation(values, "silu", "swish")
     common.refuse_biases(values, "attention_bias", "mlp_bias")
     _check_turns(values, decoder)
@@ -43,7 +43,7 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     return decoder.blueprint(
         values,
         _entries(values, decoder, rope),
-        _tensors(decoder, rope),
+        _tensors(decoder),
         warnings=(*((LEFT_OUT,) if window else ()), *rope.warnings),
     )
 
@@ -66,9 +66,8 @@ def _entries(values: Config, decoder: Decoder, rope: Rope) -> Iterator[Entry]:
     yield from rope_entries(decoder, rope)
 
 
-def _tensors(decoder: Decoder, rope: Rope) -> Iterator[Tensor]:
+def _tensors(decoder: Decoder) -> Iterator[Tensor]:
     yield from blocks.frame(decoder)
-    yield from rope_tensors(decoder, rope)
     for layer in range(decoder.layers):
         yield from blocks.norms(decoder, layer, *blocks.PRE_NORMS)
         yield from blocks.attention(decoder, layer, order=blocks.pairs(decoder.head))

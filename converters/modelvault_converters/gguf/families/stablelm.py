@@ -14,7 +14,6 @@ from modelvault_converters.gguf.families.decoder import Decoder
 from modelvault_converters.gguf.families.rope import (
     Rope,
     read_rope,
-    refuse_scaling,
     rope_entries,
     rotary_columns,
 )
@@ -38,9 +37,8 @@ def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     """
     values = Config(config)
     decoder = common.read_decoder(values, "stablelm")
-    rope = read_rope(values)
+    rope = read_rope(values, decoder)
     common.check_activation(values, "silu", "swish")
-    refuse_scaling(rope, "llama3")
     parallel = values.flag("use_parallel_residual", default=False)
     return decoder.blueprint(
         values,
