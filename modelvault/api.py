@@ -251,7 +251,11 @@ def export(
 
 
 def import_bundle(
-    vault: Vault, folder: str | os.PathLike[str], *, progress: Progress | None = None
+    vault: Vault,
+    folder: str | os.PathLike[str],
+    *,
+    allow_older: str | None = None,
+    progress: Progress | None = None,
 ) -> Imported:
     """Verify a bundle and take everything in it into the vault.
 
@@ -261,15 +265,19 @@ def import_bundle(
     Args:
         vault: Where it goes.
         folder: On the medium.
+        allow_older: Why a bundle is taken though its signer sent a newer one, for the log; None
+            to refuse it.
         progress: Told about bytes read.
 
     Raises:
+        BadOption: The reason is empty, too long or not printable.
         BundleNotFound: There is none in the folder.
-        TrustError: The signature is not by a trusted key, does not verify, or has expired.
+        TrustError: The signature is not by a trusted key or does not verify, the bundle has
+            expired or is an older one, or it gives a known revision another content.
         Corruption: Carriers or contents are not what was signed; ``issues`` names them.
         StorageError: The disk is full, or the medium vanished.
     """
-    return importing.import_bundle(vault, Path(folder), _audible(progress))
+    return importing.import_bundle(vault, Path(folder), _audible(progress), allow_older=allow_older)
 
 
 def install(

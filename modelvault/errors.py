@@ -165,6 +165,18 @@ class BundleExpired(TrustError):
     """The publisher's expiry date has passed."""
 
 
+class OlderBundle(TrustError):
+    """A bundle that is not newer than the one its signer sent before."""
+
+
+class RevisionConflict(TrustError):
+    """A revision that is known here is offered with another content."""
+
+
+class WrongClock(TrustError):
+    """This host's clock, or the time in a bundle, cannot be right."""
+
+
 class FingerprintMismatch(TrustError):
     """A key's fingerprint is not the one the operator expects."""
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.app.keys import OwnKey, own_key
+from modelvault.app.serials import clock_warnings, next_serial, note_exported, rfc3339
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
+from modelvault.bundle.format.index import LATEST_YEAR, Index
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.bundle.read.bundle import open_bundle
 from modelvault.bundle.write.bundle import WriteOptions, WrittenBundle, write_bundle
@@ -39,6 +41,8 @@ class Exported:
     key: OwnKey
     left_out: tuple[str, ...]
     """What a newer release wrote and this one cannot export, one sentence each."""
+    warnings: tuple[str, ...]
+    """What the user should know, one sentence each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,15 +135,24 @@ def export(
 
     Raises:
         Corruption: A blob has changed on disk: nothing is signed.
-        BadOption: Another bundle already stands in the folder, or ``expires`` has passed.
+        BadOption: Another bundle already stands in the folder, or ``expires`` has passed or is
+            too far away.
+        WrongClock: The clock is behind what this key signed before.
         StorageError: The medium is full, read-only or gone.
     """
     now = dt.datetime.now(dt.UTC)
     if options.expires is not None and options.expires <= now:
         raise BadOption("--expires: that time has passed", hint="name a later day")
+    if options.expires is not None and options.expires.year > LATEST_YEAR:
+        raise BadOption(f"--expires: after the year {LATEST_YEAR}", hint="name an earlier day")
     key = own_key(vault, create=True)
     signer, _ = vault.keystore.signing_key(passphrase=vault.config.key_passphrase)
-    serial = vault.catalog.last_serial(key.fingerprint) + 1
+    warnings = clock_warnings(vault, now)
+    serial = next_serial(vault, key, folder, now)
+
+    def publishing(index: Index) -> None:
+        note_exported(vault, key.fingerprint, index.serial)
+
     with vault.store.writing():
         written = write_bundle(
             chosen.artifacts,
@@ -150,11 +163,12 @@ def export(
                 volume_size=options.volume_size,
                 compression=options.compression,
                 serial=serial,
-                created=_rfc3339(now),
-                expires=_rfc3339(options.expires) if options.expires else None,
+                created=rfc3339(now),
+                expires=rfc3339(options.expires) if options.expires else None,
                 replace=options.replace,
             ),
             progress=progress,
+            publishing=publishing,
         )
     _log.info(
         "%s: %s, serial %d, %d of %d bytes stored in %d volumes",
@@ -166,7 +180,13 @@ def export(
         len(written.carriers),
     )
     _read_back(folder)
-    done = Exported(artifacts=chosen.artifacts, bundle=written, key=key, left_out=chosen.left_out)
+    done = Exported(
+        artifacts=chosen.artifacts,
+        bundle=written,
+        key=key,
+        left_out=chosen.left_out,
+        warnings=warnings,
+    )
     if written.unchanged:
         return done
     bundle = Bundle(
@@ -202,7 +222,3 @@ def _read_back(folder: Path) -> None:
             f"{folder}: the medium did not keep what was written: {error}",
             hint="use another medium or file system, and export again",
         ) from error
-
-
-def _rfc3339(time: dt.datetime) -> str:
-    return time.astimezone(dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

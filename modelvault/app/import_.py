@@ -1,9 +1,9 @@
 """``import``: bring a bundle into the vault, once its signature is believed.
 
-Order: signature over the raw bytes, then parsing, then policy, then the carriers' sizes,
-then piece after piece into the store's partials, and one catalogue transaction last. A
-refusal leaves the vault as it was; an interruption leaves partials that the next import
-continues.
+Order: signature over the raw bytes, then parsing, then policy, serials included, then the
+carriers' sizes, then whether a known revision keeps its content, then piece after piece into
+the store's partials, and one catalogue transaction last. A refusal leaves the vault as it was;
+an interruption leaves partials that the next import continues.
 """
 
 import datetime as dt
@@ -11,9 +11,12 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelvault.app.conflicts import refuse_bundle_conflicts
+from modelvault.app.serials import check_reason, judge_age, note_imported, serial_file
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.bundle.read.bundle import VerifiedBundle, open_bundle
+from modelvault.bundle.read.cargo import Cargo
 from modelvault.bundle.read.find import find_bundles
 from modelvault.bundle.read.receive import import_blobs
 from modelvault.catalog.values import Bundle, Direction, Event
@@ -74,16 +77,28 @@ def choose_bundle(folder: Path | None) -> Path:
 
 
 @timed(_log, "import")
-def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
+def import_bundle(
+    vault: Vault, folder: Path, progress: Progress, *, allow_older: str | None = None
+) -> Imported:
     """Import everything of a bundle that this release reads; name the rest.
 
+    Args:
+        vault: Where it goes.
+        folder: On the medium.
+        progress: Told about bytes read.
+        allow_older: Why a bundle is taken though its signer sent a newer one, for the log;
+            None to refuse it.
+
     Raises:
+        BadOption: The reason is empty, too long or not printable.
         BundleNotFound: There is none in the folder.
         UnsupportedVersion: A newer release wrote the bundle, or every artefact in it.
-        TrustError: The signature is not by a trusted key, does not verify, or has expired.
+        TrustError: The signature is not by a trusted key or does not verify, the bundle has
+            expired or is an older one, or it gives a known revision another content.
         Corruption: Carriers or contents are not what was signed; ``issues`` names them.
         StorageError: The disk is full, or the medium vanished.
     """
+    allow_older = check_reason(allow_older)
     unverified = open_bundle(folder)
     verifier = TrustPolicy(
         (item.key for item in vault.keystore.trusted()),
@@ -100,16 +115,27 @@ def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
         ", ".join(bundle.verdict.trusted),
     )
     _refuse_expired(bundle)
-    warnings = _warn_of_older(vault, bundle)
+    now = dt.datetime.now(dt.UTC)
+    warnings = judge_age(vault, bundle, now, allow_older=allow_older)
+    signers = bundle.verdict.trusted
+
+    def accept(cargo: Cargo) -> None:
+        refuse_bundle_conflicts(vault, cargo.artifacts, signers)
+
     with vault.store.writing():
-        content = import_blobs(bundle, vault.store, progress)
-        new = set(
-            vault.catalog.add_artifacts(
-                content.artifacts,
-                event=_event(bundle, folder, content.left_out),
-                bundle=_bundle(bundle, folder),
+        content = import_blobs(bundle, vault.store, progress, accept=accept)
+        with serial_file(vault).lock():
+            # Another import may have ended meanwhile.
+            judge_age(vault, bundle, now, allow_older=allow_older)
+            refuse_bundle_conflicts(vault, content.artifacts, signers)
+            note_imported(vault, bundle)
+            new = set(
+                vault.catalog.add_artifacts(
+                    content.artifacts,
+                    event=_event(bundle, folder, content.left_out, allow_older),
+                    bundle=_bundle(bundle, folder),
+                )
             )
-        )
     artifacts = tuple(artifact for artifact, _ in content.artifacts)
     return Imported(
         folder=folder,
@@ -123,16 +149,9 @@ def import_bundle(vault: Vault, folder: Path, progress: Progress) -> Imported:
     )
 
 
-def _warn_of_older(vault: Vault, bundle: VerifiedBundle) -> tuple[str, ...]:
-    """Say so when a newer bundle of the same publisher has been imported before."""
-    serial = bundle.index.serial
-    last = vault.catalog.last_serial(bundle.verdict.trusted[0], direction=Direction.IMPORTED)
-    if serial >= last:
-        return ()
-    return (f"this bundle is older (serial {serial}) than one imported before (serial {last})",)
-
-
-def _event(bundle: VerifiedBundle, folder: Path, left_out: tuple[str, ...]) -> Event:
+def _event(
+    bundle: VerifiedBundle, folder: Path, left_out: tuple[str, ...], allow_older: str | None
+) -> Event:
     return Event(
         verb="import",
         subject=str(bundle.index_digest),
@@ -141,6 +160,7 @@ def _event(bundle: VerifiedBundle, folder: Path, left_out: tuple[str, ...]) -> E
             "serial": str(bundle.index.serial),
             "folder": str(folder),
             **({"left_out": "; ".join(left_out)} if left_out else {}),
+            **({"allow_older": allow_older} if allow_older else {}),
         },
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from modelvault import fsio
+from modelvault.app.conflicts import refuse_moved_revision
 from modelvault.app.describe import adapter_fields, describe
 from modelvault.app.filters import PART, Filters
 from modelvault.app.supersede import contains, drop_records, find_siblings, supersede
@@ -20,6 +21,7 @@ from modelvault.core.model_files import (
     is_code,
     weight_format,
 )
+from modelvault.core.names import Reference
 from modelvault.core.ports import Progress
 from modelvault.errors import UpstreamChanged
 from modelvault.sources.fetch.file import OfferedFile
@@ -195,6 +197,7 @@ def pull(
 
     Raises:
         UpstreamChanged: The bytes are not what was expected; nothing is recorded.
+        RevisionConflict: The vault holds other bytes under this revision; nothing is recorded.
         FetchError: A file could not be fetched; what came is kept for the next run.
         Corruption: Bytes do not match what the source declares.
         CatalogDamaged: The catalogue is gone, or another vault's; nothing is fetched.
@@ -202,6 +205,8 @@ def pull(
     """
     vault.open_catalog()  # what is wrong with it is said before anything is fetched
     store = vault.store
+    declared = {file.path: file.sha256 for file in plan.files if file.sha256 is not None}
+    _refuse_moved(vault, plan, declared)
     with store.writing():
         delivery = check_again(plan.delivery, store)
         digests = plan.source.deliver(plan.offer, delivery, store, progress)
@@ -211,6 +216,7 @@ def pull(
         )
         if expected is not None and manifest != expected:
             raise UpstreamChanged(f"{plan.offer.model}: other bytes than the lock file pins")
+        _refuse_moved(vault, plan, digests)
         done = record(vault, plan, manifest)
     drop_records(vault, done.replaced)
     _log.info(
@@ -221,6 +227,16 @@ def pull(
         len(done.replaced),
     )
     return done
+
+
+def _refuse_moved(vault: Vault, plan: PullPlan, files: Mapping[str, Digest]) -> None:
+    """Refuse other bytes under a revision that is known; a folder's revision is its content."""
+    if not plan.offer.revision:
+        return
+    reference = Reference(model=plan.offer.model, revision=plan.offer.revision)
+    origin = plan.offer.origin
+    place = origin.endpoint if isinstance(origin, Followable) else "the source"
+    refuse_moved_revision(vault, reference, files, place)
 
 
 def record(vault: Vault, plan: PullPlan, manifest: Manifest) -> Pulled:

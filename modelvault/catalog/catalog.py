@@ -263,12 +263,7 @@ class Catalog:
             return tuple(bundles.read_all(session))
 
     def last_serial(self, publisher: str, *, direction: Direction | None = None) -> int:
-        """Return the highest serial of a publisher's bundles; 0 where there is none.
-
-        Args:
-            publisher: Fingerprint of the publisher's key.
-            direction: Only bundles that went this way; None for both.
-        """
+        """Return the highest serial of a key's bundles, of one or both ways; 0 for none."""
         with self._database.reading() as session:
             return bundles.read_last_serial(session, publisher, direction)
 
@@ -318,22 +313,25 @@ class Catalog:
         with self._database.writing() as session:
             return events.append(session, event, self._actor, self._clock())
 
-    def history(self, subject: str | None = None) -> Iterator[RecordedEvent]:
-        """Yield events, oldest first.
-
-        Args:
-            subject: Only events about this subject; for ``ORG/NAME`` also those about its
-                revisions and variants. None for all.
+    def history(
+        self, subject: str | None = None, *, verb: str | None = None
+    ) -> Iterator[RecordedEvent]:
+        """Yield events, oldest first; as ``events.read_history`` chooses them.
 
         Raises:
             CatalogDamaged: An event cannot be read.
         """
-        return events.read_history(self._database, subject)
+        return events.read_history(self._database, subject, verb)
 
     def chain_head(self) -> ChainHead:
         """Return the end of the log, to be kept elsewhere as an anchor."""
         with self._database.reading() as session:
             return events.read_head(session)
+
+    def last_time(self) -> dt.datetime | None:
+        """Return when the last event was logged; None for an empty log."""
+        with self._database.reading() as session:
+            return events.read_last_time(session)
 
     def verify_history(self, *, anchor: ChainHead | None = None) -> int:
         """Recompute the chain of events; return their number.

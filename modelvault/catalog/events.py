@@ -86,13 +86,22 @@ def read_head(session: Session) -> ChainHead:
     return GENESIS if row is None else ChainHead(sequence=row.sequence, hash=_stored_hash(row))
 
 
-def read_history(database: Database, subject: str | None) -> Iterator[RecordedEvent]:
+def read_last_time(session: Session) -> dt.datetime | None:
+    """Return when the last event was logged; None for an empty log."""
+    time = session.scalar(select(EventRow.time).order_by(EventRow.sequence.desc()).limit(1))
+    return None if time is None else parse_time(time)
+
+
+def read_history(
+    database: Database, subject: str | None, verb: str | None = None
+) -> Iterator[RecordedEvent]:
     """Yield events, oldest first, in pages, so that no transaction stays open.
 
     Args:
         database: The catalogue's database.
         subject: Only events about this subject or, for ``ORG/NAME``, its revisions and
             variants; None for all.
+        verb: Only events of this verb; None for all.
     """
     query = select(EventRow).order_by(EventRow.sequence).limit(_PAGE)
     if subject is not None:
@@ -103,6 +112,8 @@ def read_history(database: Database, subject: str | None) -> Iterator[RecordedEv
                 EventRow.subject.startswith(f"{subject}:", autoescape=True),
             )
         )
+    if verb is not None:
+        query = query.where(EventRow.verb == verb)
     last = _BEFORE_ALL
     while True:
         with database.reading() as session:

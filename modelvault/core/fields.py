@@ -76,6 +76,10 @@ class Fields:
         """Return whether the field is there."""
         return name in self._value
 
+    def names(self) -> tuple[str, ...]:
+        """Return the names of all fields, for objects whose names are data."""
+        return tuple(self._value)
+
     def is_null(self, name: str) -> bool:
         """Return whether the field holds null."""
         return self._take(name) is None

@@ -6,7 +6,7 @@
     partial/<key>              bytes on their way in, with <key>.journal and <key>.lock
     partial/convert-<parent>-<key>/    where a converter works, with its .lock
     quarantine/                bytes that failed a check, with a note of why
-    keys/                      this site's signing key and the keys it trusts
+    keys/                      this site's signing key, the keys it trusts, their serials
     catalog.db, config.toml
     vault.json                 who the vault is, and where its catalogue stands
     vault.lock                 shared by writers, exclusive for gc

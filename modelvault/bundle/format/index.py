@@ -31,7 +31,12 @@ HEAD = 4096
 MOST_ARTIFACTS = 10_000
 MOST_BLOBS = 200_000
 MOST_CARRIERS = 9_999
+SERIALS_AHEAD = 24 * 3600
+"""How far a serial may be above the seconds of its bundle's time."""
+LATEST_YEAR = 2199
+"""No bundle is made or expires after this year."""
 LARGEST_SERIAL = 2**53
+"""Largest number that JSON carries exactly; ``latest_serial`` bounds serials far below it."""
 
 NONE = "none"
 PLANES = "planes"

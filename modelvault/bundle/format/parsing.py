@@ -13,12 +13,14 @@ from modelvault.bundle.format.index import (
     LARGEST_COMPRESSED,
     LARGEST_PIECE,
     LARGEST_SERIAL,
+    LATEST_YEAR,
     MOST_ARTIFACTS,
     MOST_BLOBS,
     MOST_CARRIERS,
     MOST_VALUES,
     NEWEST,
     NONE,
+    SERIALS_AHEAD,
     Assumed,
     BlobPieces,
     Carrier,
@@ -69,6 +71,8 @@ def parse_index(data: bytes) -> Index:
     except BadDigest as error:
         raise MalformedRecord(f"index: {error}") from error
     fields.finish()
+    if index.serial > (latest := latest_serial(index.created)):
+        raise MalformedRecord(f"index: serial {index.serial} is beyond its time's, {latest}")
     if index.version != version:
         raise MalformedRecord(f"index: says version {version}, and is of version {index.version}")
     check_structure(index)
@@ -84,10 +88,21 @@ def check_time(text: str, name: str) -> str:
     if not _TIME.fullmatch(text):
         raise MalformedRecord(f"index: '{name}' is {text[:64]!r}, not like 2026-05-01T12:00:00Z")
     try:
-        datetime.fromisoformat(text)
+        time = datetime.fromisoformat(text)
     except ValueError as error:
         raise MalformedRecord(f"index: '{name}' is {text!r}: {error}") from error
+    if time.year > LATEST_YEAR:
+        raise MalformedRecord(f"index: '{name}' is {text!r}, after the year {LATEST_YEAR}")
     return text
+
+
+def latest_serial(created: str) -> int:
+    """Return the highest serial that a bundle of this time can have.
+
+    It is the time in seconds since 1970 and a day's more: a key's serials can begin at the
+    time where the ones before are not known, and no bundle can use up those of later ones.
+    """
+    return int(datetime.fromisoformat(created).timestamp()) + SERIALS_AHEAD
 
 
 def _parse_expiry(fields: Fields) -> str | None:

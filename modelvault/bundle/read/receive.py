@@ -9,7 +9,7 @@ vault holds at most blobs that nothing refers to.
 
 import contextlib
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -57,8 +57,16 @@ class ImportedBundle:
     """Artefacts that only a newer release reads, one sentence each; nothing of them is stored."""
 
 
+def _anything(_: Cargo) -> None:
+    pass
+
+
 def import_blobs(
-    bundle: VerifiedBundle, store: Store, progress: Progress | None = None
+    bundle: VerifiedBundle,
+    store: Store,
+    progress: Progress | None = None,
+    *,
+    accept: Callable[[Cargo], None] = _anything,
 ) -> ImportedBundle:
     """Bring every blob of the bundle into the store; return the artefacts to catalogue.
 
@@ -69,6 +77,7 @@ def import_blobs(
         bundle: Signed by a key that the policy trusts.
         store: Where blobs go.
         progress: Told about raw bytes under the task ``import``.
+        accept: Told what the bundle carries before any of it is read; raises to refuse it.
 
     Raises:
         UnknownSigner: The bundle was only checked for integrity, against no trusted key.
@@ -87,10 +96,12 @@ def import_blobs(
         )
     progress = progress or Silence()
     with medium_errors(bundle.folder):
-        return _import(bundle, store, progress)
+        return _import(bundle, store, progress, accept)
 
 
-def _import(bundle: VerifiedBundle, store: Store, progress: Progress) -> ImportedBundle:
+def _import(
+    bundle: VerifiedBundle, store: Store, progress: Progress, accept: Callable[[Cargo], None]
+) -> ImportedBundle:
     bundle.check_carriers()
     cargo = read_cargo(bundle)
     if not cargo.artifacts:
@@ -99,6 +110,7 @@ def _import(bundle: VerifiedBundle, store: Store, progress: Progress) -> Importe
             hint=UPDATE,
             issues=cargo.left_out,
         )
+    accept(cargo)
     _require_assumed(bundle, cargo, store)
     wanted = [blob for blob in cargo.files if not store.has(blob.digest, blob.size)]
     fsio.require_space(store.paths.blobs, sum(_space(store, blob) for blob in wanted))

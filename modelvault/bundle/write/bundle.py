@@ -6,7 +6,7 @@ Invariants (``docs/formats/bundle.md``, "The order of writing"):
     * Memory is a few pieces, whatever the size of the models.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,10 @@ class WrittenBundle:
     """Whether a bundle of the same content stood there and nothing was written."""
 
 
+def _nothing(_: Index) -> None:
+    pass
+
+
 def write_bundle(
     artifacts: Sequence[Artifact],
     store: Store,
@@ -81,6 +85,7 @@ def write_bundle(
     signer: Signer,
     options: WriteOptions,
     progress: Progress | None = None,
+    publishing: Callable[[Index], None] = _nothing,
 ) -> WrittenBundle:
     """Write a signed bundle of these artefacts below ``folder``; return what was written.
 
@@ -91,6 +96,8 @@ def write_bundle(
         signer: Signs the index.
         options: Serial, times, volume size, compression.
         progress: Told about raw bytes under the task ``export``.
+        publishing: Called once the index is known, before anything on the medium reads as this
+            bundle.
 
     Raises:
         NothingSelected: No artefacts.
@@ -104,7 +111,15 @@ def write_bundle(
     """
     progress = progress or Silence()
     with medium_errors(folder):
-        return _write(artifacts, store, folder, signer=signer, options=options, progress=progress)
+        return _write(
+            artifacts,
+            store,
+            folder,
+            signer=signer,
+            options=options,
+            progress=progress,
+            publishing=publishing,
+        )
 
 
 def _write(
@@ -115,6 +130,7 @@ def _write(
     signer: Signer,
     options: WriteOptions,
     progress: Progress,
+    publishing: Callable[[Index], None],
 ) -> WrittenBundle:
     selection = select(artifacts, store, assumed=options.assumed)
     fsio.make_folder(folder)
@@ -150,6 +166,7 @@ def _write(
             )
             data = _encode(index)
             signature = signer.sign(names.INDEX, data)
+            publishing(index)
             publication.publish(staged, data, signature=signature, signer=signer)
         progress.end(TASK)
     return _summary(publication.bundle, index, data, signer.fingerprint, unchanged=False)

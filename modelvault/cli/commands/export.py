@@ -69,6 +69,8 @@ def export(
             session.note(line)
         with show_progress(session) as progress:
             done = verb.export(vault, chosen, bundle, options, progress)
+    for line in done.warnings:
+        session.warn(line)
     if done.key.created:
         for line in _new_key_lines(done.key):
             session.note(line)

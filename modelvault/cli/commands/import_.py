@@ -19,6 +19,15 @@ def import_(
         Path | None,
         typer.Argument(metavar="DIR", help="The bundle; default: the one on mounted media."),
     ] = None,
+    *,
+    allow_older: Annotated[
+        str | None,
+        typer.Option(
+            "--allow-older",
+            metavar="REASON",
+            help="Take a bundle though its signer sent a newer one; the reason goes into the log.",
+        ),
+    ] = None,
 ) -> None:
     """Verify a bundle and take everything in it into the vault; resumes where it stopped."""
     session = Session.of(context)
@@ -26,7 +35,7 @@ def import_(
     if folder is None:
         session.note(f"found a bundle: {chosen}")
     with Vault.open(session.vault, create=True) as vault, show_progress(session) as progress:
-        done = import_bundle(vault, chosen, progress)
+        done = import_bundle(vault, chosen, progress, allow_older=allow_older)
     for warning in done.warnings:
         session.warn(warning)
     known = len(done.artifacts) - len(done.new)
