@@ -312,3 +312,67 @@ def test_attack_with_sums_beyond_the_file_is_refused(
     imatrix.write_bytes(imatrix.read_bytes()[:-64])
     with pytest.raises(MalformedWeights, match="beyond the end"):
         plan(tiny("bpe"), "Q4_K_M", imatrix=str(imatrix))
+
+
+QUERIES = "blk.0.attn_q.weight"
+
+
+def rows_of(path: Path, name: str) -> Floats:
+    """Return the values of a tensor, float32."""
+    tensor = read(path)[name]
+    values: Floats = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+    return values
+
+
+@pytest.mark.parametrize("target", ["Q6_K", "Q4_K_M", "Q3_K_S", "Q2_K_S", "IQ4_XS", "Q4_0", "Q5_0"])
+@pytest.mark.parametrize("older", [False, True], ids=["gguf", "dat"])
+def test_zeros_are_columns_that_were_not_seen(
+    tiny: Callable[[Kind], Path],
+    source: Path,
+    entries: Entries,
+    tmp_path: Path,
+    *,
+    target: str,
+    older: bool,
+) -> None:
+    """A tensor whose sums are all zero is not wiped; a warning and the lineage name it."""
+    write = write_older_imatrix if older else write_imatrix
+    whole = convert(
+        tiny("bpe"), target, tmp_path / "a", imatrix=str(write(tmp_path / "a.matrix", entries))
+    )
+    entries[QUERIES][0][:] = 0
+    matrix = write(tmp_path / "b.matrix", entries)
+    events = run(
+        make_request(tiny("bpe"), [target], tmp_path / "b", options={"imatrix": str(matrix)})
+    )
+    (made,) = [event for event in events if isinstance(event, Produced)]
+    assert made.parameters["imatrix_unseen"] == QUERIES
+    assert [text for text in warnings(events) if "not seen" in text and QUERIES in text]
+    full, rounded = rows_of(source, QUERIES), rows_of(tmp_path / "b" / made.files[0], QUERIES)
+    assert np.abs(rounded - full).mean() < 0.5 * np.abs(full).mean()
+    other = read(tmp_path / "b" / made.files[0])
+    for name, tensor in read(whole).items():
+        if name != QUERIES:
+            assert tensor.data.tobytes() == other[name].data.tobytes(), name
+
+
+def test_zeros_of_one_block_leave_the_others_alone(
+    tiny: Callable[[Kind], Path], source: Path, entries: Entries, tmp_path: Path
+) -> None:
+    """Where some columns were seen, the blocks that hold them are those of ggml to the byte."""
+    sums = entries[QUERIES][0]
+    sums[:, 32:64] = 0
+    sums[:, 65] = 0  # one among others: as llama-quantize has it
+    matrix = str(write_imatrix(tmp_path / "m.gguf", entries))
+    path = convert(tiny("bpe"), "Q4_0", tmp_path / "out", imatrix=matrix)
+    made, full = read(path)[QUERIES], rows_of(source, QUERIES)
+    type_ = GgmlType.Q4_0
+    assert made.tensor_type == type_.number
+    weights = (sums / entries[QUERIES][1][:, None]).astype(np.float32)[0]
+    expected = np.frombuffer(referee(full, type_, weights), dtype=np.uint8)
+    blocks = made.data.reshape(len(full), -1, type_.block_bytes)
+    wiped = expected.reshape(blocks.shape)
+    same = (blocks == wiped).all(axis=(0, 2))
+    assert same.tolist() == [number != 1 for number in range(blocks.shape[1])]
+    assert np.abs(rows_of(path, QUERIES)[:, 32:64] - full[:, 32:64]).mean() < 0.1
+    assert np.abs(rows_of(path, QUERIES)[:, 32:64]).mean() > 0.5 * np.abs(full[:, 32:64]).mean()

@@ -155,7 +155,11 @@ def _produced(plan: Plan, item: PlannedTarget, found: Mapping[str, str]) -> Prod
     types = _types([item])
     tools = {"numpy": version("numpy"), **quantizer_versions(types)}
     blocks = any(type_.is_quantized for type_ in types)
-    importance = plan.importance.parameters if plan.importance and blocks else {}
+    importance: dict[str, str] = {}
+    if plan.importance and blocks:
+        importance |= plan.importance.parameters
+        if unseen := item.unseen(plan.importance):
+            importance["imatrix_unseen"] = ", ".join(unseen)
     return Produced(
         target=target.name,
         files=(item.file,),

@@ -18,7 +18,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 
 import numpy as np
+import numpy.typing as npt
 
+from modelvault.core.ggml import GgmlType
 from modelvault.core.protocol import Request
 from modelvault.errors import BadOption, MalformedWeights
 from modelvault_converters.gguf.imatrix_files import Entry, read_contents
@@ -28,6 +30,12 @@ LARGEST = 4 * 1024**3
 """Largest file that is read, in bytes; the 14,848 experts of the largest model take a quarter."""
 
 _STEP = 4 * 1024 * 1024
+_SMALL = 16
+_GROUPS = (_SMALL, 32)
+_SMALL_GROUPS = ("Q2_K", "Q3_K", "Q6_K")
+"""Block types that have a scale for 16 columns; the others have one for 32 at least."""
+_UNUSED = ("Q8_0",)
+"""Block types that are computed alike with and without a matrix."""
 _UNWEIGHTED = ("token_embd.weight", "output.weight")
 """Tensors that the tool does not measure by default."""
 
@@ -54,6 +62,7 @@ class Importance:
             self._entries = contents.entries
             self.chunks = contents.chunks
             """Chunks of text that were measured, as the file says."""
+            self._zeros: dict[int, set[str]] = {group: set() for group in _GROUPS}
             self._check_values()
             self.digest = self._hash()
             """``sha256:`` and 64 hexadecimal digits."""
@@ -100,12 +109,30 @@ class Importance:
             )
         return tuple(missing)
 
-    def weights(self, tensor: Tensor, matrix: int) -> Floats | None:
+    def unseen(self, tensors: Iterable[tuple[str, GgmlType]]) -> tuple[str, ...]:
+        """Return the names of tensors with columns that ``weights`` takes for not seen.
+
+        Args:
+            tensors: Names and types of those that are quantised.
+        """
+        found = {
+            name: None
+            for name, type_ in tensors
+            if type_.name not in _UNUSED and name in self._zeros[_group(type_)]
+        }
+        return tuple(found)
+
+    def weights(self, tensor: Tensor, matrix: int, type_: GgmlType) -> Floats | None:
         """Return float32 ``[columns]`` for one matrix of a tensor; None where nothing is known.
+
+        Columns that share a scale and are zero together were not seen: a block that no column
+        matters to would become zeros. They count as the others do on average, or alike where
+        all are zero. A single zero among others stays, as in ``llama-quantize``.
 
         Args:
             tensor: A tensor of the model that was checked.
             matrix: Index of the expert; 0 for a tensor of one matrix.
+            type_: What the tensor is quantised to.
 
         Raises:
             MalformedWeights: The file became shorter.
@@ -113,7 +140,15 @@ class Importance:
         entry = self._entries.get(tensor.name)
         if entry is None or not entry.fits(_matrices(tensor), tensor.columns):
             return None
-        return self._row(entry, matrix, tensor.columns)
+        row = self._row(entry, matrix, tensor.columns)
+        group = _group(type_)
+        zeros = np.repeat(_zeros(row, group), group)
+        if not zeros.any():
+            return row
+        filled: Floats = row.copy()
+        seen = row[row > 0]
+        filled[: len(zeros)][zeros] = seen.mean(dtype=np.float64) if seen.size else 1.0
+        return filled
 
     def _row(self, entry: Entry, matrix: int, columns: int) -> Floats:
         count = entry.divisor
@@ -152,6 +187,9 @@ class Importance:
                         f"importance matrix: '{name:.200}' holds NaN, infinity or a negative sum",
                         hint="measure it again; a broken model or an overflow makes such sums",
                     )
+                for group in _GROUPS:
+                    if _zeros(row, group).any():
+                        self._zeros[group].add(name)
 
     def _size(self) -> int:
         size = os.fstat(self._descriptor).st_size
@@ -182,6 +220,18 @@ def open_importance(request: Request, stack: ExitStack) -> Importance | None:
     importance = Importance(location)
     stack.callback(importance.close)
     return importance
+
+
+def _group(type_: GgmlType) -> int:
+    """Return how many columns share a scale, at least."""
+    return _SMALL if type_.name in _SMALL_GROUPS else max(_GROUPS)
+
+
+def _zeros(row: Floats, group: int) -> npt.NDArray[np.bool_]:
+    """Return for each whole group of columns whether none of them counts."""
+    groups = row[: len(row) - len(row) % group].reshape(-1, group)
+    unseen: npt.NDArray[np.bool_] = ~np.asarray(groups.any(axis=1))
+    return unseen
 
 
 def _matrices(tensor: Tensor) -> int:

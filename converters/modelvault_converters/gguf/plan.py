@@ -39,6 +39,14 @@ class PlannedTarget:
     """Name inside the output folder."""
     container: Container
 
+    def unseen(self, importance: Importance) -> tuple[str, ...]:
+        """Return the names of tensors of which the matrix saw some columns not at all."""
+        return importance.unseen(
+            (placed.tensor.name, placed.type)
+            for placed in self.container.tensors
+            if placed.type.is_quantized
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -172,14 +180,22 @@ def _check_importance(
                 f"{item.target.name} is garbage without an importance matrix{lost}",
                 hint="give one with --imatrix FILE, or choose a larger type",
             )
-    if importance is None or not missing:
+    if importance is None:
         return ()
-    more = " …" if len(missing) > 3 else ""
-    gap = (
-        f"the importance matrix says nothing of {len(missing)} tensors, which are quantised "
-        f"without it: {', '.join(missing[:3])}{more}"
-    )
-    return (gap,)
+    notes = []
+    if missing:
+        more = " …" if len(missing) > 3 else ""
+        notes.append(
+            f"the importance matrix says nothing of {len(missing)} tensors, which are quantised "
+            f"without it: {', '.join(missing[:3])}{more}"
+        )
+    unseen = {name: None for item in planned for name in item.unseen(importance)}
+    if unseen:
+        notes.append(
+            f"the importance matrix is zero for whole blocks of {len(unseen)} tensors; their "
+            f"columns count as not seen, for they would become zeros: {', '.join(unseen)}"
+        )
+    return tuple(notes)
 
 
 def _parameters(request: Request, tokenizer: Tokenizer, compared: Comparison) -> dict[str, str]:

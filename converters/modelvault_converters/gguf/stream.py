@@ -216,7 +216,7 @@ def _encode(
     while start < len(values):
         matrix, inside = divmod(row + start, matrix_rows)
         stop = min(start + matrix_rows - inside, len(values))
-        weights = plan.importance.weights(tensor, matrix)
+        weights = plan.importance.weights(tensor, matrix, type_)
         parts.append(encode(values[start:stop], type_, tensor.name, weights))
         start = stop
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
