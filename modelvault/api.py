@@ -221,6 +221,7 @@ def export(
     compress: str = "auto",
     expires: dt.datetime | None = None,
     replace: bool = False,
+    create: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
     """Write a signed bundle onto a medium; the first one makes the vault's signing key.
@@ -233,6 +234,7 @@ def export(
         compress: ``auto`` or ``none``.
         expires: Time after which importers refuse the bundle; UTC, where it names no time zone.
         replace: Write over a bundle that stands there.
+        create: Write even where no medium is mounted, and make every folder on the way.
         progress: Told about bytes written.
 
     Raises:
@@ -240,10 +242,15 @@ def export(
         NotFound: A reference names nothing, or the vault is empty.
         Corruption: A blob has changed on disk: nothing is signed.
         TrustError: The signing key cannot be used.
+        NoMedium: No medium is mounted there.
         StorageError: The medium is full, read-only or gone.
     """
     options = ExportOptions.parse(
-        volume_size=volume_size, compress=compress, expires=expires, replace=replace
+        volume_size=volume_size,
+        compress=compress,
+        expires=expires,
+        replace=replace,
+        create=create,
     )
     named = [references] if isinstance(references, str | Reference) else references
     chosen = exporting.choose_artifacts(vault, [_reference(item) for item in named])

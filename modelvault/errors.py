@@ -321,6 +321,10 @@ class MediumVanished(StorageError):
     """The medium was removed or fails."""
 
 
+class NoMedium(StorageError):
+    """No medium is mounted where a bundle is to be written, or no such folder is there."""
+
+
 class VaultBusy(StorageError):
     """Another process holds what this one needs."""
 

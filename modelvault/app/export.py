@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.bundle.format.index import LATEST_YEAR, Index
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
+from modelvault.bundle.medium.files import medium_errors
+from modelvault.bundle.medium.mounts import is_unmounted, read_mounts
 from modelvault.bundle.read.bundle import open_bundle
 from modelvault.bundle.write.bundle import WriteOptions, WrittenBundle, write_bundle
 from modelvault.bundle.write.compression import Compression
@@ -23,6 +26,7 @@ from modelvault.errors import (
     BadOption,
     Corruption,
     MediumVanished,
+    NoMedium,
     NotFound,
     NothingSelected,
     TrustError,
@@ -56,6 +60,8 @@ class ExportOptions:
     """Time after which importers refuse the bundle."""
     replace: bool = False
     """Write over a bundle that stands in the folder."""
+    create: bool = False
+    """Write even where no medium is mounted, and make every folder on the way."""
 
     @classmethod
     def parse(
@@ -65,6 +71,7 @@ class ExportOptions:
         compress: str,
         expires: dt.datetime | None,
         replace: bool,
+        create: bool = False,
     ) -> "ExportOptions":
         """Return the options as users write them.
 
@@ -73,6 +80,7 @@ class ExportOptions:
             compress: ``auto`` or ``none``.
             expires: In UTC, where it names no time zone.
             replace: Write over a bundle that stands in the folder.
+            create: Write even where no medium is mounted.
 
         Raises:
             BadOption: No such size or compression.
@@ -86,6 +94,7 @@ class ExportOptions:
             compression=Compression(compress),
             expires=expires,
             replace=replace,
+            create=create,
         )
 
 
@@ -123,6 +132,30 @@ def choose_artifacts(vault: Vault, references: Sequence[Reference]) -> Chosen:
     )
 
 
+def check_destination(folder: Path) -> None:
+    """Refuse a folder that would be filled in place of a medium.
+
+    Where media are mounted, below ``/media``, ``/run/media`` and ``/mnt``, a folder that is
+    absent or empty counts only on a medium. Elsewhere an absent folder is made, as ``mkdir``
+    would: in a folder that is there.
+
+    Raises:
+        NoMedium: There is none.
+        StorageError: The folder cannot be read.
+    """
+    hint = "mount the medium, or insist with --create"
+    with medium_errors(folder):
+        stands = folder.is_dir()
+        holds_something = stands and any(folder.iterdir())
+        parent = folder.absolute().parent
+        beside = stands or os.path.lexists(folder) or parent.is_dir()
+    if not holds_something and is_unmounted(folder, read_mounts()):
+        what = "an empty folder, with" if stands else "not there, and"
+        raise NoMedium(f"{folder}: {what} no medium mounted", hint=hint)
+    if not beside:
+        raise NoMedium(f"{folder}: neither it nor the folder above it is there", hint=hint)
+
+
 @timed(_log, "export")
 def export(
     vault: Vault,
@@ -138,8 +171,11 @@ def export(
         BadOption: Another bundle already stands in the folder, or ``expires`` has passed or is
             too far away.
         WrongClock: The clock is behind what this key signed before.
+        NoMedium: No medium is mounted there.
         StorageError: The medium is full, read-only or gone.
     """
+    if not options.create:
+        check_destination(folder)
     now = dt.datetime.now(dt.UTC)
     if options.expires is not None and options.expires <= now:
         raise BadOption("--expires: that time has passed", hint="name a later day")

@@ -12,7 +12,13 @@ from modelvault.bundle.format.layouts.volumes import (
     usual_volume_size,
     volume_name,
 )
-from modelvault.bundle.medium.mounts import Mount, file_system_of, parse_mounts, read_mounts
+from modelvault.bundle.medium.mounts import (
+    Mount,
+    file_system_of,
+    is_unmounted,
+    parse_mounts,
+    read_mounts,
+)
 from modelvault.bundle.read.find import find_bundles, is_medium
 from modelvault.errors import BadOption
 from tests.support.bundles import make_site
@@ -103,6 +109,37 @@ def test_file_system_is_that_of_the_nearest_mount() -> None:
     assert file_system_of(Path("/media/over"), mounts) == "exfat"
     assert file_system_of(Path("/home"), mounts) == "ext4"
     assert file_system_of(Path("/home"), ()) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "unmounted"),
+    [
+        ("/media/op/MY STICK", False),
+        ("/media/op/MY STICK/new/folder", False),
+        ("/media/op/OTHER", True),
+        ("/media/op/MY STICK 2", True),
+        ("/media", True),
+        ("/mnt", True),
+        ("/mnt/usb", True),
+        ("/mnt/nfs/share", False),
+        ("/run/media/op/STICK", True),
+        ("/mnt/auto", True),
+        ("/mnt/auto/usb", False),
+        ("/srv/cd", False),
+        ("/srv/nothing", False),
+        ("/home/op/mnt/usb", False),
+        ("/mnt/../srv/x", False),
+        ("/media2/usb", False),
+    ],
+)
+def test_places_of_media_without_a_medium_are_told(path: str, unmounted: bool) -> None:
+    """Below the three folders only what is mounted is a medium; elsewhere nobody can say."""
+    table = TABLE + (
+        "40 22 0:60 / /mnt/auto rw - autofs systemd-1 rw\n"
+        "41 40 8:65 / /mnt/auto/usb rw - vfat /dev/sdf1 rw\n"
+    )
+    assert is_unmounted(Path(path), parse_mounts(table)) is unmounted
+    assert not is_unmounted(Path(path), ())
 
 
 def test_this_hosts_mounts_can_be_read() -> None:

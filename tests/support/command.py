@@ -66,6 +66,32 @@ def only_mounted(folder: Path, *points: Path) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
+_OTHER_MEDIA = """
+from modelvault.bundle.medium import mounts
+
+mounts.MEDIA_FOLDERS = (Path({media!r}),)
+"""
+
+
+def imitated_media(folder: Path, media: Path, *points: Path) -> dict[str, str]:
+    """Return variables under which a command takes ``media`` for where media are mounted.
+
+    Args:
+        folder: Where to put the table, as the kernel writes it.
+        media: What stands for ``/media``, ``/run/media`` and ``/mnt``.
+        points: Where a medium seems to be mounted; everything else is the root disk.
+    """
+    lines = ["1 0 8:1 / / rw - ext4 /dev/sda1 rw\n"]
+    lines += [f"2 1 8:17 / {point} rw - vfat /dev/sdb1 rw\n" for point in points]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "mountinfo").write_text("".join(lines))
+    (folder / "sitecustomize.py").write_text(
+        _OTHER_MOUNTS.format(table=str(folder / "mountinfo"))
+        + _OTHER_MEDIA.format(media=str(media))
+    )
+    return {"PYTHONPATH": str(folder)}
+
+
 class Site:
     """One side of the air gap: a home folder, a vault, a clean environment."""
 

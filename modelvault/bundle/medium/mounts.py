@@ -3,6 +3,7 @@
 Source: proc_pid_mountinfo(5).
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from pathlib import Path
 from modelvault import fsio
 
 MOUNT_TABLE = Path("/proc/self/mountinfo")
+
+MEDIA_FOLDERS = (Path("/media"), Path("/run/media"), Path("/mnt"))
+"""Below these, folders stand for media: what is not mounted there is another disk's."""
 
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
@@ -60,6 +64,25 @@ def file_system_of(path: Path, mounts: Sequence[Mount]) -> str:
     # The longest point is the nearest; of two at one point the later covers the earlier.
     best = max(enumerate(found), key=lambda item: (len(item[1].point.parts), item[0]), default=None)
     return best[1].file_system if best else ""
+
+
+def is_unmounted(path: Path, mounts: Sequence[Mount]) -> bool:
+    """Return whether ``path`` is where media are mounted, and none is mounted there.
+
+    Args:
+        path: Need not exist.
+        mounts: What is mounted; where that is unknown nothing is held to be missing.
+    """
+    path = Path(os.path.realpath(path))  # unlike Path.resolve it takes a loop of links
+    below = [folder for folder in MEDIA_FOLDERS if path.is_relative_to(folder)]
+    if not below or not mounts:
+        return False
+    # An autofs is what waits for a medium; the medium itself is another mount over it.
+    return not any(
+        mount.point.is_relative_to(below[0]) and path.is_relative_to(mount.point)
+        for mount in mounts
+        if mount.file_system != "autofs"
+    )
 
 
 def _unescape(text: str) -> str:

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelvault.bundle.format import names
-from modelvault.bundle.medium.mounts import Mount, read_mounts
+from modelvault.bundle.medium.mounts import MEDIA_FOLDERS, Mount, read_mounts
 from modelvault.fsio import is_regular
 
-_MEDIA_FOLDERS = (Path("/media"), Path("/run/media"), Path("/mnt"))
 _MEDIA_FILE_SYSTEMS = frozenset(
     {"vfat", "msdos", "exfat", "ntfs", "ntfs3", "fuseblk", "iso9660", "udf", "hfsplus"}
 )
@@ -24,7 +23,7 @@ def is_medium(mount: Mount) -> bool:
     if mount.file_system in _MEDIA_FILE_SYSTEMS:
         return True
     block_device = mount.source.startswith("/dev/")
-    return block_device and any(mount.point.is_relative_to(folder) for folder in _MEDIA_FOLDERS)
+    return block_device and any(mount.point.is_relative_to(folder) for folder in MEDIA_FOLDERS)
 
 
 def find_bundles(mounts: Sequence[Mount] | None = None) -> list[Path]:

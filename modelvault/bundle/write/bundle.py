@@ -71,6 +71,9 @@ class WrittenBundle:
     """Bytes of the files left out."""
     unchanged: bool
     """Whether a bundle of the same content stood there and nothing was written."""
+    left: tuple[str, ...]
+    """What else is left of a bundle that was replaced, files of others for instance; one
+    sentence each."""
 
 
 def _nothing(_: Index) -> None:
@@ -167,13 +170,19 @@ def _write(
             data = _encode(index)
             signature = signer.sign(names.INDEX, data)
             publishing(index)
-            publication.publish(staged, data, signature=signature, signer=signer)
+            left = publication.publish(staged, data, signature=signature, signer=signer)
         progress.end(TASK)
-    return _summary(publication.bundle, index, data, signer.fingerprint, unchanged=False)
+    return _summary(publication.bundle, index, data, signer.fingerprint, unchanged=False, left=left)
 
 
 def _summary(
-    folder: Path, index: Index, data: bytes, fingerprint: str, *, unchanged: bool
+    folder: Path,
+    index: Index,
+    data: bytes,
+    fingerprint: str,
+    *,
+    unchanged: bool,
+    left: tuple[str, ...] = (),
 ) -> WrittenBundle:
     return WrittenBundle(
         folder=folder,
@@ -187,6 +196,7 @@ def _summary(
         stored_size=index.stored_size,
         assumed_size=sum(blob.size for blob in index.assumed),
         unchanged=unchanged,
+        left=left,
     )
 
 

@@ -17,7 +17,7 @@ from modelvault.bundle.format.layouts.known import is_carrier
 from modelvault.bundle.medium.faults import find_faults
 from modelvault.bundle.medium.files import read_capped
 from modelvault.core.ports import Signer
-from modelvault.errors import BadOption, BundleDamaged, VaultBusy
+from modelvault.errors import BadOption, BundleDamaged, StorageError, VaultBusy
 
 _OURS = frozenset({names.INDEX, names.SIGNATURE, names.PUBLISHER})
 
@@ -65,6 +65,8 @@ class Publication:
         """
         if self._former.exists() and not os.path.lexists(self.bundle):
             self._rename(self._former, self.bundle)
+        if self.bundle.is_dir() and not self.bundle.is_symlink():
+            self._keep_strangers()
         self._clear(self._former)
         self._clear(self._staging)
 
@@ -108,14 +110,22 @@ class Publication:
                 self._clear(self._staging)
             raise
 
-    def publish(self, staged: Path, data: bytes, *, signature: bytes, signer: Signer) -> None:
+    def publish(
+        self, staged: Path, data: bytes, *, signature: bytes, signer: Signer
+    ) -> tuple[str, ...]:
         """Complete the staged folder, signature last, and give it the bundle's name.
+
+        What ModelVault did not write in the folder of a former bundle stands in that of the
+        new one afterwards. Once the new bundle has its name nothing fails any more.
 
         Args:
             staged: What ``staging`` yielded; its carriers are durable.
             data: The index.
             signature: The envelope over it.
             signer: Whose public key goes beside it.
+
+        Returns:
+            What the user should know of leftovers, one sentence each.
         """
         fsio.sync_folder(staged)
         fsio.write_durably(staged / names.PUBLISHER, signer.public_key)
@@ -124,7 +134,33 @@ class Publication:
         if os.path.lexists(self.bundle):
             self._rename(self.bundle, self._former)
         self._rename(staged, self.bundle)
-        self._clear(self._former)
+        try:
+            kept = self._keep_strangers()
+            self._clear(self._former)
+        except (StorageError, BadOption, FileNotFoundError) as error:
+            return (f"{self._former}: not cleared away yet: {error}",)
+        return tuple(f"{path}: not ours, and left alone" for path in kept)
+
+    def _keep_strangers(self) -> list[Path]:
+        """Put what others left in the former bundle's folder into that of the new one.
+
+        What has a namesake there stays where it is.
+
+        Returns:
+            Where it stands now.
+        """
+        kept: list[Path] = []
+        if self._former.is_symlink() or not self._former.is_dir():
+            return kept
+        with fsio.storage_errors(self._former):
+            for name in _strangers(self._former):
+                target = self.bundle / name
+                if not os.path.lexists(target):
+                    os.rename(self._former / name, target)
+                    kept.append(target)
+        if kept:
+            fsio.sync_folder(self.bundle)
+        return kept
 
     def _rename(self, source: Path, target: Path) -> None:
         with fsio.storage_errors(target):
@@ -139,15 +175,25 @@ class Publication:
         if folder.is_symlink() or not folder.is_dir():
             raise BadOption(f"{folder}: not a folder", hint=hint)
         with fsio.storage_errors(folder):
-            found = os.listdir(folder)
-            foreign = [name for name in found if not _is_ours(name)]
+            foreign = _strangers(folder)
             if foreign:
-                raise BadOption(f"{folder}: holds '{min(foreign)}', not ours", hint=hint)
+                raise BadOption(f"{folder}: holds '{foreign[0]}', not ours", hint=hint)
+            found = os.listdir(folder)
             # The index first: what is half removed must not read as a bundle.
             for name in sorted(found, key=lambda name: (name != names.INDEX, name)):
                 (folder / name).unlink()
             folder.rmdir()
         fsio.sync_folder(self._folder)
+
+
+def _strangers(folder: Path) -> list[str]:
+    """Return the names of what ModelVault did not write in a folder of its own, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if entry.is_dir(follow_symlinks=False) or not _is_ours(entry.name)
+        )
 
 
 def _is_ours(name: str) -> bool:

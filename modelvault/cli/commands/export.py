@@ -45,6 +45,10 @@ def export(
     replace: Annotated[
         bool, typer.Option("--replace", help="Write over a bundle that stands there.")
     ] = False,
+    create: Annotated[
+        bool,
+        typer.Option("--create", help="Write there even where no medium is mounted."),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be exported, and stop.")
     ] = False,
@@ -52,7 +56,11 @@ def export(
     """Write a signed bundle of the artefacts named, or of everything, onto a medium."""
     session = Session.of(context)
     options = ExportOptions.parse(
-        volume_size=volume_size, compress=compress, expires=expires, replace=replace
+        volume_size=volume_size,
+        compress=compress,
+        expires=expires,
+        replace=replace,
+        create=create,
     )
     with Vault.open(session.vault) as vault:
         chosen = choose_artifacts(vault, [Reference.parse(item) for item in references or ()])
@@ -63,13 +71,15 @@ def export(
         lines = [f"  {item.reference}  {text.size(sizes[item.digest])}" for item in artifacts]
         heading = f"{'would export' if dry_run else 'exporting'} to {bundle}:"
         if dry_run:
+            if not options.create:
+                verb.check_destination(bundle)
             session.result(PlannedExport.of(bundle, artifacts, sizes), [heading, *lines])
             return
         for line in (heading, *lines):
             session.note(line)
         with show_progress(session) as progress:
             done = verb.export(vault, chosen, bundle, options, progress)
-    for line in done.warnings:
+    for line in (*done.warnings, *done.bundle.left):
         session.warn(line)
     if done.key.created:
         for line in _new_key_lines(done.key):
