@@ -97,6 +97,48 @@ def test_false_added_token_attack_is_refused(spm_model: Path, listed: dict[str, 
         plan(spm_model)
 
 
+CHAT = ("<|im_start|>", "<|im_end|>")
+
+
+def save_with_chat(folder: Path) -> None:
+    """Save a tokenizer as transformers 5 does after two tokens were added: the model file stays."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"additional_special_tokens": list(CHAT)})
+    kept = (folder / "tokenizer.model").read_bytes()
+    tokenizer.save_pretrained(folder)
+    (folder / "tokenizer.model").write_bytes(kept)
+    edit_json(
+        folder / "tokenizer_config.json",
+        lambda settings: settings.pop("added_tokens_decoder", None),
+    )
+
+
+def test_tokens_added_to_a_newer_json_stand_beside_an_older_model(tmp_path: Path) -> None:
+    """Tokens in ``tokenizer.json`` alone reach the file, and one of them ends a chat."""
+    folder = tmp_path / "tiny"
+    make_tiny_llama(folder, kind="spm", vocabulary_rows=VOCABULARY + 3)
+    save_with_chat(folder)
+    edit_json(folder / "tokenizer_config.json", lambda settings: settings.update(eos_token=CHAT[1]))
+    library = transformers.AutoTokenizer.from_pretrained(folder)
+    numbers = [library.get_vocab()[text] for text in CHAT]
+    written = read_metadata(convert(folder, "F16", tmp_path / "out"))
+    assert [written["tokenizer.ggml.tokens"][number] for number in numbers] == list(CHAT)
+    kinds = [written["tokenizer.ggml.token_type"][number] for number in numbers]
+    assert kinds == [TokenType.CONTROL] * 2
+    assert written["tokenizer.ggml.eos_token_id"] == numbers[1]
+
+
+def test_two_files_that_name_one_token_differently_are_refused(tmp_path: Path) -> None:
+    """Where ``added_tokens.json`` has another text for an id, neither file is believed."""
+    folder = tmp_path / "tiny"
+    make_tiny_llama(folder, kind="spm", vocabulary_rows=VOCABULARY + 3)
+    save_with_chat(folder)
+    number = transformers.AutoTokenizer.from_pretrained(folder).get_vocab()[CHAT[0]]
+    (folder / "added_tokens.json").write_text(json.dumps({"<other>": number}))
+    with pytest.raises(UnsupportedTokenizer, match="where another file has '<other>'"):
+        plan(folder)
+
+
 def test_model_that_adds_no_space_says_so(spm_model: Path, tmp_path: Path) -> None:
     """A model trained without a space before the text tokenizes so in the runtime too."""
     sentencepiece.SentencePieceTrainer.train(

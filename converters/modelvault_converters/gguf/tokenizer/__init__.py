@@ -108,7 +108,7 @@ def _read_vocabulary(
     if source.has("tokenizer.model"):
         listed = source.optional_object("added_tokens.json")
         added = spm.read_added(settings, listed, file, literal=architecture == "phi3")
-        return spm.read_vocabulary(source.read("tokenizer.model"), added, settings)
+        return spm.read_vocabulary(source.read("tokenizer.model"), added, settings, file)
     if file:
         return spm.read_json_vocabulary(file, settings)
     return _read_older(source, settings)

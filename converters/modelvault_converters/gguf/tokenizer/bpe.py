@@ -89,7 +89,7 @@ def list_tokens(
         MalformedRecord: Added tokens are not what they should be.
     """
     texts = {number: (text, TokenType.NORMAL) for text, number in vocabulary.items()}
-    for text, (number, special) in _place_added(file, vocabulary).items():
+    for text, (number, special) in place_added(file, vocabulary).items():
         kind = added_type(text, special=special)
         texts[number] = (text, kind)
     count = max(texts, default=-1) + 1
@@ -97,9 +97,7 @@ def list_tokens(
     return [text for text, _ in entries], [kind for _, kind in entries]
 
 
-def _place_added(
-    file: dict[str, Any], vocabulary: Mapping[str, int]
-) -> dict[str, tuple[int, bool]]:
+def place_added(file: dict[str, Any], vocabulary: Mapping[str, int]) -> dict[str, tuple[int, bool]]:
     """Return text → id and whether it is special, of added tokens.
 
     The tokenizers library reads no id: a token that the vocabulary holds keeps its place there,

@@ -69,16 +69,44 @@ def _added_type(text: str, *, special: bool, literal: bool) -> TokenType:
     return added_type(text, special=special)
 
 
-def read_vocabulary(data: bytes, added: Added, settings: dict[str, Any]) -> Vocabulary:
+def _newer(pieces: Sequence[Piece], added: Added, file: dict[str, Any]) -> Added:
+    """Return ``added`` with those tokens of a newer ``tokenizer.json`` that nothing else has.
+
+    A model that was trained on with new tokens is saved with them in ``tokenizer.json`` alone.
+
+    Raises:
+        UnsupportedTokenizer: Two files put different tokens in one place.
+        MalformedRecord: An added token is not one.
+    """
+    if not isinstance(file.get("model"), dict):
+        return added
+    found = dict(added)
+    for text, (number, special) in bpe.place_added(file, bpe.read_ids(file)).items():
+        if number < len(pieces) and number not in added and pieces[number][0] == text:
+            continue
+        if found.get(number, (text,))[0] != text:
+            raise UnsupportedTokenizer(
+                f"tokenizer.json has the added token {text!r:.100} where another file has "
+                f"{found[number][0]!r:.100} (token {number})",
+                hint="leave out the files that are not the model's own: the older of the two",
+            )
+        found.setdefault(number, (text, added_type(text, special=special)))
+    return found
+
+
+def read_vocabulary(
+    data: bytes, added: Added, settings: dict[str, Any], file: Mapping[str, Any] | None = None
+) -> Vocabulary:
     """Return the vocabulary of a ``tokenizer.model``.
 
     Args:
         data: The file's bytes.
         added: Tokens that other files add or describe.
         settings: ``tokenizer_config.json``, or empty.
+        file: ``tokenizer.json``, whose added tokens count, too; None or empty for none.
 
     Raises:
-        UnsupportedTokenizer: Not a BPE model.
+        UnsupportedTokenizer: Not a BPE model, or two files contradict each other.
         MalformedRecord: Not a SentencePiece model.
     """
     model = parse_model(data, FILE)
@@ -87,6 +115,7 @@ def read_vocabulary(data: bytes, added: Added, settings: dict[str, Any]) -> Voca
             f"{FILE} is a SentencePiece {KINDS.get(model.kind, 'unknown')} model; "
             "a GGUF of this architecture needs BPE"
         )
+    added = _newer(model.pieces, added, dict(file or {}))
     warnings = (
         ("tokenizer.model normalises text or drops spaces; llama.cpp does not",)
         if model.characters or model.collapses
