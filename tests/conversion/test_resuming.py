@@ -299,7 +299,7 @@ def orphaned(tmp_path: Path) -> Callable[[], int]:
     script = tmp_path / "slow.py"
     script.write_text(
         "import os, pathlib, sys, time\n"
-        "from converters import process\n"
+        "from modelvault_converters import process\n"
         "def convert(request, stack):\n"
         "    pathlib.Path(request.output, 'pid').write_text(str(os.getpid()))\n"
         "    time.sleep(60)\n"
@@ -319,6 +319,7 @@ def orphaned(tmp_path: Path) -> Callable[[], int]:
     def kill() -> int:
         with subprocess.Popen([sys.executable, str(parent)], cwd=Path(__file__).parents[2]) as one:
             while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+                assert one.poll() is None, "the converter never began"
                 time.sleep(0.01)
             one.send_signal(signal.SIGKILL)
         return int((tmp_path / "pid").read_text())
