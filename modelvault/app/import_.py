@@ -8,11 +8,18 @@ an interruption leaves partials that the next import continues.
 
 import datetime as dt
 import logging
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.app.conflicts import refuse_bundle_conflicts
-from modelvault.app.serials import check_reason, judge_age, note_imported, serial_file
+from modelvault.app.serials import (
+    check_reason,
+    judge_age,
+    note_imported,
+    refuse_expired,
+    serial_file,
+)
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.bundle.read.bundle import VerifiedBundle, open_bundle
@@ -22,7 +29,7 @@ from modelvault.bundle.read.receive import import_blobs
 from modelvault.catalog.values import Bundle, Direction, Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.ports import Progress
-from modelvault.errors import BundleExpired, BundleNotFound
+from modelvault.errors import BundleNotFound
 from modelvault.trust.keys import parse_public_keys
 from modelvault.trust.policy import Policy, TrustPolicy
 
@@ -105,6 +112,7 @@ def import_bundle(
         Policy(threshold=vault.config.threshold),
         publishers=parse_public_keys(unverified.publisher) if unverified.publisher else (),
         trust_command=vault.command("trust", "add", str(folder)),
+        sign_command=shlex.join(("modelvault", "bundle", "sign", str(folder))),
     )
     bundle = unverified.verify(verifier)
     _log.info(
@@ -114,7 +122,7 @@ def import_bundle(
         bundle.index.serial,
         ", ".join(bundle.verdict.trusted),
     )
-    _refuse_expired(bundle)
+    refuse_expired(bundle)
     now = dt.datetime.now(dt.UTC)
     warnings = judge_age(vault, bundle, now, allow_older=allow_older)
     signers = bundle.verdict.trusted
@@ -175,14 +183,3 @@ def _bundle(bundle: VerifiedBundle, folder: Path) -> Bundle:
         location=str(folder),
         artifacts=tuple(entry.record for entry in bundle.index.artifacts),
     )
-
-
-def _refuse_expired(bundle: VerifiedBundle) -> None:
-    expires = bundle.index.expires
-    if expires is None:
-        return
-    if dt.datetime.fromisoformat(expires) <= dt.datetime.now(dt.UTC):
-        raise BundleExpired(
-            f"the bundle expired on {expires}",
-            hint="ask the publisher for a fresh export, and check this host's clock",
-        )

@@ -17,6 +17,7 @@ from modelvault.core.digest import Digest
 from modelvault.errors import (
     BadDigest,
     BadOption,
+    BundleExpired,
     Corruption,
     NotFound,
     OlderBundle,
@@ -28,6 +29,9 @@ from modelvault.trust.policy import IntegrityVerifier
 from modelvault.trust.serials import Received, SerialFile
 
 _log = logging.getLogger(__name__)
+
+SIGNED = "bundle sign"
+"""Verb under which the log has bundles of others that this vault's key has signed."""
 
 _LONGEST_REASON = 500
 _SLACK = dt.timedelta(days=1)
@@ -89,14 +93,7 @@ def next_serial(vault: Vault, key: OwnKey, folder: Path, now: dt.datetime) -> in
         WrongClock: A serial that high cannot be of this time: the clock is behind.
         MalformedRecord: ``keys/serials.json`` is damaged.
     """
-    serials = serial_file(vault).read()
-    received = serials.imported.get(key.fingerprint)
-    known = max(
-        serials.exported.get(key.fingerprint, 0),
-        received.serial if received else 0,
-        vault.catalog.last_serial(key.fingerprint),
-        _standing_serial(folder, key),
-    )
+    known = max(highest_serial(vault, key.fingerprint), _standing_serial(folder, key))
     serial = known + 1 if known or _made_here(vault, key) else int(now.timestamp())
     if serial > latest_serial(rfc3339(now)):
         raise WrongClock(
@@ -104,6 +101,34 @@ def next_serial(vault: Vault, key: OwnKey, folder: Path, now: dt.datetime) -> in
             hint="set the clock, then export again",
         )
     return serial
+
+
+def highest_serial(vault: Vault, fingerprint: str) -> int:
+    """Return the highest serial of the bundles that bear a key's signature, as known here.
+
+    Args:
+        vault: Whose file and log are asked.
+        fingerprint: Of the key.
+
+    Returns:
+        0 where there is none.
+
+    Raises:
+        MalformedRecord: ``keys/serials.json`` is damaged.
+    """
+    serials = serial_file(vault).read()
+    received = serials.imported.get(fingerprint)
+    return max(
+        serials.exported.get(fingerprint, 0),
+        received.serial if received else 0,
+        vault.catalog.last_serial(fingerprint),
+        *(
+            int(event.details["serial"])
+            for event in vault.catalog.history(verb=SIGNED)
+            if event.details.get("signer") == fingerprint
+            and event.details.get("serial", "").isdecimal()
+        ),
+    )
 
 
 def _standing_serial(folder: Path, key: OwnKey) -> int:
@@ -133,6 +158,22 @@ def note_imported(vault: Vault, bundle: VerifiedBundle) -> None:
     file = serial_file(vault)
     received = Received(serial=bundle.index.serial, index=bundle.index_digest)
     file.write(file.read().with_imported(bundle.verdict.trusted, received))
+
+
+def refuse_expired(bundle: VerifiedBundle) -> None:
+    """Refuse a bundle whose publisher has set it an end that has passed.
+
+    Raises:
+        BundleExpired: As said.
+    """
+    expires = bundle.index.expires
+    if expires is None:
+        return
+    if dt.datetime.fromisoformat(expires) <= dt.datetime.now(dt.UTC):
+        raise BundleExpired(
+            f"the bundle expired on {expires}",
+            hint="ask the publisher for a fresh export, and check this host's clock",
+        )
 
 
 def judge_age(

@@ -129,7 +129,7 @@ COMMANDS: tuple[CommandRow | GroupRow, ...] = (
     ),
     GroupRow(
         name="bundle",
-        help="Look at a bundle; needs no vault.",
+        help="Look at a bundle, which needs no vault, or sign it.",
         commands=(
             CommandRow(
                 name="verify",
@@ -140,6 +140,11 @@ COMMANDS: tuple[CommandRow | GroupRow, ...] = (
                 name="show",
                 help="Show what a bundle says it holds, without reading the volumes through.",
                 function="bundle:show",
+            ),
+            CommandRow(
+                name="sign",
+                help="Check every byte of a bundle and add this vault's signature to it.",
+                function="bundle_sign:sign",
             ),
         ),
         panel=CLOSED,

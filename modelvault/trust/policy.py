@@ -51,6 +51,7 @@ class TrustPolicy:
         *,
         publishers: Iterable[PublicKey] = (),
         trust_command: str = "modelvault trust add DIR",
+        sign_command: str = "modelvault bundle sign DIR",
     ) -> None:
         """Take the keys.
 
@@ -61,11 +62,13 @@ class TrustPolicy:
                 name an unknown signer by a fingerprint that was checked.
             trust_command: The command line that would trust the medium's key; the hint
                 completes it with the fingerprint.
+            sign_command: The command line that would add a signature by another key.
         """
         self._trusted = {key.fingerprint: key for key in trusted}
         self._publishers = {key.fingerprint: key for key in publishers}
         self._policy = policy or Policy()
         self._trust_command = trust_command
+        self._sign_command = sign_command
 
     def verify(self, name: str, payload: bytes, envelope: bytes) -> Verdict:
         """Return who signed ``payload``.
@@ -107,12 +110,22 @@ class TrustPolicy:
         if len(strangers) == 1:
             message += f"; the signer is {strangers[0]}"
         how = "signed by" if verified else "no key here to check it, but it claims to be signed by"
-        hint = (
+        issues = [f"{how} {item} (aloud: {spoken_fingerprint(item)})" for item in strangers]
+        return UnknownSigner(message, hint=self._way_out(strangers), issues=issues)
+
+    def _way_out(self, strangers: list[str]) -> str:
+        """Return what to do about too few trusted signatures, given who else has signed."""
+        trust = (
             "compare the fingerprint with the publisher's over another channel, then: "
             f"{self._trust_command} --fingerprint {strangers[0] if strangers else 'SHA256:…'}"
         )
-        issues = [f"{how} {item} (aloud: {spoken_fingerprint(item)})" for item in strangers]
-        return UnknownSigner(message, hint=hint, issues=issues)
+        if self._policy.threshold == 1:
+            return trust
+        sign = (
+            "have somebody whose key this vault trusts look into the bundle and sign it, "
+            f"in a vault of their own: {self._sign_command}"
+        )
+        return f"{sign}; or {trust}" if strangers else sign
 
 
 class IntegrityVerifier:

@@ -92,6 +92,7 @@ def afternoon(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Aft
     run("bundle", "verify", bundle)
     run("trust", "add", bundle, "--fingerprint", fingerprint, closed=True)
     run("trust", "list", closed=True)
+    run("bundle", "sign", bundle, closed=True)
     run("import", bundle, closed=True)
     models = str(day.folder / "models")
     run("install", VARIANT, "--to", "llamacpp", "--dir", models, "--dry-run", closed=True)

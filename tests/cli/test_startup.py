@@ -29,6 +29,7 @@ HEAVY = {
 
 SIGNING = {
     "bundle show",
+    "bundle sign",
     "bundle verify",
     "export",
     "import",

@@ -80,6 +80,8 @@ class Publisher:
         *artifacts: Artifact,
         serial: int,
         created: str = "",
+        expires: str | None = None,
+        volume_size: int | None = None,
         beside: "Publisher | None" = None,
     ) -> Path:
         """Write a bundle of this serial and time; return the medium.
@@ -89,11 +91,15 @@ class Publisher:
             artifacts: What it carries; without any, one model.
             serial: As the publisher pleases.
             created: RFC 3339; empty for a minute ago.
+            expires: RFC 3339; None for never.
+            volume_size: Most bytes of a volume; None for what the medium asks for.
             beside: Who signs it, too.
         """
         options = WriteOptions(
             serial=serial,
             created=created or recently(minutes=1),
+            expires=expires,
+            volume_size=volume_size,
             compression=Compression.NONE,
             replace=True,
         )

@@ -11,3 +11,8 @@ FORMER_FOLDER = f"{FOLDER}.old"
 INDEX = "index.json"
 SIGNATURE = "index.sig"
 PUBLISHER = PUBLISHER_KEY
+
+SIGNATURE_LIMIT = 1024 * 1024
+"""Largest envelope that is read, in bytes."""
+PUBLISHER_LIMIT = 64 * 1024
+"""Largest file of public keys that is read, in bytes."""

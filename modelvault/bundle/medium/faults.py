@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelvault import fsio
@@ -12,26 +12,38 @@ from modelvault.core.digest import Digest
 from modelvault.errors import BundleDamaged
 
 
-def find_faults(folder: Path, index: Index) -> tuple[str, ...]:
+def find_faults(folders: Sequence[Path], index: Index) -> tuple[str, ...]:
     """Return what is wrong with the carriers, as far as sizes and beginnings show it.
 
     Reads at most ``HEAD`` bytes of each. Names carriers that are missing, truncated,
     oversized, swapped or altered, and files called like carriers that the index does not list.
 
+    Args:
+        folders: Where they stand: one folder, or those of a set of media, of which each has
+            some of them.
+        index: Says what each is.
+
     Raises:
         StorageError: The operating system refuses.
     """
     owners = {carrier.head: carrier.name for carrier in index.carriers}
-    faults = [_fault(folder, carrier, owners) for carrier in index.carriers]
     listed = {carrier.name for carrier in index.carriers}
-    with fsio.storage_errors(folder):
-        found = sorted(os.listdir(folder))
-    strangers = [
-        f"{name}: not part of this bundle (does it belong to another?)"
-        for name in found
-        if index.layout.is_carrier(name) and name not in listed
+    found: dict[str, Path] = {}
+    strange: list[str] = []
+    for folder in folders:
+        with fsio.storage_errors(folder):
+            names = sorted(filter(index.layout.is_carrier, os.listdir(folder)))
+        for name in names:
+            if name not in listed:
+                strange.append(f"{name}: not part of this bundle (does it belong to another?)")
+            elif name in found:
+                strange.append(f"{name}: stands in '{found[name]}' and in '{folder}'")
+            else:
+                found[name] = folder
+    faults = [
+        _fault(found.get(carrier.name, folders[0]), carrier, owners) for carrier in index.carriers
     ]
-    return (*(fault for fault in faults if fault), *strangers)
+    return (*(fault for fault in faults if fault), *strange)
 
 
 def _fault(folder: Path, carrier: Carrier, owners: Mapping[Digest, str]) -> str:

@@ -9,7 +9,10 @@ Example:
     >>> bundle.check_carriers()
 """
 
+import dataclasses
 import hashlib
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,16 +26,12 @@ from modelvault.bundle.read.carriers import CarrierReader
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Verdict, Verifier
 from modelvault.errors import (
+    BadOption,
     BadSignature,
     BundleDamaged,
     BundleNotFound,
     MalformedRecord,
 )
-
-SIGNATURE_LIMIT = 1024 * 1024
-"""Largest envelope that is read, in bytes."""
-PUBLISHER_LIMIT = 64 * 1024
-"""Largest public key that is read, in bytes."""
 
 _SEAL = object()
 """Held by this module alone: what it takes to make a ``VerifiedBundle``."""
@@ -48,6 +47,8 @@ class UnverifiedBundle:
     signature: bytes
     publisher: bytes
     """The public key that came along, as PEM; empty when none did. It proves nothing."""
+    _others: tuple[Path, ...] = ()
+    """Folders of the other media of its set."""
 
     def verify(self, verifier: Verifier) -> "VerifiedBundle":
         """Return the bundle, once its signature and its index hold.
@@ -62,6 +63,7 @@ class UnverifiedBundle:
         return VerifiedBundle(
             _SEAL,
             folder=self.folder,
+            others=self._others,
             index=parse_index(self.index_bytes),
             index_digest=Digest.of(self.index_bytes),
             verdict=verdict,
@@ -71,10 +73,17 @@ class UnverifiedBundle:
 class VerifiedBundle:
     """A bundle whose index is signed and sound; its carriers are still to be checked."""
 
-    __slots__ = ("folder", "index", "index_digest", "verdict")
+    __slots__ = ("folder", "index", "index_digest", "others", "verdict")
 
     def __init__(
-        self, seal: object, *, folder: Path, index: Index, index_digest: Digest, verdict: Verdict
+        self,
+        seal: object,
+        *,
+        folder: Path,
+        index: Index,
+        index_digest: Digest,
+        verdict: Verdict,
+        others: tuple[Path, ...] = (),
     ) -> None:
         """For ``UnverifiedBundle.verify`` alone.
 
@@ -84,9 +93,15 @@ class VerifiedBundle:
         if seal is not _SEAL:
             raise TypeError("only UnverifiedBundle.verify makes a VerifiedBundle")
         self.folder = folder
+        self.others = others
         self.index = index
         self.index_digest = index_digest
         self.verdict = verdict
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where carriers are looked for: the bundle's own folder, then the rest of its set."""
+        return (self.folder, *self.others)
 
     def check_carriers(self) -> None:
         """Compare sizes and beginnings of all carriers with the index; reads little.
@@ -97,7 +112,7 @@ class VerifiedBundle:
             StorageError: The medium refuses.
         """
         with medium_errors(self.folder):
-            faults = find_faults(self.folder, self.index)
+            faults = find_faults(self.folders, self.index)
         if faults:
             raise BundleDamaged(
                 f"{self.folder}: {len(faults)} of {len(self.index.carriers)} carriers are not"
@@ -108,7 +123,7 @@ class VerifiedBundle:
 
     def carriers(self) -> CarrierReader:
         """Return a reader of stored bytes; use it in a ``with`` block."""
-        return CarrierReader(self.folder, self.index)
+        return CarrierReader(self.folders, self.index)
 
     def read_piece(self, piece: Piece) -> bytes:
         """Return the raw bytes of one piece, verified.
@@ -170,6 +185,39 @@ def open_bundle(folder: Path) -> UnverifiedBundle:
         return _open(folder)
 
 
+def open_set(folders: Sequence[Path]) -> tuple[UnverifiedBundle, ...]:
+    """Return one bundle as each medium of a set has it: with its own signatures.
+
+    Each of them knows the folders of all, so that the volumes of one are found on the others.
+
+    Args:
+        folders: As for ``open_bundle``, at least one.
+
+    Raises:
+        BadOption: A folder is named twice, or holds another bundle than the first.
+        BundleNotFound: One of them holds none.
+        BadSignature: One has no signature, or one too large to be one.
+        MalformedRecord: An index is larger than any index.
+        BundleDamaged: One of the files is a link or not a regular file.
+        StorageError: A medium refuses.
+    """
+    found = [open_bundle(folder) for folder in folders]
+    places = tuple(item.folder for item in found)
+    for number, item in enumerate(found):
+        with medium_errors(folders[number]):
+            if any(os.path.samefile(item.folder, place) for place in places[:number]):
+                raise BadOption(f"{folders[number]}: named twice")
+        if item.index_bytes != found[0].index_bytes:
+            raise BadOption(
+                f"{folders[number]}: holds another bundle than {folders[0]}",
+                hint="name the media of one set, which have the same index",
+            )
+    return tuple(
+        dataclasses.replace(item, _others=tuple(place for place in places if place != item.folder))
+        for item in found
+    )
+
+
 def _open(folder: Path) -> UnverifiedBundle:
     bundle = folder / names.FOLDER
     if bundle.is_symlink():
@@ -182,14 +230,14 @@ def _open(folder: Path) -> UnverifiedBundle:
         raise _not_found(folder) from error
     if len(index) > INDEX_LIMIT:
         raise MalformedRecord(f"{bundle / names.INDEX}: larger than {INDEX_LIMIT} bytes")
-    signature = _read_optional(bundle / names.SIGNATURE, SIGNATURE_LIMIT)
-    if not 0 < len(signature) <= SIGNATURE_LIMIT:
+    signature = _read_optional(bundle / names.SIGNATURE, names.SIGNATURE_LIMIT)
+    if not 0 < len(signature) <= names.SIGNATURE_LIMIT:
         raise BadSignature(
             f"{bundle}: no usable {names.SIGNATURE}",
             hint="do not import it; ask the publisher for the signed bundle",
         )
-    publisher = _read_optional(bundle / names.PUBLISHER, PUBLISHER_LIMIT)
-    if len(publisher) > PUBLISHER_LIMIT:
+    publisher = _read_optional(bundle / names.PUBLISHER, names.PUBLISHER_LIMIT)
+    if len(publisher) > names.PUBLISHER_LIMIT:
         raise BundleDamaged(f"{bundle / names.PUBLISHER}: too large for a public key")
     return UnverifiedBundle(
         folder=bundle, index_bytes=index, signature=signature, publisher=publisher

@@ -1,6 +1,7 @@
 """Reading stored pieces out of carriers, in order; nothing here says that they are right."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -12,14 +13,19 @@ from modelvault.errors import BundleDamaged, MediumVanished
 
 
 class CarrierReader:
-    """Reads pieces out of the carriers of one folder; use it in a ``with`` block.
+    """Reads pieces out of the carriers of a bundle; use it in a ``with`` block.
 
     One carrier is open at a time: media are read from front to back.
     """
 
-    def __init__(self, folder: Path, index: Index) -> None:
-        """Read the carriers of ``index`` in ``folder``."""
-        self._folder = folder
+    def __init__(self, folders: Sequence[Path], index: Index) -> None:
+        """Read the carriers of ``index``.
+
+        Args:
+            folders: Where they stand: one folder, or those of a set of media.
+            index: Names them.
+        """
+        self._folders = folders
         self._index = index
         self._position = -1
         self._descriptor = -1
@@ -54,7 +60,7 @@ class CarrierReader:
         if piece.carrier != self._position:
             self._open(piece.carrier, carrier)
         filled = 0
-        with fsio.storage_errors(self._folder / carrier.name):
+        with fsio.storage_errors(self._folders[0] / carrier.name):
             while filled < piece.stored:
                 count = os.preadv(self._descriptor, [view[filled:]], piece.offset + filled)
                 if count == 0:
@@ -67,13 +73,17 @@ class CarrierReader:
 
     def _open(self, position: int, carrier: Carrier) -> None:
         self._close()
-        path = self._folder / carrier.name
-        try:
-            self._descriptor = open_regular(path)
-        except FileNotFoundError as error:
+        for folder in self._folders:
+            try:
+                self._descriptor = open_regular(folder / carrier.name)
+                break
+            except FileNotFoundError:
+                continue
+        else:
             raise MediumVanished(
-                f"{path}: gone while it was being read", hint="insert the medium, run this again"
-            ) from error
+                f"{self._folders[0] / carrier.name}: gone while it was being read",
+                hint="insert the medium, run this again",
+            )
         self._position = position
         os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 

@@ -87,16 +87,19 @@ class Publication:
             raise BadOption(f"{self.bundle}: not a bundle", hint=hint) from error
 
     def published_by(self, signer: Signer) -> bool:
-        """Return whether the standing bundle carries this key and has a signature."""
+        """Return whether the standing bundle carries this key and has a signature.
+
+        Keys of others who signed it may stand beside this one.
+        """
         try:
-            key = read_capped(self.bundle / names.PUBLISHER, len(signer.public_key))
-            return key == signer.public_key and bool(read_capped(self.bundle / names.SIGNATURE, 1))
+            keys = read_capped(self.bundle / names.PUBLISHER, names.PUBLISHER_LIMIT)
+            return signer.public_key in keys and bool(read_capped(self.bundle / names.SIGNATURE, 1))
         except (FileNotFoundError, BundleDamaged):
             return False
 
     def faults(self, index: Index) -> tuple[str, ...]:
         """Return what sizes and beginnings show to be wrong with the standing carriers."""
-        return find_faults(self.bundle, index)
+        return find_faults((self.bundle,), index)
 
     @contextlib.contextmanager
     def staging(self) -> Iterator[Path]:

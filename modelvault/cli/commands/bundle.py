@@ -1,4 +1,4 @@
-"""``modelvault bundle``."""
+"""``modelvault bundle``, as far as it needs no vault."""
 
 from pathlib import Path
 from typing import Annotated

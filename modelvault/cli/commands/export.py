@@ -8,12 +8,12 @@ import typer
 
 from modelvault.app import export as verb
 from modelvault.app.export import ExportOptions, choose_artifacts
-from modelvault.app.keys import OwnKey
 from modelvault.app.vault import Vault
 from modelvault.bundle.write.compression import Compression
 from modelvault.cli.completion import ReferencesArgument, complete_from
 from modelvault.cli.documents.bundle import FinishedExport, PlannedExport
 from modelvault.cli.lines import text
+from modelvault.cli.lines.keys import new_key_lines
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.core.names import Reference
@@ -82,7 +82,7 @@ def export(
     for line in (*done.warnings, *done.bundle.left):
         session.warn(line)
     if done.key.created:
-        for line in _new_key_lines(done.key):
+        for line in new_key_lines(done.key):
             session.note(line)
     written = done.bundle
     session.result(
@@ -100,14 +100,3 @@ def export(
             f"check the copy on the medium any time: modelvault bundle verify {bundle}",
         ],
     )
-
-
-def _new_key_lines(key: OwnKey) -> list[str]:
-    return [
-        "a signing key was made for this vault:",
-        f"  fingerprint  {key.fingerprint}",
-        f"  to read out  {key.spoken}",
-        "tell it to the importing site over another channel than the medium; there, once:",
-        f"  modelvault trust add DIR --fingerprint {key.fingerprint}",
-        "keep a copy of keys/signing.pem in a safe: without it this site signs as a new publisher",
-    ]

@@ -1,4 +1,4 @@
-"""What ``export``, ``import``, ``bundle verify`` and ``bundle show`` print."""
+"""What ``export``, ``import`` and the commands of ``bundle`` print."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Self
 from modelvault.app.bundles import Checked
 from modelvault.app.export import Exported
 from modelvault.app.import_ import Imported
+from modelvault.app.sign import Signed
 from modelvault.cli.documents.artifacts import ArtifactName, names_of
 from modelvault.cli.documents.document import Document, parse_time
 from modelvault.core.artifact import Artifact
@@ -158,4 +159,41 @@ class BundleContents(Document):
             volumes=checked.volumes,
             artifacts=names_of(checked.artifacts),
             left_out=checked.left_out,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedBundle(Document):
+    """A bundle that bears this vault's signature now."""
+
+    folders: tuple[Path, ...]
+    """The media."""
+    index: Digest
+    """Digest of the index: the bundle's identity."""
+    serial: int
+    fingerprint: str
+    """Of this vault's key."""
+    key_created: bool
+    """Whether that key was made for this signature."""
+    signers: tuple[str, ...]
+    """Fingerprints whose signatures verify, this vault's among them."""
+    new: bool
+    """False where this vault's key had signed it before: nothing was written."""
+    artifacts: tuple[ArtifactName, ...]
+    """What it holds; empty where nothing was written."""
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, done: Signed) -> Self:
+        """Return a signed bundle for programs."""
+        return cls(
+            folders=done.folders,
+            index=done.index_digest,
+            serial=done.serial,
+            fingerprint=done.key.fingerprint,
+            key_created=done.key.created,
+            signers=done.signers,
+            new=done.new,
+            artifacts=names_of(done.artifacts),
+            warnings=done.warnings,
         )

@@ -6,6 +6,7 @@ from modelvault.cli.documents.bundle import (
     FinishedExport,
     FinishedImport,
     PlannedExport,
+    SignedBundle,
 )
 from modelvault.cli.documents.convert import FinishedConversion, PlannedConversion
 from modelvault.cli.documents.gguf import MergedFile, WrittenShards
@@ -54,6 +55,7 @@ OUTPUTS: dict[str, object] = {
     "import": FinishedImport,
     "bundle verify": BundleContents,
     "bundle show": BundleContents,
+    "bundle sign": SignedBundle,
     "install": PlannedInstall | FinishedInstall,
     "uninstall": FinishedUninstall,
     "status": tuple[StandingInstall, ...],
