@@ -1,20 +1,28 @@
 """Sockets that tests may open: none that leaves this machine, and none at all where told so.
 
-An audit hook sees every socket of this process, of its threads and of what it forks, whichever
-library opens it. What is refused is remembered, too: a test fails though the code under test
-swallowed the error. Commands are held by the kernel instead: ``closed_site`` in ``command.py``.
+Every socket that Python code opens passes here, in this process, its threads and what it forks,
+whichever library asks. What is refused is remembered, too: a test fails though the code under
+test swallowed the error. Commands are held by the kernel instead: ``closed_site`` in
+``command.py``.
+
+The methods themselves are wrapped. An audit hook would see more, but in Python 3.11 a hook
+written in Python and a trace function (coverage counts with one) let ``sys.settrace`` fail in a
+thread that starts while another does: that thread never runs, and who waits for it waits for ever.
 """
 
 import contextlib
+import functools
 import ipaddress
 import socket
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import Enum
+from typing import Any
 
-_INTERNET = (socket.AF_INET, socket.AF_INET6)
-_TO_ADDRESS = ("socket.connect", "socket.sendto", "socket.sendmsg")
-_TO_NAME = ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr")
+_INTERNET = (-1, socket.AF_INET, socket.AF_INET6)
+"""Families of the Internet; -1 is what a socket takes when it is not told."""
+
+_TO_ADDRESS = ("connect", "connect_ex", "sendto", "sendmsg")
+_TO_NAME = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr")
 
 
 class Reach(Enum):
@@ -30,7 +38,7 @@ class NetworkUsed(AssertionError):
 
 
 class _Guard:
-    """What is allowed now; a hook cannot be removed, so it asks here."""
+    """What is allowed now; the wrappers stay, and ask here."""
 
     def __init__(self) -> None:
         self.reach = Reach.ANYWHERE
@@ -38,29 +46,44 @@ class _Guard:
         self._installed = False
 
     def install(self) -> None:
-        if not self._installed:
-            sys.addaudithook(self._hear)
-            self._installed = True
-
-    def _hear(self, event: str, arguments: tuple[object, ...]) -> None:
-        if self.reach is Reach.ANYWHERE or not event.startswith("socket."):
+        if self._installed:
             return
-        if self.reach is Reach.NOWHERE:
-            refused = event == "socket.__new__" and arguments[1] in _INTERNET
-        else:
-            refused = _leaves(event, arguments)
-        if refused:
-            told = arguments if event in _TO_NAME else arguments[1:]
-            self.refused.append(f"{event}{told}")
+        self._installed = True
+        _wrap(socket.socket, "__init__", self._opens)
+        for name in _TO_ADDRESS:
+            _wrap(socket.socket, name, functools.partial(self._reaches, name))
+        for name in _TO_NAME:
+            _wrap(socket, name, functools.partial(self._asks, name))
+
+    def _opens(self, _: object, family: int = -1, *rest: object, **more: object) -> None:
+        if self.reach is Reach.NOWHERE and family in _INTERNET and more.get("fileno") is None:
+            self._refuse("socket", (family, *rest))
+
+    def _reaches(self, name: str, _: object, *arguments: object) -> None:
+        address = arguments[-1] if arguments else None
+        if isinstance(address, tuple) and address and not _is_here(address[0]):
+            self._refuse(name, address)
+
+    def _asks(self, name: str, host: object, *rest: object, **_: object) -> None:
+        if not _is_here(host):
+            self._refuse(name, (host, *rest))
+
+    def _refuse(self, name: str, arguments: tuple[object, ...]) -> None:
+        if self.reach is not Reach.ANYWHERE:
+            self.refused.append(f"{name}{arguments}")
             raise NetworkUsed(f"sockets may reach {self.reach.value}: {self.refused[-1]}")
 
 
-def _leaves(event: str, arguments: tuple[object, ...]) -> bool:
-    """Whether an event asks for something beyond the loopback interface."""
-    if event in _TO_ADDRESS:
-        address = arguments[1]
-        return isinstance(address, tuple) and not _is_here(address[0])
-    return event in _TO_NAME and not _is_here(arguments[0])
+def _wrap(owner: object, name: str, ask: Callable[..., None]) -> None:
+    """Let a function ask first, with the same arguments."""
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def wrapped(*arguments: Any, **more: Any) -> Any:
+        ask(*arguments, **more)
+        return original(*arguments, **more)
+
+    setattr(owner, name, wrapped)
 
 
 def _is_here(host: object) -> bool:
