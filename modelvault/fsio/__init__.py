@@ -11,6 +11,7 @@ Example:
     >>> fsio.write_durably(Path("/tmp/example.json"), b"{}")
 """
 
+from modelvault.fsio.batch import FileBatch
 from modelvault.fsio.durable import (
     TEMPORARY_PREFIX,
     durable_file,
@@ -29,6 +30,7 @@ from modelvault.fsio.translation import storage_errors, translate
 __all__ = [
     "CHUNK",
     "TEMPORARY_PREFIX",
+    "FileBatch",
     "LinkMode",
     "durable_file",
     "free_bytes",

@@ -29,10 +29,9 @@ from modelvault.errors import (
     SizeMismatch,
     VaultNotFound,
 )
+from modelvault.store.batch import BlobBatch
 from modelvault.store.partials import Partial, open_partial
-from modelvault.store.paths import VaultPaths, parent_of_conversion
-
-READ_ONLY = 0o444
+from modelvault.store.paths import READ_ONLY, VaultPaths, parent_of_conversion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +145,14 @@ class Store:
             fsio.make_folder(target.parent)
             fsio.write_durably(target, data, mode=READ_ONLY)
         return digest
+
+    def batch(self) -> BlobBatch:
+        """Return a batch of small blobs; use it in a ``with`` block.
+
+        Raises:
+            StorageError: The file system refuses.
+        """
+        return BlobBatch(self.paths)
 
     @contextlib.contextmanager
     def open_partial(self, key: str, size: int, *, wait: float = 0.0) -> Iterator[Partial]:

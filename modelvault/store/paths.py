@@ -18,6 +18,9 @@ from pathlib import Path
 
 from modelvault.core.digest import Digest
 
+READ_ONLY = 0o444
+"""Permission bits of a published blob."""
+
 _CONVERSION = re.compile(r"convert-([0-9a-f]{64})-[0-9a-f]{16}")
 
 

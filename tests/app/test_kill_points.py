@@ -23,6 +23,8 @@ from modelvault.bundle.read.bundle import open_bundle
 from modelvault.core.names import ModelName, Reference
 from modelvault.core.ports import Silence
 from modelvault.errors import ArtifactNotFound, InstallNotFound
+from modelvault.fsio import flushing
+from modelvault.sources.folder import source as folder_source
 from modelvault.sources.folder.source import FolderSource
 from modelvault.store.paths import VaultPaths
 from modelvault.trust.policy import IntegrityVerifier
@@ -95,6 +97,17 @@ def exported(tmp_path: Path, pulled: Path) -> Path:
     return folder
 
 
+@pytest.fixture(params=["few", "many", "large"])
+def sizes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make the model's files count as few small ones, many, or large ones."""
+    if request.param == "many":
+        monkeypatch.setattr(flushing, "FEW", 1)
+    if request.param == "large":
+        monkeypatch.setattr(folder_source, "SMALL", 10)
+    return str(request.param)
+
+
+@pytest.mark.usefixtures("sizes")
 def test_killed_pull_loses_nothing(tmp_path: Path, model: Path, restore: Restore) -> None:
     """Wherever it dies, no blob is wrong, and the second run ends with the whole model."""
     root, deaths = tmp_path / "vault", 0
@@ -125,6 +138,7 @@ def test_killed_export_never_looks_like_a_bundle(
         shutil.rmtree(folder)
 
 
+@pytest.mark.usefixtures("sizes")
 def test_killed_import_goes_on_and_publishes_nothing_unverified(
     tmp_path: Path, exported: Path, restore: Restore
 ) -> None:

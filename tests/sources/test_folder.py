@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -22,6 +23,7 @@ from modelvault.errors import (
 )
 from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.folder import copying
+from modelvault.sources.folder import source as folder_source
 from modelvault.sources.folder.source import FolderSource
 from modelvault.store.blobs import Store
 from tests.support import delivery
@@ -126,6 +128,7 @@ def test_interrupted_copy_goes_on_where_it_stopped(
 ) -> None:
     """What was recorded before the interruption is not read again."""
     monkeypatch.setattr(copying, "RECORD_EVERY", 10_000)
+    monkeypatch.setattr(folder_source, "SMALL", 10_000)
 
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -143,6 +146,7 @@ def test_file_changed_between_two_runs_starts_anew(
 ) -> None:
     """Half of the old file and half of the new one never meet, even at the same size."""
     monkeypatch.setattr(copying, "RECORD_EVERY", 10_000)
+    monkeypatch.setattr(folder_source, "SMALL", 10_000)
 
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -160,6 +164,7 @@ def test_file_that_changes_during_the_copy_is_noticed(
 ) -> None:
     """No mixture of two states gets a name, and its partial is gone."""
     monkeypatch.setattr(copying, "RECORD_EVERY", 10_000)
+    monkeypatch.setattr(folder_source, "SMALL", 10_000)
     monkeypatch.setattr(fsio, "CHUNK", 10_000)
     path = folder / "model.safetensors"
     contents = {"rewrite": os.urandom(len(WEIGHTS)), "shorten": b"short", "grow": WEIGHTS * 2}
@@ -167,6 +172,37 @@ def test_file_that_changes_during_the_copy_is_noticed(
         deliver(folder, store, Reaction(50_000, lambda: path.write_bytes(contents[change])))
     assert {blob.size for blob in store.blobs()} == {len(README)}
     assert not list(store.paths.partials.glob("*.journal"))
+
+
+@pytest.mark.parametrize("change", ["rewrite", "shorten", "grow"])
+def test_small_file_that_changes_while_it_is_read_is_noticed(
+    folder: Path, store: Store, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """What is read at once is compared, too, and what came before it is kept."""
+    path = folder / "model.safetensors"
+    contents = {"rewrite": os.urandom(len(WEIGHTS)), "shorten": b"short", "grow": WEIGHTS * 2}
+    real = copying._read
+
+    def read(file: copying.FolderFile, reader: BinaryIO) -> bytes:
+        if file.path != path.name:
+            return real(file, reader)
+        data = real(file, reader) if change == "grow" else b""
+        path.write_bytes(contents[change])
+        return data or real(file, reader)
+
+    monkeypatch.setattr(copying, "_read", read)
+    with pytest.raises(UpstreamChanged, match=r"model\.safetensors"):
+        deliver(folder, store)
+    assert {blob.size for blob in store.blobs()} == {len(README)}
+
+
+def test_equal_small_files_are_kept_once(folder: Path, store: Store) -> None:
+    """Within one delivery, too, where the first is not published yet when the second comes."""
+    for number in range(3):
+        (folder / f"copy-{number}.json").write_bytes(b"the same")
+    digests = deliver(folder, store)
+    assert len({digests[f"copy-{number}.json"] for number in range(3)}) == 1
+    assert sorted(blob.size for blob in store.blobs()) == [0, 8, len(README), len(WEIGHTS)]
 
 
 def test_file_swapped_after_the_offer_is_noticed(folder: Path, store: Store) -> None:

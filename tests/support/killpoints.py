@@ -1,10 +1,9 @@
 """Kill a process at each durable step of an action, one run a step.
 
-A durable step is a call that orders bytes on disk: fsync, fdatasync, rename, replace,
-symlink,
-link, unlink, rmdir, or a database commit. The action runs in a forked child that dies of SIGKILL
-right before its n-th step; n grows until the action gets through. Dying before step n is
-also dying after step n - 1, so every state between two steps is met.
+A durable step is a call that orders bytes on disk: fsync, fdatasync, syncfs, rename, replace,
+symlink, link, unlink, rmdir, or a database commit. The action runs in a forked child that dies
+of SIGKILL right before its n-th step; n grows until the action gets through. Dying before step
+n is also dying after step n - 1, so every state between two steps is met.
 """
 
 import os
@@ -17,6 +16,8 @@ from typing import Any
 # Here, not in the child: imported once, not once for every step.
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
+
+from modelvault.fsio import flushing
 
 _STEPS = ("fsync", "fdatasync", "rename", "replace", "link", "symlink", "unlink", "rmdir")
 _MOST_STEPS = 500
@@ -79,4 +80,5 @@ def _arm(number: int) -> None:
 
     for name in _STEPS:
         setattr(os, name, counted(getattr(os, name)))
+    flushing.sync_file_system = counted(flushing.sync_file_system)
     event.listen(Engine, "commit", step)

@@ -2,7 +2,8 @@
 
 A copy goes into a partial whose key names this version of the file (place, size, times,
 inode), so that an interrupted copy goes on where it stopped and a changed file starts
-anew. The version is compared again at the end.
+anew. The version is compared again at the end. Small files are read whole and kept together
+with others (``store.batch``): twenty thousand of them cost two flushes of the disk, not four each.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ from modelvault.core.digest import Digest, Hasher, git_blob_hasher
 from modelvault.core.ports import Progress
 from modelvault.errors import DigestMismatch, UpstreamChanged
 from modelvault.sources.fetch.file import GitBlob, OfferedFile
+from modelvault.store.batch import BlobBatch
 from modelvault.store.blobs import Store
 from modelvault.store.hashing import FollowingHasher
 from modelvault.store.partials import Partial
@@ -112,6 +114,50 @@ def bring_in(
             store.adopt(partial, digest)
         progress.end(file.path)
     return digest
+
+
+def bring_in_small(
+    file: FolderFile, reader: BinaryIO, store: Store, batch: BlobBatch, progress: Progress
+) -> Digest:
+    """Return the digest of a small file whose bytes are then in the store, or in the batch.
+
+    Args:
+        file: What was offered.
+        reader: The file, open and unbuffered.
+        store: Where to.
+        batch: Of that store; takes the bytes unless the store has them.
+        progress: Told about bytes, under the file's path.
+
+    Raises:
+        UpstreamChanged: The file is, or becomes while it is read, another version.
+        DigestMismatch: The bytes are not what the offer declares.
+        StorageError: The disk is full or refuses.
+    """
+    progress.begin(file.path, total=file.size)
+    _check_version(file.version, reader)
+    data = _read(file, reader)
+    _check_version(file.version, reader)
+    digest = Digest.of(data)
+    git = git_blob_hasher(file.size)
+    if isinstance(file.checksum, GitBlob):
+        git.update(data)
+    _check_declared(file, digest, git)
+    if not store.has(digest, file.size):
+        batch.put(data, digest)
+    progress.advance(file.path, file.size)
+    progress.end(file.path)
+    return digest
+
+
+def _read(file: FolderFile, reader: BinaryIO) -> bytes:
+    data = b""
+    with fsio.storage_errors(file.version.path):
+        while len(data) < file.size:
+            part = reader.read(file.size - len(data))
+            if not part:
+                raise UpstreamChanged(f"{file.path}: became shorter while it was copied")
+            data += part
+    return data
 
 
 def _hash(version: Version, reader: BinaryIO, progress: Progress) -> Digest:

@@ -33,8 +33,9 @@ from modelvault.errors import BadInput, BadPath, NotFound, SourceError, Upstream
 from modelvault.sources.card import CARD_LIMIT, README, clean, read_card
 from modelvault.sources.fetch.file import Checksum, GitBlob
 from modelvault.sources.fetch.stored import DeliveryPlan
-from modelvault.sources.folder.copying import FolderFile, Version, bring_in
+from modelvault.sources.folder.copying import FolderFile, Version, bring_in, bring_in_small
 from modelvault.sources.source import Offer, check_paths, report_stored
+from modelvault.store.batch import SMALL
 from modelvault.store.blobs import Store
 
 _SKIPPED = frozenset({".git", ".cache", ".huggingface", "__pycache__", ".DS_Store", "Thumbs.db"})
@@ -93,14 +94,18 @@ class FolderSource:
         report_stored(plan, progress)
         sizes = {blob.size for blob in store.blobs()}
         digests = dict(plan.stored)
-        for file in plan.missing:
-            if not isinstance(file, FolderFile):
-                raise SourceError(f"{offer.model}: {file.path} is no file of {self._folder}")
-            with _open(Path(file.version.path)) as reader:
-                digests[file.path] = bring_in(
-                    file, reader, store, progress, compare=file.size in sizes
-                )
-            sizes.add(file.size)
+        with store.batch() as batch:
+            for file in plan.missing:
+                if not isinstance(file, FolderFile):
+                    raise SourceError(f"{offer.model}: {file.path} is no file of {self._folder}")
+                with _open(Path(file.version.path)) as reader:
+                    if file.size <= SMALL:
+                        digest = bring_in_small(file, reader, store, batch, progress)
+                    else:
+                        compare = file.size in sizes
+                        digest = bring_in(file, reader, store, progress, compare=compare)
+                        sizes.add(file.size)
+                digests[file.path] = digest
         return digests
 
 
