@@ -8,71 +8,77 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
+Data = TypeVar("Data")
 First = TypeVar("First")
-Second = TypeVar("Second")
+Result = TypeVar("Result")
 
-BUFFERS = 3
-"""One is read into, one is treated, one is the caller's."""
+BUFFERS = 4
+"""One is read into, two are treated, one is the caller's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Treatment(Generic[Job, Data, First, Result]):
+    """What happens to each job; every step has a thread of its own, and keeps the order."""
+
+    read: Callable[[Job, memoryview], Data]
+    """Fills the buffer it is given, and returns the filled part or parts."""
+    first: Callable[[Job, Data], First]
+    """Treats what was read."""
+    then: Callable[[Job, Data, First], Result]
+    """Goes on with what ``first`` made of it."""
+    beside: Callable[[Job, Data], None] | None = None
+    """Looks at what was read while ``first`` and ``then`` treat it; may refuse it."""
 
 
 def read_ahead(
-    jobs: Iterable[Job],
-    *,
-    buffer_size: int,
-    read: Callable[[Job, memoryview], memoryview],
-    first: Callable[[Job, memoryview], First],
-    second: Callable[[Job, memoryview], Second],
-) -> Generator[tuple[Job, memoryview, First, Second], None, None]:
-    """Yield each job with the bytes read for it and the results of both treatments.
+    jobs: Iterable[Job], treatment: Treatment[Job, Data, First, Result], *, buffer_size: int
+) -> Generator[tuple[Job, Result], None, None]:
+    """Yield each job with the result of its treatment.
 
-    Reads happen one after another, in the order of the jobs, and so do the calls of each
-    treatment; the two run beside each other. What is yielded is valid until the next step.
+    Each step is done to one job after another, in the order of the jobs; the steps of several jobs
+    run beside each other. What is yielded is valid until the next step.
     Close the generator when it is not run to its end (``contextlib.closing``).
 
     Args:
         jobs: What to do; taken as buffers become free.
+        treatment: What to do with each.
         buffer_size: Bytes of the largest job.
-        read: Fills the buffer it is given, and returns the filled part.
-        first: Treats the bytes.
-        second: Treats the same bytes.
 
     Raises:
-        ModelVaultError: Whatever a callable raises, at the job that raised it.
+        ModelVaultError: Whatever a step raises, at the job that raised it.
     """
     waiting = iter(jobs)
-    running: deque[tuple[Job, memoryview, Future[memoryview], Future[First], Future[Second]]]
-    running = deque()
+    running: deque[tuple[Job, memoryview, Future[Result], Future[None]]] = deque()
     with ExitStack() as stack:
-        lanes = [ThreadPoolExecutor(max_workers=1) for _ in range(3)]
-        for lane in lanes:
-            stack.callback(lane.shutdown, wait=True, cancel_futures=True)
+        reading, first, then, beside = (_lane(stack) for _ in range(4))
 
         def start(job: Job, buffer: memoryview) -> None:
-            data = lanes[0].submit(read, job, buffer)
-            running.append(
-                (
-                    job,
-                    buffer,
-                    data,
-                    lanes[1].submit(_after, data, first, job),
-                    lanes[2].submit(_after, data, second, job),
-                )
-            )
+            data = reading.submit(treatment.read, job, buffer)
+            begun = first.submit(lambda: treatment.first(job, data.result()))
+            done = then.submit(lambda: treatment.then(job, data.result(), begun.result()))
+            look = treatment.beside
+            seen = beside.submit(lambda: look(job, data.result()) if look else None)
+            running.append((job, buffer, done, seen))
 
         for _ in range(BUFFERS):
             for job in waiting:
                 start(job, memoryview(bytearray(buffer_size)))
                 break
         while running:
-            job, buffer, data, one, two = running.popleft()
-            yield job, data.result(), one.result(), two.result()
+            job, buffer, done, seen = running.popleft()
+            seen.result()
+            yield job, done.result()
             for following in waiting:
                 start(following, buffer)
                 break
 
 
-def _after(data: Future[memoryview], treat: Callable[[Job, memoryview], First], job: Job) -> First:
-    return treat(job, data.result())
+def _lane(stack: ExitStack) -> ThreadPoolExecutor:
+    """Return a thread that does one thing after another until the stack is closed."""
+    lane = ThreadPoolExecutor(max_workers=1)
+    stack.callback(lane.shutdown, wait=True, cancel_futures=True)
+    return lane

@@ -8,7 +8,8 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "docs" / "adr"
 RECORDS = sorted(FOLDER.glob("0*.md"))
 TITLE = re.compile(r"# (\d{4}): (\S.*)")
-_BY = r"superseded by \[\d{4}\]\(\d{4}-[a-z0-9-]+\.md\)"
+_LINK = r"\[\d{4}\]\(\d{4}-[a-z0-9-]+\.md\)"
+_BY = rf"superseded by {_LINK}(?: and {_LINK})*"
 STATUS = re.compile(rf"Status: (accepted|{_BY}|accepted; in part {_BY})\.")
 SECTIONS = ["Context", "Decision", "Consequences"]
 

@@ -4,12 +4,28 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from modelvault import fsio
-from modelvault.bundle.format.index import Carrier, Index, Piece
+from modelvault.bundle.format.index import Carrier, Index
 from modelvault.bundle.medium.files import open_regular
 from modelvault.errors import BundleDamaged, MediumVanished
+
+
+class Range(Protocol):
+    """A range of a carrier: a piece, or a run of them."""
+
+    @property
+    def carrier(self) -> int:
+        """Position in ``Index.carriers``."""
+
+    @property
+    def offset(self) -> int:
+        """Where it begins in the carrier."""
+
+    @property
+    def stored(self) -> int:
+        """Length in the carrier, in bytes."""
 
 
 class CarrierReader:
@@ -43,29 +59,29 @@ class CarrierReader:
         """Close the carrier that is open."""
         self._close()
 
-    def read(self, piece: Piece, buffer: memoryview) -> memoryview:
-        """Return the stored bytes of a piece, not yet compared with its digest.
+    def read(self, range_: Range, buffer: memoryview) -> memoryview:
+        """Return the stored bytes of a range, not yet compared with any digest.
 
         Args:
-            piece: What to read.
-            buffer: Room for at least ``piece.stored`` bytes; the result is a part of it.
+            range_: What to read.
+            buffer: Room for at least ``range_.stored`` bytes; the result is a part of it.
 
         Raises:
             BundleDamaged: The carrier is shorter than the index says, or no regular file.
             MediumVanished: The carrier is gone.
             StorageError: The operating system refuses.
         """
-        carrier = self._index.carriers[piece.carrier]
-        view = buffer[: piece.stored]
-        if piece.carrier != self._position:
-            self._open(piece.carrier, carrier)
+        carrier = self._index.carriers[range_.carrier]
+        view = buffer[: range_.stored]
+        if range_.carrier != self._position:
+            self._open(range_.carrier, carrier)
         filled = 0
         with fsio.storage_errors(self._folders[0] / carrier.name):
-            while filled < piece.stored:
-                count = os.preadv(self._descriptor, [view[filled:]], piece.offset + filled)
+            while filled < range_.stored:
+                count = os.preadv(self._descriptor, [view[filled:]], range_.offset + filled)
                 if count == 0:
                     raise BundleDamaged(
-                        f"{carrier.name}: ends at byte {piece.offset + filled}"
+                        f"{carrier.name}: ends at byte {range_.offset + filled}"
                         f" instead of {carrier.size}"
                     )
                 filled += count

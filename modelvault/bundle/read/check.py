@@ -7,18 +7,17 @@ from dataclasses import dataclass
 
 from modelvault.bundle.format.codecs import Buffer
 from modelvault.bundle.format.index import BlobPieces, Piece
-from modelvault.bundle.pipeline import read_ahead
+from modelvault.bundle.pipeline import Treatment, read_ahead
 from modelvault.bundle.read.bundle import VerifiedBundle
 from modelvault.bundle.read.cargo import Cargo, read_cargo
 from modelvault.bundle.read.carriers import CarrierReader
+from modelvault.bundle.read.runs import Run, find_runs, largest_run
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Silence
 from modelvault.errors import BundleDamaged, MediumVanished, StorageError
 
 TASK = "verify"
 """The task under which bytes are reported."""
-
-Job = tuple[BlobPieces, Piece]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,16 +84,13 @@ def _check_pieces(
     with bundle.carriers() as carriers:
         pieces = _Pieces(bundle, carriers, labels)
         steps = read_ahead(
-            bundle.index.pieces(),
-            buffer_size=max(piece.stored for _, piece in bundle.index.pieces()),
-            read=pieces.read,
-            first=pieces.open,
-            second=lambda _job, _stored: None,
+            find_runs(bundle.index.pieces()),
+            Treatment(read=pieces.read, first=pieces.open, then=pieces.take),
+            buffer_size=largest_run(bundle.index.pieces()),
         )
         with contextlib.closing(steps):
-            for (blob, piece), _, raw, _ in steps:
-                pieces.take(blob, piece, raw)
-                progress.advance(TASK, piece.stored)
+            for run, _ in steps:
+                progress.advance(TASK, run.stored)
     return pieces.issues
 
 
@@ -111,16 +107,28 @@ class _Pieces:
         self._sound = True
         self.issues: list[str] = []
 
-    def read(self, job: Job, buffer: memoryview) -> memoryview:
-        """Return the stored bytes; none when they cannot be read."""
-        try:
-            return self._carriers.read(job[1], buffer)
-        except (BundleDamaged, StorageError):
-            return buffer[:0]
+    def read(self, run: Run, buffer: memoryview) -> list[memoryview]:
+        """Return the stored bytes of each piece; none of those that cannot be read."""
+        parts = run.split(buffer)
+        if self._can_read(run, buffer):
+            return parts
+        return [
+            part if self._can_read(piece, part) else part[:0]
+            for (_, piece), part in zip(run.items, parts)
+        ]
 
-    def open(self, job: Job, stored: memoryview) -> Buffer | str:
-        """Return the raw bytes, or what is wrong with them."""
-        piece = job[1]
+    def _can_read(self, range_: Run | Piece, buffer: memoryview) -> bool:
+        try:
+            self._carriers.read(range_, buffer)
+        except (BundleDamaged, StorageError):
+            return False
+        return True
+
+    def open(self, run: Run, stored: list[memoryview]) -> list[Buffer | str]:
+        """Return the raw bytes of each piece, or what is wrong with them."""
+        return [self._open(piece, part) for (_, piece), part in zip(run.items, stored)]
+
+    def _open(self, piece: Piece, stored: memoryview) -> Buffer | str:
         if len(stored) != piece.stored:
             return f"{self._bundle.range_of(piece)}: cannot be read"
         try:
@@ -128,8 +136,12 @@ class _Pieces:
         except BundleDamaged as error:
             return error.message
 
-    def take(self, blob: BlobPieces, piece: Piece, raw: Buffer | str) -> None:
-        """Note what is wrong with a piece, and at a blob's end with the whole."""
+    def take(self, run: Run, _stored: list[memoryview], opened: list[Buffer | str]) -> None:
+        """Note what is wrong with pieces and, at a blob's end, with the whole."""
+        for (blob, piece), raw in zip(run.items, opened):
+            self._take(blob, piece, raw)
+
+    def _take(self, blob: BlobPieces, piece: Piece, raw: Buffer | str) -> None:
         name = f"blob {blob.digest}, {self._labels.get(blob.digest, 'a record or manifest')}"
         if piece.start == 0:
             self._hasher, self._sound = hashlib.sha256(), True

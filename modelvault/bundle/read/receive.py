@@ -3,11 +3,13 @@
 Bytes go straight into the store's partials, without reassembly space. Each piece is
 compared with its signed digest before it is written, and made durable before the journal
 vouches for it, so that an interrupted import reads nothing twice. A blob gets its name
-when its whole digest is right. Nothing here touches the catalogue: after any failure the
-vault holds at most blobs that nothing refers to.
+when its whole digest is right. Blobs of one piece are kept together with others (``store.batch``):
+an interruption costs the last of them. Nothing here touches the catalogue: after any failure
+the vault holds at most blobs that nothing refers to.
 """
 
 import contextlib
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,11 +19,12 @@ from typing import Self
 
 from modelvault import fsio
 from modelvault.bundle.format.codecs import Buffer
-from modelvault.bundle.format.index import BlobPieces, Piece
+from modelvault.bundle.format.index import NONE, BlobPieces, Piece
 from modelvault.bundle.medium.files import medium_errors
-from modelvault.bundle.pipeline import read_ahead
+from modelvault.bundle.pipeline import Treatment, read_ahead
 from modelvault.bundle.read.bundle import VerifiedBundle
 from modelvault.bundle.read.cargo import Cargo, read_cargo
+from modelvault.bundle.read.runs import Item, Run, find_runs, largest_run
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.fields import UPDATE
@@ -34,6 +37,7 @@ from modelvault.errors import (
     UnknownSigner,
     UnsupportedVersion,
 )
+from modelvault.store.batch import BlobBatch
 from modelvault.store.blobs import Store
 from modelvault.store.hashing import FollowingHasher
 
@@ -145,6 +149,8 @@ def _require_assumed(bundle: VerifiedBundle, cargo: Cargo, store: Store) -> None
 
 def _space(store: Store, blob: BlobPieces) -> int:
     """Return the bytes a blob still needs; an interrupted import has reserved its own."""
+    if len(blob.pieces) == 1:
+        return blob.size
     try:
         reserved = (store.paths.partials / _key(blob.digest)).stat().st_blocks * 512
     except FileNotFoundError:
@@ -158,13 +164,18 @@ def _key(digest: Digest) -> str:
 
 def _store_records(cargo: Cargo, store: Store) -> None:
     """Store manifests, then records; the whole of what they name is durable by now."""
-    for _, manifest in cargo.artifacts:
-        store.put(manifest.encode())
-    for artifact, _ in cargo.artifacts:
-        store.put(artifact.encode())
+    with store.batch() as batch:
+        for _, manifest in cargo.artifacts:
+            _put(store, batch, manifest.encode())
+        batch.publish()
+        for artifact, _ in cargo.artifacts:
+            _put(store, batch, artifact.encode())
 
 
-Job = tuple[BlobPieces, Piece]
+def _put(store: Store, batch: BlobBatch, data: bytes) -> None:
+    digest = Digest.of(data)
+    if not store.has(digest, len(data)):
+        batch.put(data, digest)
 
 
 class _Incoming:
@@ -208,11 +219,13 @@ class _Receiver:
         self._incoming: dict[Digest, _Incoming] = {}
         self._flushes: deque[Future[None]] = deque()
         self._flusher = ThreadPoolExecutor(max_workers=1)
+        self._batch = store.batch()
         self._spoiled: list[BlobPieces] = []
         self.new_bytes = 0
         """Raw bytes read from the medium and stored."""
 
     def __enter__(self) -> Self:
+        self._batch.__enter__()
         return self
 
     def __exit__(
@@ -224,6 +237,7 @@ class _Receiver:
         self._flusher.shutdown(wait=True)  # before the partials that it works on are closed
         for incoming in self._incoming.values():
             incoming.close()
+        self._batch.__exit__(kind, error, trace)
 
     def receive(self, blobs: Sequence[BlobPieces]) -> None:
         """Store these blobs; partials that turn out spoiled are read a second time."""
@@ -233,24 +247,28 @@ class _Receiver:
             self._receive(again)
 
     def _receive(self, blobs: Sequence[BlobPieces]) -> None:
-        largest = max((piece.stored for blob in blobs for piece in blob.pieces), default=0)
+        pieces = ((blob, piece) for blob in blobs for piece in blob.pieces)
         with self._bundle.carriers() as carriers:
             steps = read_ahead(
-                self._jobs(blobs),
-                buffer_size=largest,
-                read=lambda job, buffer: carriers.read(job[1], buffer),
-                first=self._open_piece,
-                second=lambda _job, _stored: None,
+                find_runs(self._items(blobs)),
+                Treatment(
+                    read=lambda run, buffer: run.split(carriers.read(run, buffer)),
+                    first=self._open,
+                    then=self._check_wholes,
+                ),
+                buffer_size=largest_run(pieces),
             )
             with contextlib.closing(steps):
-                for (blob, piece), _, raw, _ in steps:
-                    self._take(blob, piece, raw)
+                for run, opened in steps:
+                    self._progress.advance(TASK, run.size)
+                    for (blob, piece), raw in zip(run.items, opened):
+                        self._take(blob, piece, raw)
 
-    def _jobs(self, blobs: Sequence[BlobPieces]) -> Iterator[Job]:
+    def _items(self, blobs: Sequence[BlobPieces]) -> Iterator[Item]:
         """Yield what has to be read; runs in the caller's thread, a few pieces ahead."""
         for blob in blobs:
             if not blob.pieces:
-                self._store.put(b"")
+                self._batch.put(b"", blob.digest)
             elif len(blob.pieces) == 1:
                 yield blob, blob.pieces[0]
             else:
@@ -263,18 +281,31 @@ class _Receiver:
                 if not incoming.missing:
                     self._finish(incoming)
 
-    def _open_piece(self, job: Job, stored: memoryview) -> Buffer:
-        blob, piece = job
-        try:
-            return self._bundle.open_piece(piece, stored)
-        except BundleDamaged as error:
-            raise self._damaged(blob, error.message) from error
+    def _open(self, run: Run, stored: list[memoryview]) -> list[Buffer]:
+        opened = []
+        for (blob, piece), part in zip(run.items, stored):
+            try:
+                opened.append(self._bundle.open_piece(piece, part))
+            except BundleDamaged as error:
+                raise self._damaged(blob, error.message) from error
+        return opened
+
+    def _check_wholes(
+        self, run: Run, _stored: list[memoryview], opened: list[Buffer]
+    ) -> list[Buffer]:
+        """Return the raw bytes of pieces; of those that are all of their blob, they are right."""
+        for (blob, piece), raw in zip(run.items, opened):
+            # Without a codec, piece and blob have one digest: the index was held to that.
+            if len(blob.pieces) > 1 or piece.codec == NONE:
+                continue
+            if hashlib.sha256(raw).hexdigest() != blob.digest.hex:
+                raise self._damaged(blob, "the piece verifies, the whole does not")
+        return opened
 
     def _take(self, blob: BlobPieces, piece: Piece, raw: Buffer) -> None:
         self.new_bytes += piece.size
-        self._progress.advance(TASK, piece.size)
         if len(blob.pieces) == 1:
-            self._put(blob, raw)
+            self._batch.put(raw, blob.digest)
             return
         incoming = self._incoming[blob.digest]
         incoming.partial.write(piece.start, raw)
@@ -284,12 +315,6 @@ class _Receiver:
         incoming.hasher.follow(piece.end)
         if not incoming.waiting:
             self._finish(incoming)
-
-    def _put(self, blob: BlobPieces, raw: Buffer) -> None:
-        data = bytes(raw)
-        if Digest.of(data) != blob.digest:
-            raise self._damaged(blob, "the piece verifies, the whole does not")
-        self._store.put(data)
 
     def _flush(self, incoming: _Incoming, piece: Piece) -> None:
         self._flushes.append(self._flusher.submit(incoming.partial.record, piece.start, piece.end))

@@ -1,21 +1,22 @@
 """Packing blobs into volumes: read, hash whole and by piece, encode, append.
 
-Every blob is hashed on its way and compared with its name: a bad disk must not be signed.
+Every blob is hashed on its way and compared with its name: a bad disk must not be signed. Small
+blobs go through many at a time, for the steps between threads cost more than their bytes.
 """
 
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 from modelvault import fsio
-from modelvault.bundle.format.codecs import PLAIN, Buffer, Encoding, encode
+from modelvault.bundle.format.codecs import PLAIN, Buffer, Encoding, Prover, squeeze
 from modelvault.bundle.format.index import NONE, BlobPieces, Carrier, Piece
-from modelvault.bundle.pipeline import read_ahead
+from modelvault.bundle.pipeline import Treatment, read_ahead
 from modelvault.bundle.write.selection import Content, Selection
 from modelvault.bundle.write.volumes import VolumeWriter
 from modelvault.core.digest import Digest
@@ -28,6 +29,10 @@ PIECE = 32 * 1024 * 1024
 _LARGE_BUNDLE = 1024**4
 """Raw bytes from which pieces are twice as long, or the index would grow too large."""
 
+_RUN = 4 * 1024 * 1024
+_MOST_CUTS = 1024
+"""Raw bytes and number of small blobs that are treated at once."""
+
 TASK = "export"
 """The task under which bytes are reported."""
 
@@ -39,6 +44,18 @@ class _Cut:
     content: Content
     start: int
     size: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether the piece is all of its blob."""
+        return self.size == self.content.size
+
+
+_Run = tuple[_Cut, ...]
+"""Whole blobs, or one cut of a larger one: what is treated at once."""
+
+_Encoded = tuple[str, Buffer, Digest]
+"""Codec, stored bytes, and their digest."""
 
 
 def write_volumes(
@@ -69,18 +86,17 @@ def write_volumes(
     largest = _piece_size(selection.size, volume_size, compressed=bool(encodings))
     pieces: dict[Digest, list[Piece]] = {content.digest: [] for content in selection.contents}
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(_ContentReader(store))
         volumes = stack.enter_context(VolumeWriter(folder, volume_size))
+        treatment = _Packing(stack.enter_context(_ContentReader(store)), encodings).treatment()
         steps = read_ahead(
-            _cuts(selection, largest),
-            buffer_size=min(largest, max(content.size for content in selection.contents)),
-            read=reader.read,
-            first=lambda cut, raw: _encode_cut(raw, encodings.get(cut.content.digest, PLAIN)),
-            second=reader.check,
+            _runs(_cuts(selection, largest)),
+            treatment,
+            buffer_size=max(min(largest, max(c.size for c in selection.contents)), _RUN),
         )
-        for cut, raw, encoded, _ in stack.enter_context(contextlib.closing(steps)):
-            pieces[cut.content.digest] += _append_cut(volumes, cut, raw, encoded)
-            progress.advance(TASK, cut.size)
+        for run, encoded in stack.enter_context(contextlib.closing(steps)):
+            for cut, (raw, stored) in zip(run, encoded):
+                pieces[cut.content.digest] += _append_cut(volumes, cut, raw, stored)
+            progress.advance(TASK, sum(cut.size for cut in run))
         carriers = volumes.finish()
     blobs = tuple(
         BlobPieces(digest=content.digest, size=content.size, pieces=tuple(pieces[content.digest]))
@@ -105,13 +121,64 @@ def _cuts(selection: Selection, largest: int) -> Iterator[_Cut]:
             yield _Cut(content, start, min(largest, content.size - start))
 
 
-def _encode_cut(raw: memoryview, encoding: Encoding) -> tuple[str, Buffer, Digest]:
-    kind, stored = encode(raw, encoding)
-    return kind, stored, Digest(hashlib.sha256(stored).hexdigest())
+def _runs(cuts: Iterable[_Cut]) -> Iterator[_Run]:
+    """Yield cuts in the same order, small blobs together."""
+    run: list[_Cut] = []
+    size = 0
+    for cut in cuts:
+        if run and not (cut.whole and run[-1].whole and size + cut.size <= _RUN):
+            yield tuple(run)
+            run, size = [], 0
+        run.append(cut)
+        size += cut.size
+        if len(run) == _MOST_CUTS:
+            yield tuple(run)
+            run, size = [], 0
+    if run:
+        yield tuple(run)
+
+
+class _Packing:
+    """What happens to each run of cuts between reading and writing."""
+
+    def __init__(self, reader: "_ContentReader", encodings: Mapping[Digest, Encoding]) -> None:
+        self._reader = reader
+        self._encodings = encodings
+        self._prover = Prover()
+
+    def treatment(
+        self,
+    ) -> Treatment[_Run, list[memoryview], list[Buffer | None], list[tuple[memoryview, _Encoded]]]:
+        """Return the steps: squeezing, proving and hashing the whole overlap."""
+        return Treatment(
+            read=self._reader.read,
+            first=self._squeeze,
+            then=self._prove,
+            beside=self._reader.check,
+        )
+
+    def _encoding(self, cut: _Cut) -> Encoding:
+        return self._encodings.get(cut.content.digest, PLAIN)
+
+    def _squeeze(self, run: _Run, raws: list[memoryview]) -> list[Buffer | None]:
+        return [squeeze(raw, self._encoding(cut)) for cut, raw in zip(run, raws)]
+
+    def _prove(
+        self, run: _Run, raws: list[memoryview], squeezed: list[Buffer | None]
+    ) -> list[tuple[memoryview, _Encoded]]:
+        return [
+            (raw, self._encode(cut, raw, stored)) for cut, raw, stored in zip(run, raws, squeezed)
+        ]
+
+    def _encode(self, cut: _Cut, raw: memoryview, stored: Buffer | None) -> _Encoded:
+        codec, proven = self._prover.prove(raw, self._encoding(cut), stored)
+        if codec == NONE and cut.whole:
+            return codec, proven, cut.content.digest  # what the reader compares it with
+        return codec, proven, Digest(hashlib.sha256(proven).hexdigest())
 
 
 def _append_cut(
-    volumes: VolumeWriter, cut: _Cut, raw: memoryview, encoded: tuple[str, Buffer, Digest]
+    volumes: VolumeWriter, cut: _Cut, raw: memoryview, encoded: _Encoded
 ) -> list[Piece]:
     """Write one encoded piece; without codec it is split where a volume ends."""
     kind, stored, digest = encoded
@@ -159,7 +226,7 @@ class _ContentReader:
         self._store = store
         self._stack = contextlib.ExitStack()
         self._open: Digest | None = None
-        self._descriptor = -1
+        self._file: BinaryIO
         self._hasher = hashlib.sha256()
 
     def __enter__(self) -> Self:
@@ -173,36 +240,46 @@ class _ContentReader:
     ) -> None:
         self._stack.close()
 
-    def read(self, cut: _Cut, buffer: memoryview) -> memoryview:
-        """Fill the buffer with the piece."""
-        view = buffer[: cut.size]
+    def read(self, run: _Run, buffer: memoryview) -> list[memoryview]:
+        """Fill the buffer with the cuts; return the part of each."""
+        parts, position = [], 0
+        for cut in run:
+            parts.append(buffer[position : position + cut.size])
+            self._fill(cut, parts[-1])
+            position += cut.size
+        return parts
+
+    def _fill(self, cut: _Cut, view: memoryview) -> None:
         if cut.content.data is not None:
             view[:] = cut.content.data[cut.start : cut.start + cut.size]
-            return view
+            return
         if cut.content.digest != self._open:
             self._stack.close()
-            file = self._stack.enter_context(self._store.open_blob(cut.content.digest))
-            self._open, self._descriptor = cut.content.digest, file.fileno()
-        filled = 0
-        with fsio.storage_errors(self._store.path(cut.content.digest)):
+            self._file = self._stack.enter_context(self._store.open_blob(cut.content.digest))
+            self._open = cut.content.digest
+        descriptor, filled = self._file.fileno(), 0
+        with fsio.storage_errors(self._file.name):
             while filled < cut.size:
-                count = os.preadv(self._descriptor, [view[filled:]], cut.start + filled)
+                count = os.preadv(descriptor, [view[filled:]], cut.start + filled)
                 if count == 0:
                     raise SizeMismatch(
                         f"{cut.content.label}: blob {cut.content.digest} has become shorter",
                         hint="run 'modelvault verify', then pull the model again",
                     )
                 filled += count
-        return view
 
-    def check(self, cut: _Cut, raw: memoryview) -> None:
-        """Hash the piece; at a blob's end compare the digest of the whole."""
-        if cut.start == 0:
-            self._hasher = hashlib.sha256()
-        self._hasher.update(raw)
-        computed = self._hasher.hexdigest()
-        if cut.start + cut.size == cut.content.size and computed != cut.content.digest.hex:
+    def check(self, run: _Run, raws: list[memoryview]) -> None:
+        """Hash the cuts; at a blob's end compare the digest of the whole."""
+        for cut, raw in zip(run, raws):
+            if cut.start == 0:
+                self._hasher = hashlib.sha256()
+            self._hasher.update(raw)
+            if cut.start + cut.size == cut.content.size:
+                self._compare(cut.content, self._hasher.hexdigest())
+
+    def _compare(self, content: Content, computed: str) -> None:
+        if computed != content.digest.hex:
             raise DigestMismatch(
-                f"{cut.content.label}: blob {cut.content.digest} hashes to {computed}",
+                f"{content.label}: blob {content.digest} hashes to {computed}",
                 hint="the disk has changed it: run 'modelvault verify', then pull the model again",
             )

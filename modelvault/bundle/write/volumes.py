@@ -1,6 +1,6 @@
 """Writing volumes: numbered carriers of at most N bytes, each flushed before the next.
 
-Writing back starts with every piece and not with the flush, so that the disk works while
+Writing back starts every few megabytes and not with the flush, so that the disk works while
 the processor hashes.
 """
 
@@ -18,6 +18,9 @@ from modelvault.errors import BadOption
 
 Buffer = bytes | bytearray | memoryview
 
+_STEP = 4 * 1024 * 1024
+"""Bytes after which writing back starts."""
+
 
 class VolumeWriter:
     """Appends stored pieces to volumes; use it in a ``with`` block."""
@@ -34,6 +37,7 @@ class VolumeWriter:
         self._carriers: list[Carrier] = []
         self._descriptor = -1
         self._offset = 0
+        self._released = 0
         self._head = bytearray()
 
     def __enter__(self) -> Self:
@@ -78,10 +82,11 @@ class VolumeWriter:
                 count = os.pwrite(self._descriptor, view, self._offset)
                 self._offset += count
                 view = view[count:]
-            # Starts writing back without waiting, and keeps the page cache small.
-            os.posix_fadvise(
-                self._descriptor, offset, self._offset - offset, os.POSIX_FADV_DONTNEED
-            )
+            if self._offset >= self._released + _STEP:
+                # Starts writing back without waiting, and keeps the page cache small.
+                length = self._offset - self._released
+                os.posix_fadvise(self._descriptor, self._released, length, os.POSIX_FADV_DONTNEED)
+                self._released = self._offset
         return len(self._carriers), offset
 
     def roll(self) -> None:
@@ -100,7 +105,7 @@ class VolumeWriter:
                 head=Digest(hashlib.sha256(self._head).hexdigest()),
             )
         )
-        self._offset = 0
+        self._offset = self._released = 0
         self._head = bytearray()
 
     def finish(self) -> tuple[Carrier, ...]:
