@@ -7,11 +7,6 @@ translate what third-party libraries raise into these classes, and ``cli`` maps
 A message says what happened, naming the culprit; ``hint`` says what to do next;
 ``issues`` lists every finding of one run, so that an operator mends all of them
 at once. ``docs/errors.md`` documents each class, and a test keeps it complete.
-
-Example:
-    >>> raise BadReference("'llama' is not a model reference", hint="write ORG/NAME")
-    Traceback (most recent call last):
-    modelvault.errors.BadReference: 'llama' is not a model reference
 """
 
 from collections.abc import Iterable
@@ -319,6 +314,10 @@ class PermissionRefused(StorageError):
 
 class MediumVanished(StorageError):
     """The medium was removed or fails."""
+
+
+class HostExhausted(StorageError):
+    """The host is out of memory, threads, processes or open files."""
 
 
 class NoMedium(StorageError):

@@ -11,38 +11,51 @@ Example:
     >>> fsio.write_durably(Path("/tmp/example.json"), b"{}")
 """
 
+from modelvault.fsio.advice import advise, flush, flush_data, set_mode
 from modelvault.fsio.batch import FileBatch
 from modelvault.fsio.durable import (
     TEMPORARY_PREFIX,
     durable_file,
     make_folder,
-    publish,
-    set_mode,
     sync_folder,
     write_durably,
 )
 from modelvault.fsio.linking import CHUNK, LinkMode, link_or_copy
-from modelvault.fsio.locks import lock
-from modelvault.fsio.paths import is_regular, safe_join
+from modelvault.fsio.lock_entries import is_lock_entry
+from modelvault.fsio.locks import lock, lock_folder
+from modelvault.fsio.moving import publish
+from modelvault.fsio.paths import is_folder, is_regular, safe_join, stands
+from modelvault.fsio.sharing import is_shared, keeps_modes, share_file
 from modelvault.fsio.space import free_bytes, preallocate, require_space
-from modelvault.fsio.translation import storage_errors, translate
+from modelvault.fsio.translation import every_error, storage_errors, translate
 
 __all__ = [
     "CHUNK",
     "TEMPORARY_PREFIX",
     "FileBatch",
     "LinkMode",
+    "advise",
     "durable_file",
+    "every_error",
+    "flush",
+    "flush_data",
     "free_bytes",
+    "is_folder",
+    "is_lock_entry",
     "is_regular",
+    "is_shared",
+    "keeps_modes",
     "link_or_copy",
     "lock",
+    "lock_folder",
     "make_folder",
     "preallocate",
     "publish",
     "require_space",
     "safe_join",
     "set_mode",
+    "share_file",
+    "stands",
     "storage_errors",
     "sync_folder",
     "translate",

@@ -11,9 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from modelvault.fsio.durable import TEMPORARY_PREFIX, set_mode
+from modelvault.fsio.advice import set_mode
+from modelvault.fsio.durable import TEMPORARY_PREFIX
 from modelvault.fsio.flushing import Flushing
-from modelvault.fsio.translation import storage_errors
+from modelvault.fsio.sharing import share_folder
+from modelvault.fsio.translation import every_error
 
 Buffer = bytes | bytearray | memoryview
 
@@ -87,7 +89,7 @@ class FileBatch:
             self._make(folder)
         self._number += 1
         temporary = f"{folder}/{self._prefix}{self._number}"
-        with storage_errors(target):
+        with every_error(target):
             descriptor = os.open(temporary, _FLAGS, 0o600)
             try:
                 view = memoryview(data)
@@ -114,7 +116,7 @@ class FileBatch:
         self._written.reverse()
         while self._written:
             temporary, target = self._written[-1]
-            with storage_errors(target):
+            with every_error(target):
                 os.replace(temporary, target)
             self._written.pop()
         self._flushing.flush_folders(self._folders)
@@ -123,9 +125,10 @@ class FileBatch:
 
     def _make(self, folder: Path) -> None:
         """Take note of a folder whose entries change; make it where it is missing."""
-        with storage_errors(folder):
+        with every_error(folder):
             if not folder.is_dir():
                 folder.mkdir(exist_ok=True)
+                share_folder(folder)
                 self._folders.add(folder.parent)
         self._folders.add(folder)
 

@@ -4,27 +4,50 @@ The order is restic's: written beside its target, fsynced, renamed, the folder f
 """
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from modelvault.fsio.translation import UNSUPPORTED, storage_errors
+from modelvault.errors import StorageError
+from modelvault.fsio.advice import flush, set_mode
+from modelvault.fsio.sharing import share_folder
+from modelvault.fsio.translation import every_error, storage_errors
 
 TEMPORARY_PREFIX = ".modelvault-"
 """Prefix of unpublished files, so that leftovers of a crash can be recognised."""
 
 
 def make_folder(path: Path) -> Path:
-    """Create a folder and its parents, durably; return it."""
-    if path.is_dir():
-        return path
-    make_folder(path.parent)
-    with storage_errors(path):
-        path.mkdir(exist_ok=True)
+    """Create a folder and its parents, durably; return it.
+
+    Raises:
+        StorageError: The file system refuses, or something else stands there.
+    """
+    with every_error(path):
+        if path.is_dir():
+            return path
+        make_folder(path.parent)
+        try:
+            path.mkdir()
+        except FileExistsError as error:
+            if path.is_dir():  # another process was quicker
+                return path
+            raise _occupied(path) from error
+        share_folder(path)
     sync_folder(path.parent)
     return path
+
+
+def _occupied(path: Path) -> StorageError:
+    if path.is_symlink():
+        return StorageError(
+            f"{path}: a link to {os.readlink(path)}, which is not there",
+            hint="mount the disk that it leads to, or remove the link",
+        )
+    return StorageError(
+        f"{path}: a file stands where a folder is needed", hint="move it away, or name another"
+    )
 
 
 def sync_folder(path: Path) -> None:
@@ -32,10 +55,7 @@ def sync_folder(path: Path) -> None:
     with storage_errors(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in UNSUPPORTED | {errno.EROFS}:  # some FUSE and network mounts
-                raise
+            flush(descriptor)
         finally:
             os.close(descriptor)
 
@@ -62,10 +82,11 @@ def durable_file(target: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 set_mode(file.fileno(), mode)
-                os.fsync(file.fileno())
+                flush(file.fileno())
             os.replace(temporary, target)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                temporary.unlink(missing_ok=True)
             raise
     sync_folder(target.parent)
 
@@ -83,36 +104,3 @@ def write_durably(target: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     with durable_file(target, mode=mode) as file:
         file.write(data)
-
-
-def publish(source: Path, target: Path, *, mode: int) -> None:
-    """Rename a complete file to its final name, durably.
-
-    Args:
-        source: A file on the same file system; its bytes are fsynced first.
-        target: Final path; an existing file is replaced.
-        mode: Permission bits of the result.
-    """
-    with storage_errors(target):
-        descriptor = os.open(source, os.O_RDONLY)
-        try:
-            set_mode(descriptor, mode)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        os.replace(source, target)
-    sync_folder(target.parent)
-    if source.parent != target.parent:
-        sync_folder(source.parent)
-
-
-def set_mode(descriptor: int, mode: int) -> None:
-    """Set the permission bits of an open file of our own, where there are such bits.
-
-    FAT and some FUSE file systems have none and refuse the call, each in its own words.
-    """
-    try:
-        os.fchmod(descriptor, mode)
-    except OSError as error:
-        if error.errno not in UNSUPPORTED | {errno.EPERM}:
-            raise

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from modelvault.fsio.advice import flush
 from modelvault.fsio.durable import sync_folder
 from modelvault.fsio.translation import UNSUPPORTED, storage_errors
 
@@ -112,10 +113,7 @@ def _sync_file(path: Path) -> None:
     with storage_errors(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in UNSUPPORTED:
-                raise
+            flush(descriptor)
         finally:
             os.close(descriptor)
 

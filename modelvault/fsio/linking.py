@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from modelvault.core.ports import Progress, Silence
+from modelvault.fsio.advice import flush
 from modelvault.fsio.translation import UNSUPPORTED, storage_errors
 
 CHUNK = 4 * 1024 * 1024
@@ -15,8 +16,8 @@ CHUNK = 4 * 1024 * 1024
 
 _FICLONE = 0x40049409  # linux/fs.h: share extents copy-on-write
 
-_NO_SHARING = UNSUPPORTED | {errno.EXDEV, errno.EPERM}
-_NO_LINK = _NO_SHARING | {errno.EMLINK, errno.EACCES}
+_NO_SHARING = UNSUPPORTED | {errno.EXDEV, errno.EPERM, errno.EACCES}
+_NO_LINK = _NO_SHARING | {errno.EMLINK}
 
 
 class LinkMode(StrEnum):
@@ -60,7 +61,7 @@ def link_or_copy(
         with open(source, "rb") as reader, open(target, "xb") as writer:
             try:
                 mode = _copy(reader, writer, target.name, progress or Silence())
-                os.fsync(writer.fileno())
+                flush(writer.fileno())
             except BaseException:
                 target.unlink(missing_ok=True)
                 raise

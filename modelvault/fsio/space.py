@@ -1,17 +1,33 @@
 """Capacity: what is free on a file system, and bytes reserved for what is to come."""
 
 import os
-import shutil
 from pathlib import Path
 
 from modelvault.errors import NoSpace
-from modelvault.fsio.translation import UNSUPPORTED, storage_errors
+from modelvault.fsio.paths import stands
+from modelvault.fsio.translation import UNSUPPORTED, every_error, storage_errors
+
+_UNKNOWN = 2**62
+"""Free bytes of a file system that does not say: whether it is full shows when it is written."""
 
 
 def free_bytes(folder: Path) -> int:
-    """Return the bytes an unprivileged user can still write below ``folder``."""
-    with storage_errors(folder):
-        return shutil.disk_usage(_existing(folder)).free
+    """Return the bytes an unprivileged user can still write below ``folder``.
+
+    Very many where the file system does not say.
+
+    Raises:
+        StorageError: The file system refuses.
+    """
+    place = _existing(folder)
+    with every_error(place):
+        try:
+            found = os.statvfs(place)
+        except OSError as error:
+            if error.errno in UNSUPPORTED:
+                return _UNKNOWN
+            raise
+    return found.f_bavail * found.f_frsize if found.f_blocks else _UNKNOWN
 
 
 def require_space(folder: Path, needed: int) -> None:
@@ -29,7 +45,7 @@ def require_space(folder: Path, needed: int) -> None:
 
 
 def _existing(path: Path) -> Path:
-    while not path.exists() and path != path.parent:
+    while not stands(path) and path != path.parent:
         path = path.parent
     return path
 

@@ -31,6 +31,25 @@ def storage_errors(path: Path | str) -> Iterator[None]:
         raise translate(error, path) from error
 
 
+@contextlib.contextmanager
+def every_error(path: Path | str) -> Iterator[None]:
+    """Translate every operating system error of the block, where no absence is expected.
+
+    Args:
+        path: What the block works on; where the error names another path, that is said.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise translate(error, _named(error) or path) from error
+
+
 def translate(error: OSError, path: Path | str) -> StorageError:
     """Return the storage error that stands for an operating system error."""
     return storage_error(error, f"{path}: {os.strerror(error.errno) if error.errno else error}")
+
+
+def _named(error: OSError) -> str:
+    """Return the path that an error names itself; nothing where it names none."""
+    name = error.filename
+    return os.fsdecode(name) if isinstance(name, str | bytes | os.PathLike) else ""

@@ -248,7 +248,7 @@ def _write(content: bytes, path: Path) -> None:
     with fsio.storage_errors(path), open(path, "xb") as writer:
         writer.write(content)
         writer.flush()
-        os.fsync(writer.fileno())
+        fsio.flush(writer.fileno())
 
 
 def _set_mode(path: Path, mode: int) -> None:

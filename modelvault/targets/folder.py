@@ -7,22 +7,18 @@ Invariants:
 """
 
 import contextlib
-import errno
-import fcntl
 import os
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault import fsio
-from modelvault.errors import TargetChanged, VaultBusy
+from modelvault.errors import TargetChanged
 
 STAGED_PREFIX = f"{fsio.TEMPORARY_PREFIX}staged-"
 """Prefix of everything that is not published yet. It is longer than the vault's own, since
 a models folder may be one in which its owner keeps a ``.modelvault-old``."""
-_NO_LOCKS = {errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,28 +88,8 @@ def locked(folder: Path, *, wait: float = 5.0) -> Iterator[None]:
     Raises:
         VaultBusy: Another process is installing here.
     """
-    with fsio.storage_errors(folder):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        deadline = time.monotonic() + wait
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    raise VaultBusy(
-                        f"{folder}: another install is at work here",
-                        hint="wait for it to end, then run this again",
-                    ) from error
-                time.sleep(0.05)
-            except OSError as error:
-                if error.errno not in _NO_LOCKS:
-                    raise fsio.translate(error, folder) from error
-                break
+    with fsio.lock_folder(folder, wait=wait, what="another install is at work here"):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def clear_leftovers(folder: Path) -> None:

@@ -9,7 +9,7 @@ from modelvault import fsio
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Silence
 from modelvault.errors import BadPath
-from modelvault.store.blobs import hash_file
+from modelvault.store.hashing import hash_file
 from modelvault.targets.receipt import InstalledFile, Placement, Receipt
 
 SMALL = 1024 * 1024

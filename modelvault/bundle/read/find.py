@@ -6,6 +6,7 @@ from pathlib import Path
 
 from modelvault.bundle.format import names
 from modelvault.bundle.medium.mounts import MEDIA_FOLDERS, Mount, read_mounts
+from modelvault.errors import StorageError
 from modelvault.fsio import is_regular
 
 _MEDIA_FILE_SYSTEMS = frozenset(
@@ -60,5 +61,5 @@ def _holds_bundle(folder: Path) -> bool:
     try:
         bundle = folder / names.FOLDER
         return not bundle.is_symlink() and is_regular(bundle / names.INDEX)
-    except OSError:
+    except (OSError, StorageError):
         return False

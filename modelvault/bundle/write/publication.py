@@ -5,7 +5,6 @@ have other names, and the next export clears them away.
 """
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +13,10 @@ from modelvault import fsio
 from modelvault.bundle.format import names
 from modelvault.bundle.format.index import INDEX_LIMIT, Index
 from modelvault.bundle.format.layouts.known import is_carrier
-from modelvault.bundle.medium.faults import find_faults
+from modelvault.bundle.medium.faults import Fault, find_faults
 from modelvault.bundle.medium.files import read_capped
 from modelvault.core.ports import Signer
-from modelvault.errors import BadOption, BundleDamaged, StorageError, VaultBusy
+from modelvault.errors import BadOption, BundleDamaged, StorageError
 
 _OURS = frozenset({names.INDEX, names.SIGNATURE, names.PUBLISHER})
 
@@ -43,19 +42,8 @@ class Publication:
         Raises:
             VaultBusy: Another process is writing here.
         """
-        with fsio.storage_errors(self._folder):
-            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise VaultBusy(
-                    f"{self._folder}: another export is writing here",
-                    hint="wait for it to end, then run this again",
-                ) from error
+        with fsio.lock_folder(self._folder, wait=0.0, what="another export is writing here"):
             yield
-        finally:
-            os.close(descriptor)
 
     def recover(self) -> None:
         """Undo what a killed export left: bring a former bundle back, clear the rest.
@@ -97,7 +85,7 @@ class Publication:
         except (FileNotFoundError, BundleDamaged):
             return False
 
-    def faults(self, index: Index) -> tuple[str, ...]:
+    def faults(self, index: Index) -> tuple[Fault, ...]:
         """Return what sizes and beginnings show to be wrong with the standing carriers."""
         return find_faults((self.bundle,), index)
 

@@ -85,7 +85,7 @@ class VolumeWriter:
             if self._offset >= self._released + _STEP:
                 # Starts writing back without waiting, and keeps the page cache small.
                 length = self._offset - self._released
-                os.posix_fadvise(self._descriptor, self._released, length, os.POSIX_FADV_DONTNEED)
+                fsio.advise(self._descriptor, self._released, length, os.POSIX_FADV_DONTNEED)
                 self._released = self._offset
         return len(self._carriers), offset
 
@@ -95,7 +95,7 @@ class VolumeWriter:
             return
         with fsio.storage_errors(self._path()):
             fsio.set_mode(self._descriptor, 0o644)
-            os.fsync(self._descriptor)
+            fsio.flush(self._descriptor)
             os.close(self._descriptor)
         self._descriptor = -1
         self._carriers.append(
