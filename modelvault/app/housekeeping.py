@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelvault import fsio
 from modelvault.app.records import Unknown, find_unknown, restorable
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
@@ -155,9 +156,10 @@ def _refuse_unknown(unknown: Unknown) -> None:
 
 
 def _size(path: Path) -> int:
-    if path.is_dir():
-        return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
-    return path.stat().st_size
+    with fsio.every_error(path):
+        if path.is_dir():
+            return sum(item.lstat().st_size for item in path.rglob("*") if item.is_file())
+        return path.lstat().st_size
 
 
 def history(vault: Vault, reference: Reference | None) -> Iterator[RecordedEvent]:

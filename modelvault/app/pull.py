@@ -147,7 +147,7 @@ def plan_selection(
         filters=filters,
         selection=selection,
         delivery=plan_delivery(selection.chosen, Store(paths)),
-        free=fsio.free_bytes(paths.root),
+        free=fsio.free_bytes(paths.blobs),
         warnings=(*offer.notes, *selection.notes, *_warnings(selection.chosen)),
     )
     _log.info(

@@ -34,7 +34,7 @@ class BlobBatch:
             StorageError: The file system refuses.
         """
         self._blobs = paths.blobs
-        self._files = fsio.FileBatch(paths.blobs)
+        self._files = fsio.FileBatch(fsio.make_folder(paths.blobs))
         self._waiting: set[Digest] = set()
 
     def __enter__(self) -> Self:

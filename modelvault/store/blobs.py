@@ -5,33 +5,36 @@ Invariants:
     * Writers hold the store's lock shared, ``gc`` holds it alone; a blob that is published
       but not yet catalogued is therefore never collected.
     * Nothing here knows models, only bytes.
+    * Bytes arrive on the disk that ``blobs/`` is on, so that a blob gets its name by a rename.
+    * What others put among the blobs is neither a blob nor garbage.
 """
 
 import contextlib
-import hashlib
 import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 from modelvault import fsio
 from modelvault.core.digest import Digest
-from modelvault.core.ports import Progress, Silence
-from modelvault.core.protocol import RESUME
+from modelvault.core.ports import Progress
 from modelvault.errors import (
     BlobMissing,
     DigestMismatch,
     NotFound,
     SizeMismatch,
-    VaultNotFound,
 )
 from modelvault.store.batch import BlobBatch
+from modelvault.store.hashing import hash_file
+from modelvault.store.leftovers import find_leftovers
 from modelvault.store.partials import Partial, open_partial
-from modelvault.store.paths import READ_ONLY, VaultPaths, parent_of_conversion
+from modelvault.store.paths import READ_ONLY, VaultPaths
+from modelvault.store.places import beside_blobs, check_vault, file_size, find_blobs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +73,7 @@ class Store:
             VaultNotFound: There is none.
         """
         paths = VaultPaths(root)
-        if not paths.blobs.is_dir():
-            raise VaultNotFound(
-                f"{root}: no vault here",
-                hint="the first pull or import makes one; or name another with --vault",
-            )
+        check_vault(paths)
         return cls(paths)
 
     @contextlib.contextmanager
@@ -84,14 +83,67 @@ class Store:
             yield
 
     @contextlib.contextmanager
-    def alone(self, *, wait: float = 5.0) -> Iterator[None]:
+    def reading(self, *, wait: float = 5.0) -> Iterator[None]:
+        """Keep ``gc`` away for a block that writes nothing, also where nothing can be written."""
+        with fsio.lock(self.paths.lock, shared=True, wait=wait, reading=True):
+            yield
+
+    @contextlib.contextmanager
+    def alone(self, *, wait: float = 5.0, reading: bool = False) -> Iterator[None]:
         """Keep every other writer away for the block.
+
+        Args:
+            wait: Seconds to wait for them.
+            reading: The block writes nothing, and works also where nothing can be written.
 
         Raises:
             VaultBusy: Another process is writing.
         """
-        with fsio.lock(self.paths.lock, wait=wait):
+        with fsio.lock(self.paths.lock, wait=wait, reading=reading):
             yield
+
+    @cached_property
+    def partials(self) -> Path:
+        """Folder of bytes on their way in: on the disk that the blobs are on.
+
+        Raises:
+            StorageError: The file system refuses.
+        """
+        return beside_blobs(self.paths, self.paths.partials)
+
+    @cached_property
+    def quarantine(self) -> Path:
+        """Folder of bytes that failed a check: on the disk that the blobs are on.
+
+        Raises:
+            StorageError: The file system refuses.
+        """
+        return beside_blobs(self.paths, self.paths.quarantine)
+
+    def require_space(self, incoming: Iterable[tuple[str, int]]) -> None:
+        """Check that what is to come fits on the disk, less what its partials have reserved.
+
+        Args:
+            incoming: Key of its partial and size in bytes, for each content.
+
+        Raises:
+            NoSpace: It does not; the message says how many bytes are missing.
+            StorageError: The file system refuses.
+        """
+        needed = sum(max(0, size - self.reserved(key)) for key, size in incoming)
+        fsio.require_space(self.paths.blobs, needed)
+
+    def reserved(self, key: str) -> int:
+        """Return the bytes that a partial takes on the disk, whatever of it has arrived.
+
+        Raises:
+            StorageError: The file system refuses.
+        """
+        try:
+            with fsio.storage_errors(self.partials / key):
+                return (self.partials / key).stat().st_blocks * 512
+        except FileNotFoundError:
+            return 0
 
     def path(self, digest: Digest) -> Path:
         """Return where the blob stands.
@@ -100,7 +152,7 @@ class Store:
             BlobMissing: The store lacks it.
         """
         path = self.paths.blob(digest)
-        if not path.is_file():
+        if file_size(path) is None:
             raise BlobMissing(
                 f"the store lacks blob {digest}",
                 hint="pull or import the model again: only what is missing is fetched",
@@ -109,16 +161,13 @@ class Store:
 
     def has(self, digest: Digest, size: int | None = None) -> bool:
         """Return whether the blob is there, with this size where one is given."""
-        try:
-            found = self.paths.blob(digest).stat().st_size
-        except FileNotFoundError:
-            return False
-        return size is None or found == size
+        found = file_size(self.paths.blob(digest))
+        return found is not None and size in (None, found)
 
     def open_blob(self, digest: Digest) -> BinaryIO:
         """Return the blob, open for reading."""
         path = self.path(digest)
-        with fsio.storage_errors(path):
+        with fsio.every_error(path):
             return open(path, "rb")
 
     def read(self, digest: Digest, *, limit: int) -> bytes:
@@ -129,7 +178,7 @@ class Store:
             SizeMismatch: It is longer than ``limit`` bytes.
             DigestMismatch: The bytes have changed on disk.
         """
-        with self.open_blob(digest) as file:
+        with self.open_blob(digest) as file, fsio.every_error(self.paths.blob(digest)):
             data = file.read(limit + 1)
         if len(data) > limit:
             raise SizeMismatch(f"blob {digest} is longer than {limit} bytes")
@@ -162,7 +211,7 @@ class Store:
             VaultBusy: Another process is filling it.
             NoSpace: Its length does not fit on the disk.
         """
-        with open_partial(self.paths.partials, key, size, wait=wait) as partial:
+        with open_partial(self.partials, key, size, wait=wait) as partial:
             yield partial
 
     def adopt(self, partial: Partial, computed: Digest, *, expected: Digest | None = None) -> None:
@@ -185,10 +234,14 @@ class Store:
                 f"{partial.path.name}: the bytes hash to {computed}",
                 hint=f"they are kept in {where}",
             )
-        target = self.paths.blob(computed)
-        fsio.make_folder(target.parent)
-        fsio.publish(partial.path, target, mode=READ_ONLY)
+        self._publish(partial.path, computed)
         partial.discard()
+
+    def _publish(self, path: Path, digest: Digest) -> None:
+        target = self.paths.blob(digest)
+        fsio.make_folder(target.parent)
+        with fsio.every_error(path):
+            fsio.publish(path, target, mode=READ_ONLY, expected=digest)
 
     def set_aside(self, partial: Partial, reason: str) -> Path:
         """Move a partial's bytes to quarantine with a note; return where they are now."""
@@ -202,9 +255,10 @@ class Store:
 
     def _to_quarantine(self, path: Path, reason: str) -> Path:
         name = f"{time.strftime('%Y%m%dT%H%M%S')}-{os.urandom(3).hex()}-{path.name}"
-        target = self.paths.quarantine / name
+        target = fsio.make_folder(self.quarantine) / name
         fsio.write_durably(target.with_name(f"{name}.txt"), reason.encode() + b"\n")
-        fsio.publish(path, target, mode=0o400)
+        with fsio.every_error(path):
+            fsio.publish(path, target, mode=0o400)
         return target
 
     def take(self, path: Path, *, progress: Progress | None = None) -> BlobFile:
@@ -221,12 +275,11 @@ class Store:
 
     def take_hashed(self, path: Path, blob: BlobFile) -> None:
         """Move a finished file of our own, whose digest and size are known, into the store."""
-        target = self.paths.blob(blob.digest)
         if self.has(blob.digest, blob.size):
-            path.unlink()
+            with fsio.every_error(path):
+                path.unlink()
         else:
-            fsio.make_folder(target.parent)
-            fsio.publish(path, target, mode=READ_ONLY)
+            self._publish(path, blob.digest)
 
     def check(self, digest: Digest, size: int, *, progress: Progress | None = None) -> None:
         """Re-hash one blob.
@@ -237,7 +290,7 @@ class Store:
             DigestMismatch: Its bytes have changed on disk.
         """
         path = self.path(digest)
-        found = path.stat().st_size
+        found = file_size(path)
         if found != size:
             raise SizeMismatch(f"blob {digest} has {found} bytes instead of {size}")
         computed, _ = hash_file(path, progress=progress)
@@ -245,11 +298,15 @@ class Store:
             raise DigestMismatch(f"blob {digest} hashes to {computed}: the disk has changed it")
 
     def blobs(self) -> Iterator[BlobFile]:
-        """Yield every published blob, sorted by digest."""
-        for folder in sorted(self.paths.blobs.iterdir()):
-            for path in sorted(folder.iterdir()):
-                if not path.name.startswith(fsio.TEMPORARY_PREFIX):
-                    yield BlobFile(digest=Digest(path.name), size=path.stat().st_size)
+        """Yield every published blob, sorted by digest.
+
+        Raises:
+            StorageError: The file system refuses.
+        """
+        for digest, path in find_blobs(self.paths):
+            size = file_size(path)
+            if size is not None:
+                yield BlobFile(digest=digest, size=size)
 
     def remove(self, digest: Digest) -> None:
         """Remove one blob; the caller works alone in the store.
@@ -276,43 +333,14 @@ class Store:
             partials: Also yield what could be finished: all partials and all such folders.
             referenced: Digests in the catalogue: a conversion goes on while its parent is one.
         """
-        for folder in self.paths.blobs.iterdir():
-            yield from folder.glob(f"{fsio.TEMPORARY_PREFIX}*")
-        for path in sorted(self.paths.partials.iterdir()):
-            key = path.name.removesuffix(".journal").removesuffix(".lock")
-            if partials or path.name.startswith(".") or self._abandoned(key, referenced):
-                yield path
-
-    def _abandoned(self, key: str, referenced: AbstractSet[Digest]) -> bool:
-        """Return whether a partial or a working folder is of no further use."""
-        path = self.paths.partials / key
-        parent = parent_of_conversion(key)
-        if parent is not None:
-            return parent not in referenced or not fsio.is_regular(path / RESUME)
-        kind, _, hex_digits = key.partition("-")
-        if kind == "sha256" and self.has(Digest(hex_digits)):
-            return True
-        return not path.is_file()
+        places = frozenset((self.paths.partials, self.partials))
+        return find_leftovers(self.paths, places, partials=partials, referenced=referenced)
 
     def clear(self, leftovers: Iterable[Path]) -> None:
         """Remove files and folders that ``leftovers`` named."""
         for path in leftovers:
-            with fsio.storage_errors(path):
-                if path.is_dir():
+            with fsio.every_error(path):
+                if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink(missing_ok=True)
-
-
-def hash_file(path: Path, *, progress: Progress | None = None) -> tuple[Digest, int]:
-    """Return the digest and size in bytes of a file."""
-    progress = progress or Silence()
-    hasher = hashlib.sha256()
-    size = 0
-    buffer = memoryview(bytearray(fsio.CHUNK))
-    with fsio.storage_errors(path), open(path, "rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            hasher.update(buffer[:count])
-            size += count
-            progress.advance(path.name, count)
-    return Digest(hasher.hexdigest()), size

@@ -1,4 +1,4 @@
-"""Hash a file that is still being written, one step behind the writer.
+"""Hash files: one that is still being written, one step behind the writer; or a whole one.
 
 The hasher's thread follows the contiguous prefix of a partial, so that the last byte's
 arrival and the digest are moments apart. It reads back from the page cache, which makes
@@ -9,9 +9,12 @@ it has hashed leaves the page cache as soon as it is durable.
 import hashlib
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Self
 
+from modelvault import fsio
 from modelvault.core.digest import Digest, Hasher
+from modelvault.core.ports import Progress, Silence
 from modelvault.errors import Interrupted, StorageError
 from modelvault.store.partials import Partial
 
@@ -103,3 +106,17 @@ class FollowingHasher:
             hasher.update(buffer[:count])
         self._position += count
         self._partial.release(self._position)
+
+
+def hash_file(path: Path, *, progress: Progress | None = None) -> tuple[Digest, int]:
+    """Return the digest and size in bytes of a file."""
+    progress = progress or Silence()
+    hasher = hashlib.sha256()
+    size = 0
+    buffer = memoryview(bytearray(fsio.CHUNK))
+    with fsio.every_error(path), open(path, "rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            hasher.update(buffer[:count])
+            size += count
+            progress.advance(path.name, count)
+    return Digest(hasher.hexdigest()), size

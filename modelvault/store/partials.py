@@ -12,6 +12,7 @@ disk after a resume, before ``Store.adopt`` gives them a name.
 import contextlib
 import os
 import re
+import stat
 import threading
 import zlib
 from collections.abc import Iterable, Iterator
@@ -57,14 +58,15 @@ class Partial:
         self._closed = False
         self._released = 0
         self.present, intact = _read_journal(self._journal_path, size)
-        if not self.path.exists() or self.path.stat().st_size != size:
-            self.present, intact = RangeSet(), 0
-        with fsio.storage_errors(self.path):
+        with fsio.every_error(self.path):
             self._data = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fsio.share_file(self._data, folder)
+            if os.fstat(self._data).st_size != size:
+                self.present, intact = RangeSet(), 0
         try:
             if intact == 0:
                 self._start_anew()
-            with fsio.storage_errors(self._journal_path):
+            with fsio.every_error(self._journal_path):
                 self._journal = os.open(self._journal_path, os.O_RDWR | os.O_CLOEXEC)
                 if intact:
                     os.ftruncate(self._journal, intact)  # drop a torn last record
@@ -77,11 +79,13 @@ class Partial:
         try:
             fsio.preallocate(self._data, self.size, self.path)
         except StorageError:
-            self.path.unlink(missing_ok=True)  # a failed reservation may hold some space
+            with contextlib.suppress(OSError):  # the first error is the one to report
+                self.path.unlink(missing_ok=True)  # a failed reservation may hold some space
             raise
-        with fsio.storage_errors(self.path):
+        with fsio.every_error(self.path):
             os.ftruncate(self._data, self.size)
-        fsio.write_durably(self._journal_path, _record(f"size {self.size}"))
+            mode = stat.S_IMODE(os.fstat(self._data).st_mode)  # who may go on needs both files
+            fsio.write_durably(self._journal_path, _record(f"size {self.size}"), mode=mode | 0o044)
 
     @contextlib.contextmanager
     def _using(self, path: Path) -> Iterator[None]:
@@ -90,7 +94,7 @@ class Partial:
                 raise StorageError(f"{path}: was closed while bytes were under way")
             self._users += 1
         try:
-            with fsio.storage_errors(path):
+            with fsio.every_error(path):
                 yield
         finally:
             with self._gate:
@@ -139,7 +143,7 @@ class Partial:
         """
         ranges = [(start, end) for start, end in ranges if start < end]
         with self._using(self.path):
-            os.fdatasync(self._data)
+            fsio.flush_data(self._data)
             with self._mutex:
                 records = b"".join(_record(f"range {start} {end}") for start, end in ranges)
                 while records:  # a full disk may take a part: then the next write says so
@@ -162,7 +166,7 @@ class Partial:
             return
         with self._using(self.path):
             length = durable - self._released
-            os.posix_fadvise(self._data, self._released, length, os.POSIX_FADV_DONTNEED)
+            fsio.advise(self._data, self._released, length, os.POSIX_FADV_DONTNEED)
         self._released = durable
 
     def restart(self) -> None:
@@ -170,7 +174,7 @@ class Partial:
         with self._mutex, self._using(self._journal_path):
             os.ftruncate(self._journal, len(_record(f"size {self.size}")))
             os.lseek(self._journal, 0, os.SEEK_END)
-            os.fsync(self._journal)
+            fsio.flush(self._journal)
             self.present = RangeSet()
 
     def close(self) -> None:
@@ -183,8 +187,9 @@ class Partial:
 
     def discard(self) -> None:
         """Remove the files from disk (they may be open)."""
-        self.path.unlink(missing_ok=True)
-        self._journal_path.unlink(missing_ok=True)
+        with fsio.every_error(self.path):
+            self.path.unlink(missing_ok=True)
+            self._journal_path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -197,6 +202,7 @@ def open_partial(folder: Path, key: str, size: int, *, wait: float) -> Iterator[
     """
     if not _KEY.fullmatch(key):
         raise BadPath(f"{key!r} is not a partial's key")
+    fsio.make_folder(folder)  # copies of a vault often lack what was empty
     with fsio.lock(folder / f"{key}.lock", wait=wait, transient=True):
         partial = Partial(folder, key, size)
         try:
@@ -213,7 +219,8 @@ def _read_journal(path: Path, size: int) -> tuple[RangeSet, int]:
     """Return the recorded ranges and the length of the intact part, in bytes."""
     present = RangeSet()
     try:
-        lines = path.read_bytes().split(b"\n")
+        with fsio.storage_errors(path):
+            lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return present, 0
     intact = 0

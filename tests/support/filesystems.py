@@ -85,7 +85,7 @@ def other_file_system(folder: Path, disk: Path) -> Iterator[Path]:
 
 def _mount(arguments: list[str], point: Path) -> bool:
     """Return whether mounting on ``point`` was possible."""
-    point.mkdir(exist_ok=True)
+    point.mkdir(parents=True, exist_ok=True)
     try:
         subprocess.run(["mount", *arguments, str(point)], check=True, capture_output=True)
     except (FileNotFoundError, subprocess.CalledProcessError):

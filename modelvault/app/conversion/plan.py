@@ -108,7 +108,7 @@ def plan_runs(
             for name, planned in draft.planned.items()
         ),
         warnings=tuple(draft.warnings),
-        free=fsio.free_bytes(vault.store.paths.root),
+        free=fsio.free_bytes(vault.store.paths.blobs),
     )
 
 

@@ -13,7 +13,8 @@ from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.model_files import is_license, is_model_card
 from modelvault.core.protocol import Produced
 from modelvault.errors import BadPath, ConverterCrashed, MalformedRecord
-from modelvault.store.blobs import BlobFile, hash_file
+from modelvault.store.blobs import BlobFile
+from modelvault.store.hashing import hash_file
 
 OPTIONS = "options"
 """Parameter of the lineage: the options that shaped the result, as canonical JSON."""

@@ -54,7 +54,7 @@ def working_folder(vault: Vault, parent: Artifact, purpose: str) -> Iterator[Pat
     """
     key = hashlib.sha256(purpose.encode()).hexdigest()[:16]
     with _locked(vault, parent, key) as folder:
-        vault.store.clear([folder] if folder.exists() else [])
+        vault.store.clear([folder] if fsio.stands(folder) else [])
         fsio.make_folder(folder)
         try:
             yield folder
@@ -79,7 +79,7 @@ def resumable_folder(vault: Vault, parent: Artifact, key: str) -> Iterator[WorkF
     with _locked(vault, parent, key) as folder:
         resumed = _resumable(folder)
         if not resumed:
-            vault.store.clear([folder] if folder.exists() else [])
+            vault.store.clear([folder] if fsio.stands(folder) else [])
             fsio.make_folder(folder)
         try:
             yield WorkFolder(path=folder, resumed=resumed)
@@ -95,12 +95,12 @@ def resumable_folder(vault: Vault, parent: Artifact, key: str) -> Iterator[WorkF
 
 def is_resumable(vault: Vault, parent: Artifact, key: str) -> bool:
     """Return whether an interrupted run of this work left what can be gone on from."""
-    return _resumable(vault.store.paths.partials / conversion_name(parent.digest, key))
+    return _resumable(vault.store.partials / conversion_name(parent.digest, key))
 
 
 @contextmanager
 def _locked(vault: Vault, parent: Artifact, key: str) -> Iterator[Path]:
-    folder = vault.store.paths.partials / conversion_name(parent.digest, key)
+    folder = fsio.make_folder(vault.store.partials) / conversion_name(parent.digest, key)
     with fsio.lock(folder.with_name(f"{folder.name}.lock"), transient=True):
         yield folder
 

@@ -21,7 +21,6 @@ Example:
 
 from collections.abc import Sequence
 
-from modelvault import fsio
 from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Silence
 from modelvault.errors import SourceError
@@ -138,15 +137,7 @@ class Downloader:
 
     def _require_space(self, files: Sequence[RemoteFile]) -> None:
         """Check that what is not reserved yet by an earlier run fits on the disk."""
-        folder = self._order.store.paths.partials
-        needed = 0
-        for file in files:
-            try:
-                reserved = (folder / file.key).stat().st_blocks * 512
-            except FileNotFoundError:
-                reserved = 0
-            needed += max(0, file.size - reserved)
-        fsio.require_space(folder, needed)
+        self._order.store.require_space((file.key, file.size) for file in files)
 
     def _report_shared(self, files: Sequence[RemoteFile], fetched: Sequence[RemoteFile]) -> None:
         """Let the progress show also the files for which nothing had to be done."""

@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from modelvault import fsio
 from modelvault.core.digest import Digest
 from modelvault.errors import (
     Corruption,
@@ -250,7 +251,7 @@ class Workers:
         """Return whether a file comes in memory: one request's worth, nothing of it on disk."""
         if file.size > min(SMALL, self._order.segment):
             return False
-        return not (self._order.store.paths.partials / file.key).exists()
+        return not fsio.stands(self._order.store.partials / file.key)
 
     def _fetch(self, incoming: SegmentedFile | SmallFile, segment: Segment) -> None:
         try:
