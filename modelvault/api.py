@@ -266,8 +266,9 @@ def import_bundle(
 ) -> Imported:
     """Verify a bundle and take everything in it into the vault.
 
-    It has to be signed by a key that the vault trusts; whom to trust is for a person to say:
-    ``modelvault trust add``.
+    What is whole of a damaged bundle is taken before the error is raised. The bundle has to be
+    signed by a key that the vault trusts; whom to trust is for a person to say: ``modelvault
+    trust add``.
 
     Args:
         vault: Where it goes.
@@ -281,10 +282,13 @@ def import_bundle(
         BundleNotFound: There is none in the folder.
         TrustError: The signature is not by a trusted key or does not verify, the bundle has
             expired or is an older one, or it gives a known revision another content.
-        Corruption: Carriers or contents are not what was signed; ``issues`` names them.
-        StorageError: The disk is full, or the medium vanished.
+        Corruption: Carriers or contents are not what was signed; ``issues`` names them, and what
+            was not taken for that.
+        StorageError: The disk is full, the medium vanished, or the catalogue cannot be written.
     """
-    return importing.import_bundle(vault, Path(folder), _audible(progress), allow_older=allow_older)
+    done = importing.import_bundle(vault, Path(folder), _audible(progress), allow_older=allow_older)
+    done.raise_damage()
+    return done
 
 
 def install(

@@ -120,17 +120,17 @@ class Store:
         """
         return beside_blobs(self.paths, self.paths.quarantine)
 
-    def require_space(self, incoming: Iterable[tuple[str, int]]) -> None:
+    def require_space(self, incoming: Iterable[tuple[str | None, int]]) -> None:
         """Check that what is to come fits on the disk, less what its partials have reserved.
 
         Args:
-            incoming: Key of its partial and size in bytes, for each content.
+            incoming: Key of its partial, None for none, and size in bytes, for each content.
 
         Raises:
             NoSpace: It does not; the message says how many bytes are missing.
             StorageError: The file system refuses.
         """
-        needed = sum(max(0, size - self.reserved(key)) for key, size in incoming)
+        needed = sum(max(0, size - self.reserved(key)) if key else size for key, size in incoming)
         fsio.require_space(self.paths.blobs, needed)
 
     def reserved(self, key: str) -> int:

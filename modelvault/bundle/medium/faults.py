@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault import fsio
@@ -12,7 +13,19 @@ from modelvault.core.digest import Digest
 from modelvault.errors import BundleDamaged
 
 
-def find_faults(folders: Sequence[Path], index: Index) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """What is wrong with one carrier, or that a file is none of this bundle's."""
+
+    message: str
+    """One sentence that begins with the file's name."""
+    carrier: int | None
+    """Position in the index; None for a file that the index does not list."""
+    usable: int = 0
+    """Bytes from the carrier's beginning that may still be as they were signed."""
+
+
+def find_faults(folders: Sequence[Path], index: Index) -> tuple[Fault, ...]:
     """Return what is wrong with the carriers, as far as sizes and beginnings show it.
 
     Reads at most ``HEAD`` bytes of each. Names carriers that are missing, truncated,
@@ -41,28 +54,40 @@ def find_faults(folders: Sequence[Path], index: Index) -> tuple[str, ...]:
             else:
                 found[name] = folder
     faults = [
-        _fault(found.get(carrier.name, folders[0]), carrier, owners) for carrier in index.carriers
+        _fault(found.get(carrier.name, folders[0]), position, carrier, owners)
+        for position, carrier in enumerate(index.carriers)
     ]
-    return (*(fault for fault in faults if fault), *strange)
+    return (
+        *(fault for fault in faults if fault is not None),
+        *(Fault(message=message, carrier=None) for message in strange),
+    )
 
 
-def _fault(folder: Path, carrier: Carrier, owners: Mapping[Digest, str]) -> str:
-    """Return what is wrong with one carrier, or nothing."""
+def _fault(
+    folder: Path, position: int, carrier: Carrier, owners: Mapping[Digest, str]
+) -> Fault | None:
+    """Return what is wrong with one carrier."""
+
+    def fault(message: str, usable: int = 0) -> Fault:
+        return Fault(message=f"{carrier.name}: {message}", carrier=position, usable=usable)
+
     try:
         descriptor = open_regular(folder / carrier.name)
     except FileNotFoundError:
-        return f"{carrier.name}: missing"
+        return fault("missing")
     except BundleDamaged as error:
-        return f"{carrier.name}: {error.message}"
+        return fault(error.message)
     with os.fdopen(descriptor, "rb") as file, fsio.storage_errors(folder / carrier.name):
         size = os.fstat(descriptor).st_size
         head = Digest(hashlib.sha256(file.read(HEAD)).hexdigest())
-    fault = ""
+    found = None
     if head != carrier.head and head in owners:
-        fault = f"holds what {owners[head]} should hold: swapped"
-    elif size != carrier.size:
-        kind = "truncated" if size < carrier.size else "oversized"
-        fault = f"{size} bytes instead of {carrier.size}: {kind}"
+        found = fault(f"holds what {owners[head]} should hold: swapped")
+    elif size > carrier.size:
+        found = fault(f"{size} bytes instead of {carrier.size}: oversized")
+    elif size < carrier.size:
+        found = fault(f"{size} bytes instead of {carrier.size}: truncated", usable=size)
     elif head != carrier.head:
-        fault = "its beginning has been altered, or it is of another bundle"
-    return fault and f"{carrier.name}: {fault}"
+        message = "its beginning has been altered, or it is of another bundle"
+        found = fault(message, usable=size)
+    return found

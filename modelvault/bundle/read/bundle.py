@@ -11,6 +11,7 @@ Example:
 
 import dataclasses
 import hashlib
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,10 @@ from modelvault.errors import (
     BundleDamaged,
     BundleNotFound,
     MalformedRecord,
+    StorageError,
 )
+
+_log = logging.getLogger(__name__)
 
 _SEAL = object()
 """Held by this module alone: what it takes to make a ``VerifiedBundle``."""
@@ -118,7 +122,7 @@ class VerifiedBundle:
                 f"{self.folder}: {len(faults)} of {len(self.index.carriers)} carriers are not"
                 " as they were signed",
                 hint="copy the files named here again from where the bundle was exported",
-                issues=faults,
+                issues=(fault.message for fault in faults),
             )
 
     def carriers(self) -> CarrierReader:
@@ -236,12 +240,27 @@ def _open(folder: Path) -> UnverifiedBundle:
             f"{bundle}: no usable {names.SIGNATURE}",
             hint="do not import it; ask the publisher for the signed bundle",
         )
-    publisher = _read_optional(bundle / names.PUBLISHER, names.PUBLISHER_LIMIT)
-    if len(publisher) > names.PUBLISHER_LIMIT:
-        raise BundleDamaged(f"{bundle / names.PUBLISHER}: too large for a public key")
     return UnverifiedBundle(
-        folder=bundle, index_bytes=index, signature=signature, publisher=publisher
+        folder=bundle,
+        index_bytes=index,
+        signature=signature,
+        publisher=_read_publisher(bundle / names.PUBLISHER),
     )
+
+
+def _read_publisher(path: Path) -> bytes:
+    """Return the key that came along; nothing where it cannot be read.
+
+    Who trusts the signer does not need it.
+    """
+    try:
+        publisher = _read_optional(path, names.PUBLISHER_LIMIT)
+    except StorageError as error:
+        _log.warning("the publisher's key cannot be read: %s", error.message)
+        return b""
+    if len(publisher) > names.PUBLISHER_LIMIT:
+        raise BundleDamaged(f"{path}: too large for a public key")
+    return publisher
 
 
 def _read_optional(path: Path, limit: int) -> bytes:

@@ -1,5 +1,6 @@
 """Reading stored pieces out of carriers, in order; nothing here says that they are right."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,9 +8,9 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from modelvault import fsio
-from modelvault.bundle.format.index import Carrier, Index
+from modelvault.bundle.format.index import Carrier, Index, Piece
 from modelvault.bundle.medium.files import open_regular
-from modelvault.errors import BundleDamaged, MediumVanished
+from modelvault.errors import BundleDamaged, MediumVanished, ModelVaultError
 
 
 class Range(Protocol):
@@ -87,6 +88,22 @@ class CarrierReader:
                 filled += count
         return view
 
+    def answers(self, piece: Piece) -> bool:
+        """Return whether the medium still gives a piece that it gave before.
+
+        Read from the device, not from memory: it tells a spot that cannot be read from a
+        medium that is gone.
+        """
+        data = memoryview(bytearray(piece.stored))
+        try:
+            with CarrierReader(self._folders, self._index) as anew:
+                anew._open(piece.carrier, self._index.carriers[piece.carrier])
+                fsio.advise(anew._descriptor, piece.offset, piece.stored, os.POSIX_FADV_DONTNEED)
+                anew.read(piece, data)
+        except ModelVaultError:
+            return False
+        return hashlib.sha256(data).hexdigest() == piece.digest.hex
+
     def _open(self, position: int, carrier: Carrier) -> None:
         self._close()
         for folder in self._folders:
@@ -101,7 +118,7 @@ class CarrierReader:
                 hint="insert the medium, run this again",
             )
         self._position = position
-        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        fsio.advise(self._descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
     def _close(self) -> None:
         if self._descriptor >= 0:

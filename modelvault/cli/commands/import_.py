@@ -43,6 +43,7 @@ def import_(
         FinishedImport.of(done),
         [
             *(f"imported {item.reference}" for item in done.new),
+            *(f"damaged, not taken: {item.label}" for item in done.damaged),
             (
                 f"{text.count(len(done.new), 'new artefact')}, {known} already here; "
                 f"{text.size(done.new_bytes)} read and verified, "
@@ -51,3 +52,4 @@ def import_(
             f"signed by {', '.join(done.signers)}",
         ],
     )
+    done.raise_damage()

@@ -88,6 +88,17 @@ class FinishedExport(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DamagedOnMedium(Document):
+    """An artefact of the bundle that is damaged and was not taken."""
+
+    artifact: Digest
+    label: str
+    """``ORG/NAME[:VARIANT]``, or the digest where the record itself is damaged."""
+    reasons: tuple[str, ...]
+    """What of it is damaged, a sentence each that names the volume."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FinishedImport(Document):
     """A bundle that was taken in."""
 
@@ -103,6 +114,8 @@ class FinishedImport(Document):
     """Fingerprints of the trusted keys that signed the bundle."""
     left_out: tuple[str, ...]
     """Artefacts of a newer release, which this one does not read."""
+    damaged: tuple[DamagedOnMedium, ...]
+    """Where there are any, the command ends with an error."""
     warnings: tuple[str, ...]
 
     @classmethod
@@ -116,6 +129,10 @@ class FinishedImport(Document):
             skipped_bytes=done.skipped_bytes,
             signers=done.signers,
             left_out=done.left_out,
+            damaged=tuple(
+                DamagedOnMedium(artifact=item.digest, label=item.label, reasons=item.reasons)
+                for item in done.damaged
+            ),
             warnings=done.warnings,
         )
 
