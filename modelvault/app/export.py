@@ -181,9 +181,9 @@ def export(
         raise BadOption("--expires: that time has passed", hint="name a later day")
     if options.expires is not None and options.expires.year > LATEST_YEAR:
         raise BadOption(f"--expires: after the year {LATEST_YEAR}", hint="name an earlier day")
+    warnings = clock_warnings(vault, now)  # before the log tells of a key that is made now
     key = own_key(vault, create=True)
     signer, _ = vault.keystore.signing_key(passphrase=vault.config.key_passphrase)
-    warnings = clock_warnings(vault, now)
     serial = next_serial(vault, key, folder, now)
 
     def publishing(index: Index) -> None:

@@ -93,7 +93,7 @@ def supersede(vault: Vault, artifact: Artifact, manifest: Manifest) -> Supersede
     """
     removed: list[Artifact] = []
     notes: list[str] = []
-    for sibling in find_siblings(vault, artifact.reference):
+    for sibling in find_siblings(vault, artifact.reference, known=manifest):
         old = sibling.artifact
         if old.digest == artifact.digest:
             continue

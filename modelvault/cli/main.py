@@ -3,6 +3,7 @@
 This module and what it imports at the top is all that ``modelvault --help`` pays for.
 """
 
+import gc
 import sys
 
 import typer
@@ -33,6 +34,9 @@ def _modelvault() -> None:
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    # A command makes many values, keeps them, and ends: looking through them all for cycles again
+    # and again takes a tenth of its time, and finds none.
+    gc.set_threshold(100_000, 50, 100)
     sys.exit(run(sys.argv[1:]))
 
 

@@ -14,7 +14,7 @@ Source:
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from modelvault.core.json_bounds import MOST_VALUES, check_bounds
 from modelvault.errors import MalformedRecord
@@ -23,6 +23,8 @@ Json = None | bool | int | str | Sequence["Json"] | Mapping[str, "Json"]
 
 EXACT_INTEGER = 2**53 - 1
 """Largest integer, and least when negative, that RFC 8785 covers."""
+
+_LEAVES = frozenset({str, int, bool, type(None)})
 
 
 def encode(value: Json) -> bytes:
@@ -58,17 +60,14 @@ def parse(data: bytes, *, limit: int, values: int = MOST_VALUES) -> Json:
     check_bounds(data, values=values)
     try:
         value: Json = json.loads(
-            data.decode("utf-8"),
-            object_pairs_hook=_unique_keys,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
+            data.decode("utf-8"), parse_float=_refuse_number, parse_constant=_refuse_number
         )
-        canonical = encode(value) == data
+        if encode(value) == data:  # of a key that stands there twice one would be missing
+            return value
+        json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
         raise MalformedRecord(f"a record is not valid JSON: {error}") from error
-    if not canonical:
-        raise MalformedRecord("a record is not in canonical form")
-    return value
+    raise MalformedRecord("a record is not in canonical form")
 
 
 def _unique_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
@@ -88,19 +87,18 @@ def _is_plain(value: Json) -> bool:
     Raises:
         TypeError: For floats, and keys that are no strings.
     """
-    if isinstance(value, float):
-        raise TypeError(f"canonical JSON holds no floats: {value!r}")
     plain = True
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"canonical JSON keys are strings: {key!r}")
-            plain = plain and key.isascii()
-            if not isinstance(item, str | int):
-                plain = _is_plain(item) and plain
-    elif isinstance(value, list | tuple):
-        for item in value:
-            plain = _is_plain(item) and plain
+    waiting: list[Any] = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            plain = "".join(item).isascii() and plain  # joins strings only
+            item = item.values()
+        elif isinstance(item, float):
+            raise TypeError(f"canonical JSON holds no floats: {item!r}")
+        elif not isinstance(item, list | tuple):
+            continue
+        waiting += [inner for inner in item if inner.__class__ not in _LEAVES]
     return plain
 
 

@@ -38,17 +38,19 @@ class Fields:
         Raises:
             MalformedRecord: The value is not an object.
         """
-        if not isinstance(value, Mapping):
+        if value.__class__ is not dict and not isinstance(value, Mapping):
             raise MalformedRecord(f"{where}: an object is expected")
         self._value = value
         self._where = where
         self._read: set[str] = set()
 
     def _take(self, name: str) -> Json:
-        if name not in self._value:
-            raise MalformedRecord(f"{self._where}: field '{name}' is missing")
+        try:
+            value = self._value[name]
+        except KeyError:
+            raise MalformedRecord(f"{self._where}: field '{name}' is missing") from None
         self._read.add(name)
-        return self._value[name]
+        return value
 
     def version(self, kind: str, *, newest: int = 1) -> int:
         """Return the number in ``_type``, which is spelled ``KIND/vNUMBER``.
@@ -100,11 +102,9 @@ class Fields:
     def integer(self, name: str, *, least: int = 0, most: int = LARGEST_INTEGER) -> int:
         """Return an integer between ``least`` and ``most``, inclusive."""
         value = self._take(name)
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise MalformedRecord(
-                f"{self._where}: '{name}' must be an integer from {least} to {most}"
-            )
-        return value
+        if isinstance(value, int) and not isinstance(value, bool) and least <= value <= most:
+            return value
+        raise MalformedRecord(f"{self._where}: '{name}' must be an integer from {least} to {most}")
 
     def boolean(self, name: str) -> bool:
         """Return true or false."""
@@ -148,6 +148,6 @@ class Fields:
         Raises:
             MalformedRecord: An unknown field stands in the object.
         """
-        unknown = sorted(set(self._value) - self._read)
-        if unknown:
+        if len(self._read) < len(self._value):
+            unknown = sorted(set(self._value) - self._read)
             raise MalformedRecord(f"{self._where}: unknown field '{unknown[0]}'")

@@ -10,7 +10,9 @@ Format (``modelvault/manifest/v1``, see ``docs/formats/records.md``)::
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import cast
 
 from modelvault.core import canonical
 from modelvault.core.digest import Digest
@@ -43,6 +45,8 @@ class Manifest:
     """The files of one revision, sorted by path; build it with ``Manifest.of``."""
 
     files: tuple[FileEntry, ...]
+    _digest: Digest | None = field(default=None, init=False, repr=False, compare=False)
+    """The identity, once it was asked for: of many files it takes as long as they do."""
 
     @classmethod
     def of(cls, files: Iterable[FileEntry]) -> "Manifest":
@@ -52,7 +56,7 @@ class Manifest:
             BadPath: A path is unsafe, given twice, differs from another only in case, or
                 is both a file and a folder.
         """
-        entries = tuple(sorted(files))
+        entries = tuple(sorted(files, key=attrgetter("path")))  # no path stands there twice
         seen: dict[str, str] = {}
         for entry in entries:
             folded = check_path(entry.path).casefold()
@@ -75,7 +79,9 @@ class Manifest:
     @property
     def digest(self) -> Digest:
         """The identity: digest of the canonical JSON."""
-        return Digest.of(self.encode())
+        if self._digest is None:
+            object.__setattr__(self, "_digest", Digest.of(self.encode()))
+        return cast("Digest", self._digest)
 
     def find(self, path: str) -> FileEntry | None:
         """Return the file at ``path``, or None."""
@@ -113,6 +119,7 @@ class Manifest:
             raise MalformedRecord(f"manifest: {error}") from error
         if list(manifest.files) != files:
             raise MalformedRecord("manifest: files are not sorted by path")
+        object.__setattr__(manifest, "_digest", Digest.of(data))  # as canonical as what is encoded
         return manifest
 
 

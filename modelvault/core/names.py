@@ -22,6 +22,14 @@ _REFERENCE_HINT = "write ORG/NAME, ORG/NAME@REVISION or ORG/NAME:VARIANT"
 LONGEST_PATH = 1024
 LONGEST_PATH_PART = 255
 
+# Paths of parts that are plainly safe, as nearly all are: letters, digits and a few marks, none
+# of them at an end where a system trims it, no name of a device. All others are looked at closely.
+_PLAIN_PATH = re.compile(
+    r"(?!/)(?:(?:^|/)(?!(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[./]|\Z))"
+    r"[A-Za-z0-9_.+=@,-]{0,127}[A-Za-z0-9_+=@,-])+",
+    re.IGNORECASE | re.ASCII,
+)
+
 _RESERVED = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 
 
@@ -116,6 +124,8 @@ def check_path(text: str) -> str:
     Raises:
         BadPath: The path is not safe; the message names it.
     """
+    if len(text) <= LONGEST_PATH and _PLAIN_PATH.fullmatch(text):
+        return text
     if not text or len(text.encode("utf-8", "surrogatepass")) > LONGEST_PATH:
         raise BadPath(f"path of {len(text)} characters: 1 to {LONGEST_PATH} bytes are allowed")
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):

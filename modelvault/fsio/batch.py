@@ -38,12 +38,11 @@ class FileBatch:
         Raises:
             StorageError: The folder cannot be opened.
         """
-        self._root = root
         self._flushing = Flushing(root)
         self._prefix = f"{TEMPORARY_PREFIX}{os.getpid()}-{os.urandom(6).hex()}-"
         self._number = 0
-        self._written: list[tuple[str, Path]] = []
-        self._folders: set[Path] = set()
+        self._written: list[tuple[str, str]] = []
+        self._folders: set[str] = set()
         self.size = 0
         """Bytes written and not yet published."""
 
@@ -72,19 +71,19 @@ class FileBatch:
         """Return how many files were written and not yet published."""
         return len(self._written)
 
-    def write(self, target: Path, data: Buffer, *, mode: int) -> None:
+    def write(self, target: str, data: Buffer, *, mode: int) -> None:
         """Write a file; it gets its name with the others.
 
         Args:
-            target: Final path; its folder is made where it is missing, and an existing file is
-                replaced.
+            target: Final path, as text: a ``Path`` for each of many takes as long as the file.
+                Its folder is made where it is missing, and an existing file is replaced.
             data: Its bytes.
             mode: Permission bits.
 
         Raises:
             StorageError: The file system refuses.
         """
-        folder = target.parent
+        folder = os.path.dirname(target)
         if folder not in self._folders:
             self._make(folder)
         self._number += 1
@@ -112,7 +111,7 @@ class FileBatch:
         """
         if not self._written:
             return
-        self._flushing.flush_files([Path(temporary) for temporary, _ in self._written])
+        self._flushing.flush_files([temporary for temporary, _ in self._written])
         self._written.reverse()
         while self._written:
             temporary, target = self._written[-1]
@@ -123,13 +122,13 @@ class FileBatch:
         self._folders.clear()
         self.size = 0
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: str) -> None:
         """Take note of a folder whose entries change; make it where it is missing."""
         with every_error(folder):
-            if not folder.is_dir():
-                folder.mkdir(exist_ok=True)
-                share_folder(folder)
-                self._folders.add(folder.parent)
+            if not os.path.isdir(folder):
+                Path(folder).mkdir(exist_ok=True)
+                share_folder(Path(folder))
+                self._folders.add(os.path.dirname(folder))
         self._folders.add(folder)
 
     def _discard(self) -> None:

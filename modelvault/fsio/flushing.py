@@ -58,7 +58,7 @@ class Flushing:
         """Close the folder."""
         os.close(self._descriptor)
 
-    def flush_files(self, paths: Collection[Path]) -> None:
+    def flush_files(self, paths: Collection[str]) -> None:
         """Make the bytes of files durable.
 
         Raises:
@@ -66,15 +66,15 @@ class Flushing:
         """
         self._flush(paths, _sync_file)
 
-    def flush_folders(self, paths: Collection[Path]) -> None:
+    def flush_folders(self, paths: Collection[str]) -> None:
         """Make the entries of folders durable.
 
         Raises:
             StorageError: The disk refuses.
         """
-        self._flush(paths, sync_folder)
+        self._flush(paths, lambda path: sync_folder(Path(path)))
 
-    def _flush(self, paths: Collection[Path], flush_one: Callable[[Path], None]) -> None:
+    def _flush(self, paths: Collection[str], flush_one: Callable[[str], None]) -> None:
         if len(paths) <= FEW:
             for path in paths:
                 flush_one(path)
@@ -109,7 +109,7 @@ def sync_file_system(descriptor: int) -> bool:
     raise OSError(number, os.strerror(number))
 
 
-def _sync_file(path: Path) -> None:
+def _sync_file(path: str) -> None:
     with storage_errors(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

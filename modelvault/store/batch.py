@@ -33,7 +33,7 @@ class BlobBatch:
         Raises:
             StorageError: The file system refuses.
         """
-        self._blobs = paths.blobs
+        self._paths = paths
         self._files = fsio.FileBatch(fsio.make_folder(paths.blobs))
         self._waiting: set[Digest] = set()
 
@@ -67,7 +67,7 @@ class BlobBatch:
         """
         if digest in self._waiting:
             return
-        self._files.write(self._blobs / digest.hex[:2] / digest.hex, data, mode=READ_ONLY)
+        self._files.write(self._paths.blob_name(digest), data, mode=READ_ONLY)
         self._waiting.add(digest)
         if self._files.size >= _MOST_BYTES or len(self._files) >= _MOST_BLOBS:
             self.publish()

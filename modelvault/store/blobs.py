@@ -161,7 +161,7 @@ class Store:
 
     def has(self, digest: Digest, size: int | None = None) -> bool:
         """Return whether the blob is there, with this size where one is given."""
-        found = file_size(self.paths.blob(digest))
+        found = file_size(self.paths.blob_name(digest))
         return found is not None and size in (None, found)
 
     def open_blob(self, digest: Digest) -> BinaryIO:

@@ -72,7 +72,11 @@ class VaultPaths:
 
     def blob(self, digest: Digest) -> Path:
         """Path of one blob."""
-        return self.blobs / digest.hex[:2] / digest.hex
+        return Path(self.blob_name(digest))
+
+    def blob_name(self, digest: Digest) -> str:
+        """Path of one blob as text, where there are many: a ``Path`` takes longer than a look."""
+        return f"{self.root}/blobs/sha256/{digest.hex[:2]}/{digest.hex}"
 
 
 def conversion_name(parent: Digest, key: str) -> str:

@@ -110,14 +110,14 @@ def list_folder(folder: Path) -> list[str]:
         return []
 
 
-def file_size(path: Path) -> int | None:
+def file_size(path: Path | str) -> int | None:
     """Return a file's length in bytes; None where there is none, or a link leads nowhere.
 
     Raises:
         StorageError: The file system refuses to say.
     """
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError as error:
         if error.errno in _ABSENT:
             return None

@@ -1,9 +1,12 @@
 """References and paths: what is accepted is safe everywhere."""
 
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from modelvault.core import names
 from modelvault.core.names import ModelName, Reference, check_path
 from modelvault.errors import BadPath, BadReference
 
@@ -78,3 +81,28 @@ def test_any_accepted_path_stays_below_its_root(path: str) -> None:
         return
     assert not path.startswith("/")
     assert ".." not in path.split("/")
+
+
+_PARTS = st.one_of(
+    st.from_regex(r"(?i:(con|nul|com1|lpt9|aux|conx|com|x)(\.[a-z.]{0,3})?)", fullmatch=True),
+    st.text(alphabet="aZ0_.-+=@, :\u017f\u212a\n", max_size=6),
+    st.sampled_from(["x" * length for length in (127, 128, 129, 255, 256)]),
+)
+
+
+@given(st.lists(_PARTS, min_size=1, max_size=5))
+@example(["a"] * 513)
+@example(["a/"])
+@example(["\u212aon"])
+def test_plain_path_is_accepted_by_the_closer_look_too(parts: list[str]) -> None:
+    """The quick way through says the same of every path as the rules one by one."""
+    path = "/".join(parts)
+    answers = []
+    for pattern in (names._PLAIN_PATH, re.compile(r"(?!)")):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(names, "_PLAIN_PATH", pattern)
+            try:
+                answers.append(check_path(path))
+            except BadPath:
+                answers.append("refused")
+    assert answers[0] == answers[1]

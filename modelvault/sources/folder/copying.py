@@ -9,7 +9,6 @@ with others (``store.batch``): twenty thousand of them cost two flushes of the d
 import hashlib
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
 from modelvault import fsio
@@ -41,10 +40,10 @@ class Version:
     device: int
 
     @classmethod
-    def of(cls, path: Path, status: os.stat_result) -> "Version":
+    def of(cls, path: str, status: os.stat_result) -> "Version":
         """Return the version that a file's status shows."""
         return cls(
-            path=os.fspath(path),
+            path=path,
             size=status.st_size,
             modified=status.st_mtime_ns,
             changed=status.st_ctime_ns,
@@ -206,7 +205,7 @@ def _steps(partial: Partial) -> list[tuple[int, int]]:
 
 def _check_version(version: Version, reader: BinaryIO) -> None:
     with fsio.storage_errors(version.path):
-        now = Version.of(Path(version.path), os.fstat(reader.fileno()))
+        now = Version.of(version.path, os.fstat(reader.fileno()))
     if now != version:
         raise UpstreamChanged(
             f"{version.path}: changed while it was read",

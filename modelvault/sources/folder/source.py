@@ -98,7 +98,7 @@ class FolderSource:
             for file in plan.missing:
                 if not isinstance(file, FolderFile):
                     raise SourceError(f"{offer.model}: {file.path} is no file of {self._folder}")
-                with _open(Path(file.version.path)) as reader:
+                with _open(file.version.path) as reader:
                     if file.size <= SMALL:
                         digest = bring_in_small(file, reader, store, batch, progress)
                     else:
@@ -115,7 +115,7 @@ def _read_card(
     """Return the licence and the card that a README declares, and what to note of it."""
     if readme is None:
         return None, {}, ()
-    real = Path(readme.version.path)
+    real = readme.version.path
     with _open(real) as file, fsio.storage_errors(real):
         data = file.read(CARD_LIMIT)
     return read_card(data)
@@ -163,12 +163,12 @@ def _find(root: Path, relative: str) -> FolderFile:
         BadPath: It is no file, or a link that leads out of the permitted folders.
     """
     declared = ""
-    path = real = root / relative
-    if path.is_symlink():
-        real, declared = _follow(root, path)
+    path = real = f"{root}/{relative}"
+    if os.path.islink(path):
+        real, declared = _follow(root, Path(path))
     with fsio.storage_errors(path):
         try:
-            status = real.lstat()
+            status = os.lstat(real)
         except FileNotFoundError as error:
             raise UpstreamChanged(f"{path}: vanished") from error
     if not stat.S_ISREG(status.st_mode):
@@ -181,7 +181,7 @@ def _find(root: Path, relative: str) -> FolderFile:
     )
 
 
-def _follow(root: Path, link: Path) -> tuple[Path, str]:
+def _follow(root: Path, link: Path) -> tuple[str, str]:
     """Return where a link leads in the end, and the cache blob's name it goes through."""
     try:
         with fsio.storage_errors(link):
@@ -195,7 +195,7 @@ def _follow(root: Path, link: Path) -> tuple[Path, str]:
             f"{link}: a link out of the folder, to {real}",
             hint="replace it by the file itself if it belongs to the model",
         )
-    return real, first.name if blobs and first.parent == blobs[0] else ""
+    return str(real), first.name if blobs and first.parent == blobs[0] else ""
 
 
 def _cache_blobs(root: Path) -> tuple[Path, ...]:
@@ -215,7 +215,7 @@ def _read_checksum(name: str) -> Checksum | None:
     return GitBlob(name) if _GIT_SHA1.fullmatch(name) else None
 
 
-def _open(real: Path) -> BinaryIO:
+def _open(real: str) -> BinaryIO:
     """Open a file that has been found, and no link or pipe that took its place since."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with fsio.storage_errors(real):
