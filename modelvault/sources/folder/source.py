@@ -92,7 +92,8 @@ class FolderSource:
             StorageError: The disk is full or refuses.
         """
         report_stored(plan, progress)
-        sizes = {blob.size for blob in store.blobs()}
+        large = any(file.known_size > SMALL for file in plan.missing)
+        sizes = {blob.size for blob in store.blobs()} if large else set()
         digests = dict(plan.stored)
         with store.batch() as batch:
             for file in plan.missing:
