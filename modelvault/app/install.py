@@ -1,7 +1,8 @@
-"""``install``, ``uninstall`` and ``status``: models in runtimes, with receipts."""
+"""``install`` and ``uninstall``: models in runtimes, with receipts."""
 
 import datetime as dt
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,22 +10,21 @@ from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event, Install, RecordedInstall
 from modelvault.core.artifact import Artifact
-from modelvault.core.names import Reference
+from modelvault.core.names import AnyReference, DigestStart, parse_reference
 from modelvault.core.ports import Progress
 from modelvault.errors import (
     ArtifactNotFound,
     BadOption,
+    BadReference,
     CatalogDamaged,
     InstallNotFound,
     MalformedRecord,
-    StorageError,
     UnknownTarget,
     UnsupportedVersion,
 )
 from modelvault.targets.receipt import Receipt
 from modelvault.targets.registry import runtime
 from modelvault.targets.runtime import InstallPlan, Removal, Runtime
-from modelvault.targets.standing import Standing, inspect_install
 
 _log = logging.getLogger(__name__)
 
@@ -39,26 +39,10 @@ class Installed:
     """False when exactly this was installed before; its files were checked and mended."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StatusRow:
-    """One active install."""
-
-    target: str
-    name: str
-    reference: str
-    location: str
-    since: str
-    """UTC, ISO 8601."""
-    state: str
-    """``in place`` when every file is, byte for byte, what was installed; ``in place by size``
-    when large ones were not read; else how many files are missing or changed, or why that
-    cannot be told."""
-
-
 @timed(_log, "plan of an install")
 def plan_install(
     vault: Vault,
-    reference: Reference,
+    reference: AnyReference,
     target: str,
     folder: Path | None,
     name: str | None,
@@ -153,7 +137,7 @@ def _refuse_newer(vault: Vault, plan: InstallPlan) -> None:
     if standing is None or standing.install.artifact == plan.artifact:
         return
     try:
-        _read_receipt(standing)
+        read_receipt(standing)
     except CatalogDamaged:
         return  # nobody can undo it any more: what is installed now gets a sound receipt
 
@@ -163,7 +147,7 @@ def _vouches_for(standing: RecordedInstall, receipt: Receipt) -> bool:
     if standing.install.artifact != receipt.artifact:
         return False
     try:
-        _read_receipt(standing)
+        read_receipt(standing)
     except CatalogDamaged:
         return False
     except UnsupportedVersion:
@@ -179,7 +163,7 @@ def uninstall(
 
     Args:
         vault: The vault that made the install.
-        name: What the runtime calls the model, or the artefact's reference.
+        name: What the runtime calls the model, or the artefact's reference or digest.
         target: The runtime; None for any.
         folder: The runtime's folder; None for any.
 
@@ -190,13 +174,13 @@ def uninstall(
         CatalogDamaged: The receipt does not parse, or is another install's.
         TargetChanged: The files are no longer what was installed; nothing was removed.
     """
-    found = [
+    installs = [
         recorded
         for recorded in vault.catalog.installs()
-        if name in _names(vault, recorded)
-        and target in (None, recorded.install.target)
+        if target in (None, recorded.install.target)
         and (folder is None or Path(recorded.install.location) == folder.absolute())
     ]
+    found = [item for item in installs if name in _names(vault, item)] or _of_digest(installs, name)
     if not found:
         raise InstallNotFound(
             f"nothing is installed as '{name}'", hint="'modelvault status' shows what is"
@@ -207,55 +191,14 @@ def uninstall(
             hint="say which with --from and --dir",
             issues=[f"{item.install.target} in {item.install.location}" for item in found],
         )
-    receipt = _read_receipt(found[0])
+    receipt = read_receipt(found[0])
     removal = _runtime_of(receipt).undo(receipt)
-    label = _label(vault, found[0])
+    label = label_of(vault, found[0])
     vault.catalog.close_install(found[0].id, event=_event("uninstall", label, receipt))
     return receipt, removal
 
 
-@timed(_log, "status")
-def status(vault: Vault, progress: Progress, *, read: bool = False) -> tuple[StatusRow, ...]:
-    """Return the active installs, and whether their files still stand.
-
-    An install whose receipt cannot be read is a row like any other, which says so.
-
-    Args:
-        vault: The vault that made the installs.
-        progress: Told about hashed bytes.
-        read: Read every file, instead of going by the size of large ones.
-    """
-    return tuple(
-        StatusRow(
-            target=recorded.install.target,
-            name=recorded.install.name,
-            reference=_label(vault, recorded),
-            location=recorded.install.location,
-            since=recorded.installed_at.isoformat(timespec="seconds"),
-            state=_state(recorded, progress, read=read),
-        )
-        for recorded in vault.catalog.installs()
-    )
-
-
-def _state(recorded: RecordedInstall, progress: Progress, *, read: bool) -> str:
-    try:
-        return _words(inspect_install(_read_receipt(recorded), read=read, progress=progress))
-    except UnsupportedVersion:
-        return "written by a newer release; update modelvault to uninstall it"
-    except CatalogDamaged:
-        return "receipt damaged"
-    except StorageError as error:
-        return f"cannot be read: {error.message}"
-
-
-def _words(found: Standing) -> str:
-    words = [f"{len(found.missing)} missing"] if found.missing else []
-    words += [f"{len(found.changed)} changed"] if found.changed else []
-    return ", ".join(words) or ("in place by size" if found.unread else "in place")
-
-
-def _read_receipt(recorded: RecordedInstall) -> Receipt:
+def read_receipt(recorded: RecordedInstall) -> Receipt:
     """Return the receipt of an install.
 
     Raises:
@@ -299,7 +242,21 @@ def _names(vault: Vault, recorded: RecordedInstall) -> set[str]:
     return names | {artifact.label, str(artifact.reference)}
 
 
-def _label(vault: Vault, recorded: RecordedInstall) -> str:
+def _of_digest(installs: Sequence[RecordedInstall], text: str) -> list[RecordedInstall]:
+    """Return the installs of the artefacts whose digest begins with a text."""
+    try:
+        start = parse_reference(text)
+    except BadReference:
+        return []
+    return [
+        item
+        for item in installs
+        if isinstance(start, DigestStart) and item.install.artifact.hex.startswith(start.hex)
+    ]
+
+
+def label_of(vault: Vault, recorded: RecordedInstall) -> str:
+    """Return what people call the artefact of an install; its digest where it is gone."""
     try:
         return vault.catalog.artifact(recorded.install.artifact).artifact.label
     except ArtifactNotFound:

@@ -7,15 +7,19 @@ from dataclasses import dataclass
 from modelvault.app.records import Unknown, find_unknown
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
+from modelvault.app.whole import whole_task
 from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
-from modelvault.core.names import Reference
+from modelvault.core.names import AnyReference, DigestStart
 from modelvault.core.ports import Progress
 from modelvault.errors import BlobMissing, Corruption, UnsupportedVersion
 from modelvault.store.gc import find_garbage
 
 _log = logging.getLogger(__name__)
+
+TASK = "verify"
+"""The task under which bytes are reported: one for all, so that its end can be foretold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +43,7 @@ class _Blob:
 
 
 @timed(_log, "verify")
-def verify(vault: Vault, references: Sequence[Reference], progress: Progress) -> Verified:
+def verify(vault: Vault, references: Sequence[AnyReference], progress: Progress) -> Verified:
     """Re-hash every blob of the artefacts; with no reference, of all, and check the log.
 
     A damaged blob is moved to quarantine, so that the next pull or import of the model
@@ -65,17 +69,18 @@ def verify(vault: Vault, references: Sequence[Reference], progress: Progress) ->
     checked = 0
     size = 0
     with vault.store.writing():
-        for digest, blob in _blobs(vault, artifacts, issues, skipped).items():
-            progress.begin(digest.hex, total=blob.size)
-            try:
-                vault.store.check(digest, blob.size, progress=progress)
-                checked, size = checked + 1, size + blob.size
-            except Corruption as error:
-                issues.append(f"{blob.owner}: {error}")
-                _log.warning("%s is damaged or missing: %s", digest, error)
-                if not isinstance(error, BlobMissing):
-                    vault.store.condemn(digest, str(error))
-            progress.end(digest.hex)
+        blobs = _blobs(vault, artifacts, issues, skipped)
+        with whole_task(progress, TASK, total=sum(blob.size for blob in blobs.values())) as whole:
+            for digest, blob in blobs.items():
+                try:
+                    with whole.part(blob.size) as part:
+                        vault.store.check(digest, blob.size, progress=part)
+                    checked, size = checked + 1, size + blob.size
+                except Corruption as error:
+                    issues.append(f"{blob.owner}: {error}")
+                    _log.warning("%s is damaged or missing: %s", digest, error)
+                    if not isinstance(error, BlobMissing):
+                        vault.store.condemn(digest, str(error))
     events = None
     newer: list[str] = []
     if not references:
@@ -85,7 +90,8 @@ def verify(vault: Vault, references: Sequence[Reference], progress: Progress) ->
         ]
         newer += [f"{line}: not in the catalogue" for line in unknown.newer]
         events = _verify_history(vault, issues)
-    subject = " ".join(map(str, references)) or "everything"
+    named = zip(references, artifacts)
+    subject = " ".join(map(_subject, named)) or "everything"
     catalog.record(
         Event(verb="verify", subject=subject, details={"ok": str(checked), "bad": str(len(issues))})
     )
@@ -102,6 +108,12 @@ def verify(vault: Vault, references: Sequence[Reference], progress: Progress) ->
         unsupported=(*skipped.values(), *newer),
         events=events,
     )
+
+
+def _subject(named: tuple[AnyReference, Artifact]) -> str:
+    """Return what the log calls an artefact: as the user did, but for a digest by its name."""
+    reference, artifact = named
+    return str(artifact.reference if isinstance(reference, DigestStart) else reference)
 
 
 def _blobs(

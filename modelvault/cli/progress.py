@@ -5,6 +5,7 @@ calls may come from several threads. Besides each task they show all tasks toget
 """
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -12,7 +13,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Protocol, Self
 
-from modelvault.cli.figures import Clock, Figures
+from modelvault.cli.figures import Clock, Figures, Tally
 from modelvault.cli.lines import text
 from modelvault.cli.session import Session
 from modelvault.core.ports import Progress, ProgressEvent, Retried, Silence
@@ -20,18 +21,20 @@ from modelvault.core.protocol import Stepped
 
 ProgressDisplay = AbstractContextManager[Progress]
 
+_WITHOUT_CURSOR = ("", "dumb", "unknown")
+"""Terminals on which no line can be drawn anew."""
 _LINE_INTERVAL = 5.0
 _EVENT_INTERVAL = 0.5
 
 
-def choose_display(*, json: bool, quiet: bool, expected: int = 0) -> ProgressDisplay:
+def choose_display(*, json: bool, quiet: bool, expected: int | None = 0) -> ProgressDisplay:
     """Return the display for these options; enter it to show it.
 
     Args:
         json: Events for programs.
         quiet: Nothing at all.
-        expected: Bytes of everything that is to come, where the caller knows; tasks are
-            announced one after the other only.
+        expected: Bytes of everything that is to come; 0 for what the tasks announce, None where
+            further tasks may come that nobody knows of.
     """
     if quiet:
         return contextlib.nullcontext(Silence())
@@ -39,19 +42,19 @@ def choose_display(*, json: bool, quiet: bool, expected: int = 0) -> ProgressDis
         from modelvault.cli.progress_events import JsonLines
 
         return ThrottledDisplay(JsonLines(), interval=_EVENT_INTERVAL, expected=expected)
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() and os.environ.get("TERM", "") not in _WITHOUT_CURSOR:
         from modelvault.cli.bars import open_bars
 
         return open_bars(expected=expected)
     return ThrottledDisplay(PlainLines(), interval=_LINE_INTERVAL, expected=expected)
 
 
-def show_progress(session: Session, *, expected: int = 0) -> ProgressDisplay:
+def show_progress(session: Session, *, expected: int | None = 0) -> ProgressDisplay:
     """Return the display that suits a session; enter it to show it.
 
     Args:
         session: Its options decide.
-        expected: Bytes of everything that is to come, where that is known.
+        expected: As for ``choose_display``.
     """
     return choose_display(json=session.json, quiet=session.quiet, expected=expected)
 
@@ -86,7 +89,7 @@ class ThrottledDisplay:
         writer: Writer,
         *,
         interval: float,
-        expected: int = 0,
+        expected: int | None = 0,
         clock: Clock = time.monotonic,
     ) -> None:
         """Begin with no task.
@@ -94,17 +97,13 @@ class ThrottledDisplay:
         Args:
             writer: Puts it into words.
             interval: Seconds between two reports of what moves.
-            expected: Bytes of everything that is to come; 0 when unknown.
+            expected: As for ``choose_display``.
             clock: Tells the time.
         """
         self._writer = writer
         self._interval = interval
-        self._expected = expected
         self._clock = clock
-        self._tasks: dict[str, Figures] = {}
-        self._all = Figures(clock, total=expected)
-        self._announced = 0
-        self._ended = 0
+        self._tally = Tally(clock, expected=expected)
         self._last = clock()
         self._mutex = threading.Lock()
 
@@ -120,42 +119,35 @@ class ThrottledDisplay:
     ) -> None:
         """Say how far everything came, where that is more than one task."""
         with self._mutex:
-            if self._ended + len(self._tasks) > 1:
-                self._writer.overall(self._all, self._ended, final=True)
+            tally = self._tally
+            if tally.ended + len(tally.tasks) > 1:
+                self._writer.overall(tally.all, tally.ended, final=True)
 
     def begin(self, task: str, *, total: int | None, done: int = 0) -> None:
         """Announce a task."""
         with self._mutex:
-            self._tasks[task] = Figures(self._clock, total=total, resumed=done)
-            self._announced += total or 0
-            self._all.total = max(self._expected, self._announced)
-            self._all.resumed += done
-            self._writer.begun(task, self._tasks[task])
+            self._writer.begun(task, self._tally.begin(task, total=total, done=done))
 
     def advance(self, task: str, amount: int, *, event: ProgressEvent | None = None) -> None:
-        """Report more bytes, a retry or a step."""
+        """Report more bytes, a retry, a step, or bytes that were here before."""
         with self._mutex:
-            found = self._tasks.get(task)
+            found = self._tally.advance(task, amount, event)
             if found is None:
                 return
             if amount:
-                self._move(task, found, amount)
+                self._move(task, found)
             match event:
                 case Retried():
-                    found.retries += 1
-                    self._all.retries += 1
                     self._writer.retried(task, found, event.reason)
                 case Stepped():  # from here on the task tells of steps rather than of its bytes
-                    found.stepped = self._all.stepped = True
                     self._writer.stepped(event, found, due=self._due())
 
-    def _move(self, task: str, found: Figures, amount: int) -> None:
-        found.advance(amount)
-        self._all.advance(amount)
+    def _move(self, task: str, found: Figures) -> None:
         if not found.stepped and self._due():
+            tally = self._tally
             self._writer.moved(task, found)
-            if len(self._tasks) > 1 or self._ended:
-                self._writer.overall(self._all, self._ended, final=False)
+            if len(tally.tasks) > 1 or tally.ended:
+                self._writer.overall(tally.all, tally.ended, final=False)
 
     def _due(self) -> bool:
         now = self._clock()
@@ -167,10 +159,9 @@ class ThrottledDisplay:
     def end(self, task: str, *, note: str = "") -> None:
         """Announce that a task is over."""
         with self._mutex:
-            found = self._tasks.pop(task, None)
+            found = self._tally.end(task)
             if found is not None:
-                self._ended += 1
-                due = self._due() or found.elapsed >= self._interval or self._ended == 1
+                due = self._due() or found.elapsed >= self._interval or self._tally.ended == 1
                 self._writer.ended(task, found, note, due=due)
 
 
@@ -225,7 +216,7 @@ class PlainLines:
 
 def _state(figures: Figures) -> list[str]:
     words = [text.size(figures.done)]
-    if figures.total:
+    if figures.total and not figures.is_open:
         words[0] += f" of {text.size(figures.total)}"
     if not figures.stepped:
         words.append(f"at {text.size(figures.rate)}/s")

@@ -73,7 +73,7 @@ class _Counts(TypedDict):
 def _counted(figures: Figures) -> _Counts:
     return {
         "done": figures.done,
-        "total": figures.total,
+        "total": None if figures.is_open else figures.total,
         "resumed": figures.resumed,
         "retries": figures.retries,
     }

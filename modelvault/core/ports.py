@@ -21,7 +21,12 @@ class Retried:
     """Why, in a few words, for people and counters."""
 
 
-ProgressEvent = Retried | Stepped
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Bytes turn out to be here: an earlier run brought them, nothing was moved for them now."""
+
+
+ProgressEvent = Retried | Stepped | Held
 
 
 class Progress(Protocol):
@@ -43,8 +48,8 @@ class Progress(Protocol):
             task: As it was announced.
             amount: More bytes; negative when work has to be repeated, 0 where only ``event``
                 is news.
-            event: What happened besides: a part is tried again, or a step was done of work
-                whose bytes come seldom.
+            event: What happened besides: a part is tried again, a step was done of work
+                whose bytes come seldom, or the bytes were here before.
         """
 
     def end(self, task: str, *, note: str = "") -> None:

@@ -8,11 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.support.schemas import check_output
+from tests.support.terminal import Terminal, open_terminal
 
 _INHERITED = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV")
 
@@ -128,6 +130,21 @@ class Site:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+        )
+
+    def on_terminal(
+        self, *arguments: str | Path, columns: int = 80, lines: int = 24
+    ) -> AbstractContextManager[Terminal]:
+        """Start a command on a terminal of its own; enter what is returned.
+
+        Args:
+            *arguments: The command's.
+            columns: Cells of a line.
+            lines: How many lines there are.
+        """
+        command = [*self.prefix, sys.executable, "-m", "modelvault", *arguments]
+        return open_terminal(
+            command, columns=columns, lines=lines, environment=self._environment, cwd=self.home
         )
 
     def run(self, *arguments: str | Path, timeout: float = 300) -> Outcome:

@@ -21,7 +21,7 @@ from modelvault.bundle.read.bundle import VerifiedBundle
 from modelvault.bundle.read.carriers import CarrierReader
 from modelvault.bundle.read.runs import Item, Run, find_runs, largest_run
 from modelvault.core.digest import Digest
-from modelvault.core.ports import Progress
+from modelvault.core.ports import Held, Progress
 from modelvault.errors import BundleDamaged, DigestMismatch, MediumVanished
 from modelvault.store.blobs import Store
 from modelvault.store.hashing import FollowingHasher
@@ -159,7 +159,7 @@ class Receiver:
                 incoming = _Incoming(self._store, blob)
                 self._incoming[blob.digest] = incoming
                 left = sum(piece.size for piece in incoming.missing)
-                self._progress.advance(TASK, blob.size - left)
+                self._progress.advance(TASK, blob.size - left, event=Held())
                 for piece in incoming.missing:
                     yield blob, piece
                 if not incoming.missing:

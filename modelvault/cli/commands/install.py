@@ -13,7 +13,7 @@ from modelvault.cli.documents.install import FinishedInstall, PlannedInstall
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
-from modelvault.core.names import Reference
+from modelvault.core.names import parse_reference
 from modelvault.targets.receipt import Receipt
 from modelvault.targets.registry import NAMES
 from modelvault.targets.runtime import InstallPlan
@@ -43,11 +43,11 @@ def install(
     """Put an artefact where a runtime finds it, without a second copy where possible."""
     session = Session.of(context)
     with Vault.open(session.vault) as vault:
-        plan = plan_install(vault, Reference.parse(reference), to, folder, name, replace=replace)
+        plan = plan_install(vault, parse_reference(reference), to, folder, name, replace=replace)
         if dry_run:
             session.result(PlannedInstall.of(plan), _plan_lines(plan, reference))
             return
-        with show_progress(session) as progress:
+        with show_progress(session, expected=None) as progress:
             done = verb.install(vault, plan, progress)
     receipt = done.receipt
     session.result(

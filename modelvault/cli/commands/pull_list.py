@@ -19,7 +19,10 @@ def pull_from_file(session: Session, path: Path, options: SourceOptions, *, lock
         session.note(f"[{number}/{total}] {subject}")
 
     mirror = read_mirror_list(path, locked=locked)
-    with Vault.open(session.vault, create=True) as vault, show_progress(session) as progress:
+    with (
+        Vault.open(session.vault, create=True) as vault,
+        show_progress(session, expected=None) as progress,
+    ):
         done, failures = pull_list(vault, mirror, options, progress, announce)
     for item in done:
         for note in _notes(item):

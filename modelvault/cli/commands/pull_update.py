@@ -8,13 +8,13 @@ from modelvault.cli.documents.pull import FinishedUpdate
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
-from modelvault.core.names import Reference
+from modelvault.core.names import parse_reference
 
 
 def pull_update(session: Session, reference: str | None, options: SourceOptions) -> None:
     """Follow the branch of one reference, or every branch in the vault."""
-    parsed = Reference.parse(reference) if reference else None
-    with Vault.open(session.vault) as vault, show_progress(session) as progress:
+    parsed = parse_reference(reference) if reference else None
+    with Vault.open(session.vault) as vault, show_progress(session, expected=None) as progress:
         done, failures = update(vault, parsed, options, progress)
     lines = [_followed_line(item) for item in done]
     lines += [f"{failure.label}: failed: {failure.error.message}" for failure in failures]

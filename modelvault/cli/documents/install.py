@@ -4,7 +4,8 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Self
 
-from modelvault.app.install import Installed, StatusRow
+from modelvault.app.install import Installed
+from modelvault.app.status import StatusRow
 from modelvault.cli.documents.document import Document, parse_time
 from modelvault.core.digest import Digest
 from modelvault.core.names import Reference
