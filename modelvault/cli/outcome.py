@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import typer
 
 from modelvault.cli.session import Session
+from modelvault.cli.signals import Stoppable
 from modelvault.errors import Interrupted, ModelVaultError
 
 
@@ -23,32 +25,42 @@ def carry_out(session: Session, command: str, work: Callable[[], Any]) -> int:
         command: What was called, such as ``modelvault pull``, for the log.
         work: The command's function with its arguments.
     """
-    try:
-        with contextlib.ExitStack() as stack:
-            if session.verbose or session.log_file is not None:
-                from modelvault.cli.logs import keep_log  # no other run pays for logging
+    with Stoppable() as stop:
+        try:
+            with contextlib.ExitStack() as stack:
+                if session.verbose or session.log_file is not None:
+                    from modelvault.cli.logs import keep_log  # no other run pays for logging
 
-                stack.enter_context(keep_log(session, command))
-            work()
-    except (typer.Exit, typer.Abort, typer.TyperException):
-        raise  # the parser's own
-    except ModelVaultError as error:
-        return report(session, error)
-    except KeyboardInterrupt:
-        hint = "run the same command again to go on from here"
-        return report(session, Interrupted("stopped", hint=hint))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # quiet the final flush
-        return 0
-    except Exception as error:
-        return report(
-            session,
-            ModelVaultError(
-                f"internal error: {type(error).__name__}: {error}",
-                hint="this is a defect: run again with --verbose and report what it prints",
-            ),
-        )
+                    stack.enter_context(keep_log(session, command))
+                work()
+        except (typer.Exit, typer.TyperException):
+            raise  # the parser's own
+        except BrokenPipeError:
+            # quiet the final flush
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        except (ModelVaultError, KeyboardInterrupt, typer.Abort, Exception) as error:
+            return report(session, _told(error, stop))
     return 0
+
+
+def _told(error: BaseException, stop: Stoppable) -> ModelVaultError:
+    """Return what the user is told of an error.
+
+    An interrupt may come to light as another error, where a library was being imported for
+    instance.
+    """
+    if isinstance(error, ModelVaultError):
+        return error
+    if isinstance(error, KeyboardInterrupt | typer.Abort) or stop.signal is not None:
+        return Interrupted(
+            "stopped by SIGTERM" if stop.signal == signal.SIGTERM else "stopped",
+            hint="run the same command again to go on from here",
+        )
+    return ModelVaultError(
+        f"internal error: {type(error).__name__}: {error}",
+        hint="this is a defect: run again with --verbose and report what it prints",
+    )
 
 
 def report(session: Session, error: ModelVaultError) -> int:

@@ -6,6 +6,7 @@ as one JSON object a line. Text for people cannot steer their terminal. What pri
 imported when a program asks for it: ``--help`` would pay for nothing more dearly.
 """
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typer._click import Context
 
     from modelvault.cli.documents.document import Document
+    from modelvault.cli.lines.table import Line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,14 +43,22 @@ class Session:
         """Return the session on a command's context."""
         return context.ensure_object(cls)
 
-    def result(self, document: "Document | Sequence[Document]", lines: Iterable[str]) -> None:
-        """Print the result: the document as JSON, or the lines for people."""
+    def result(self, document: "Document | Sequence[Document]", lines: "Iterable[Line]") -> None:
+        """Print the result: the document as JSON, or lines and tables for people.
+
+        A table is as wide as the terminal at most; where standard output is none, whole.
+        """
         if self.json:
             from modelvault.cli.documents.printing import print_document
 
             print_document(document)
         else:
-            sys.stdout.writelines(f"{printable(line)}\n" for line in lines)
+            width = _terminal_width()
+            for line in lines:
+                if isinstance(line, str):
+                    sys.stdout.write(f"{printable(line)}\n")
+                else:
+                    sys.stdout.writelines(f"{row}\n" for row in line.lines(width))
 
     def warn(self, message: str) -> None:
         """Tell the user something that is not an error."""
@@ -65,17 +75,24 @@ class Session:
             _tell(message)
 
     def error(self, error: ModelVaultError) -> None:
-        """Report an error with its hint and issues."""
+        """Report an error with its hint and issues, and with its class, to look it up by."""
         if self.json:
             from modelvault.cli.documents.printing import print_error
 
             print_error(error)
             return
-        _tell(f"error: {error.message}")
+        kind = type(error).__name__
+        listed = f" [{kind}]" if kind != ModelVaultError.__name__ else ""
+        _tell(f"error: {error.message}{listed}")
         for issue in error.issues:
             _tell(f"  - {issue}")
         if error.hint:
             _tell(f"hint: {error.hint}")
+
+
+def _terminal_width() -> int | None:
+    """Return how many cells a line of standard output has; None where it is no terminal."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _tell(line: str) -> None:

@@ -121,6 +121,6 @@ def test_interrupt_says_what_is_kept(site: Site, tmp_path: Path) -> None:
         _, complaints = process.communicate(timeout=60)
     assert process.returncode == 130
     assert complaints.splitlines() == [
-        "error: stopped; what is done is kept",
+        "error: stopped; what is done is kept [Interrupted]",
         "hint: run the same command again to go on from here",
     ]
