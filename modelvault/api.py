@@ -31,7 +31,7 @@ from modelvault.catalog.listing import read_listing
 from modelvault.catalog.values import ListingRow
 from modelvault.core.artifact import Artifact, License
 from modelvault.core.manifest import FileEntry, Manifest
-from modelvault.core.names import Reference
+from modelvault.core.names import AnyReference, Reference, parse_reference
 from modelvault.core.ports import Progress, Silence
 from modelvault.errors import ModelVaultError
 from modelvault.sources.fetch.file import OfferedFile
@@ -328,8 +328,8 @@ def install(
     return installing.install(vault, plan, _audible(progress))
 
 
-def _reference(given: str | Reference) -> Reference:
-    return given if isinstance(given, Reference) else Reference.parse(given)
+def _reference(given: str | Reference) -> AnyReference:
+    return parse_reference(given) if isinstance(given, str) else given
 
 
 def _several(given: str | Sequence[str]) -> Sequence[str]:

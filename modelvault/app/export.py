@@ -20,7 +20,7 @@ from modelvault.bundle.write.bundle import WriteOptions, WrittenBundle, write_bu
 from modelvault.bundle.write.compression import Compression
 from modelvault.catalog.values import Bundle, Direction, Event
 from modelvault.core.artifact import Artifact
-from modelvault.core.names import Reference
+from modelvault.core.names import AnyReference
 from modelvault.core.ports import Progress
 from modelvault.errors import (
     BadOption,
@@ -107,7 +107,7 @@ class Chosen:
     """What a newer release wrote and this one cannot export, one sentence each."""
 
 
-def choose_artifacts(vault: Vault, references: Sequence[Reference]) -> Chosen:
+def choose_artifacts(vault: Vault, references: Sequence[AnyReference]) -> Chosen:
     """Return what to export: the artefacts named, or everything the vault holds.
 
     Raises:

@@ -1,7 +1,7 @@
-"""``list``, ``show``, ``remove``, ``gc``, ``history`` and ``rebuild``."""
+"""``show``, ``remove``, ``gc`` and ``rebuild``."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,16 +10,24 @@ from modelvault.app.records import Unknown, find_unknown, restorable
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.kept import find_records
-from modelvault.catalog.values import CatalogedArtifact, Event, RecordedEvent
+from modelvault.catalog.values import CatalogedArtifact, Event
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.fields import UPDATE
 from modelvault.core.manifest import Manifest
-from modelvault.core.names import Reference
-from modelvault.errors import CatalogDamaged, CatalogIncomplete, UnsupportedVersion
+from modelvault.core.names import AnyReference
+from modelvault.errors import (
+    ArtifactNotFound,
+    BadReference,
+    CatalogDamaged,
+    CatalogIncomplete,
+    UnsupportedVersion,
+)
 from modelvault.store.gc import Garbage, find_garbage
 
 _log = logging.getLogger(__name__)
+
+_MOST_LISTED = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +40,15 @@ class Shown:
     """What it was converted from, nearest first, as far as the vault knows it."""
     children: tuple[Artifact, ...]
     """What was converted from it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removed:
+    """What was forgotten, or would be."""
+
+    artifacts: tuple[Artifact, ...]
+    freed: int
+    """Bytes of files that nothing else needs; ``gc`` frees them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +75,12 @@ class Rebuilt:
     """Records that only a newer release can restore; what the catalogue knew of them stays."""
 
 
-def show(vault: Vault, reference: Reference) -> Shown:
+def show(vault: Vault, reference: AnyReference) -> Shown:
     """Return everything known of one artefact.
 
     Raises:
         ArtifactNotFound: The vault holds none.
+        BadReference: The start of a digest fits several artefacts.
     """
     found = vault.catalog.find(reference)
     digest = found.artifact.digest
@@ -75,24 +93,83 @@ def show(vault: Vault, reference: Reference) -> Shown:
 
 
 @timed(_log, "remove")
-def remove(vault: Vault, reference: Reference) -> Artifact:
-    """Forget an artefact; its bytes stay until ``gc``.
+def remove(vault: Vault, *references: AnyReference, dry_run: bool = False) -> Removed:
+    """Forget artefacts, all or none; their bytes stay until ``gc``.
+
+    Args:
+        vault: The vault.
+        *references: Each has to fit one artefact alone: a name that several bear is no order.
+        dry_run: Only say what would be removed.
 
     Raises:
-        ArtifactNotFound: The vault holds none.
-        TargetConflict: It is installed somewhere.
+        ArtifactNotFound: The vault holds none; ``issues`` says of which, where it is several.
+        BadReference: A reference fits several artefacts; ``issues`` lists them.
+        TargetConflict: Some are installed somewhere; ``issues`` says where.
     """
+    if dry_run:
+        artifacts = _choose_removed(vault, references)
+        vault.catalog.refuse_installed([item.digest for item in artifacts])
+        return Removed(artifacts=artifacts, freed=_freed_by(vault, artifacts))
     with vault.store.alone():
-        artifact = vault.catalog.find(reference).artifact
-        event = Event(
-            verb="remove",
-            subject=artifact.label,
-            details={"artifact": str(artifact.digest), "revision": artifact.revision},
+        artifacts = _choose_removed(vault, references)
+        removed = Removed(artifacts=artifacts, freed=_freed_by(vault, artifacts))
+        vault.catalog.remove_artifacts((item.digest, _removal(item)) for item in artifacts)
+        for artifact in artifacts:
+            if vault.store.has(artifact.digest):
+                vault.store.remove(artifact.digest)  # else a rebuild would bring it back
+    return removed
+
+
+def _choose_removed(vault: Vault, references: Sequence[AnyReference]) -> tuple[Artifact, ...]:
+    """Return what the references name, each artefact once.
+
+    Raises:
+        ArtifactNotFound: One names nothing.
+        BadReference: One fits several artefacts.
+    """
+    chosen: dict[Digest, Artifact] = {}
+    refused: list[ArtifactNotFound | BadReference] = []
+    for reference in references:
+        try:
+            found = vault.catalog.find_all(reference)
+            if len(found) > 1:
+                raise _fits_several(reference, found)
+        except (ArtifactNotFound, BadReference) as error:
+            refused.append(error)
+        else:
+            chosen[found[0].digest] = found[0].artifact
+    if len(refused) == 1:
+        raise refused[0]
+    if refused:
+        raise type(refused[0])(
+            f"{len(refused)} of {len(references)} references name no artefact to remove",
+            hint=refused[0].hint,
+            issues=[issue for error in refused for issue in (error.message, *error.issues)],
         )
-        vault.catalog.remove_artifact(artifact.digest, event=event)
-        if vault.store.has(artifact.digest):
-            vault.store.remove(artifact.digest)  # else a rebuild would bring it back
-    return artifact
+    return tuple(chosen.values())
+
+
+def _fits_several(reference: AnyReference, found: Sequence[CatalogedArtifact]) -> BadReference:
+    return BadReference(
+        f"{reference} fits {len(found)} artefacts",
+        hint="name the one that is meant by its digest, or the start of it",
+        issues=[
+            f"{item.digest.short}  {item.artifact.reference}, added {item.created_at:%Y-%m-%d}"
+            for item in found[:_MOST_LISTED]
+        ],
+    )
+
+
+def _freed_by(vault: Vault, artifacts: Sequence[Artifact]) -> int:
+    return vault.catalog.freed_by([item.digest for item in artifacts])
+
+
+def _removal(artifact: Artifact) -> Event:
+    return Event(
+        verb="remove",
+        subject=artifact.label,
+        details={"artifact": str(artifact.digest), "revision": artifact.revision},
+    )
 
 
 @timed(_log, "gc")
@@ -160,16 +237,6 @@ def _size(path: Path) -> int:
         if path.is_dir():
             return sum(item.lstat().st_size for item in path.rglob("*") if item.is_file())
         return path.lstat().st_size
-
-
-def history(vault: Vault, reference: Reference | None) -> Iterator[RecordedEvent]:
-    """Yield the events of one model or of all, oldest first; the chain is checked first.
-
-    Raises:
-        CatalogDamaged: The log was altered.
-    """
-    vault.catalog.verify_history()
-    yield from vault.catalog.history(str(reference) if reference else None)
 
 
 @timed(_log, "rebuild")

@@ -21,7 +21,7 @@ from modelvault.errors import (
 
 if TYPE_CHECKING:
     from modelvault.app.vault import Vault
-    from modelvault.core.names import Reference
+    from modelvault.core.names import AnyReference
 
 _READ = (WeightFormat.GGUF, WeightFormat.SAFETENSORS)
 
@@ -141,7 +141,7 @@ def inspect_path(path: Path) -> Inspected:
     return inspect_files(found)
 
 
-def inspect_reference(vault: "Vault", reference: "Reference") -> Inspected:
+def inspect_reference(vault: "Vault", reference: "AnyReference") -> Inspected:
     """Return what the weight files of an artefact hold.
 
     Raises:

@@ -10,7 +10,7 @@ from modelvault.core import gguf
 from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import FileEntry
 from modelvault.core.model_files import WeightFormat, parse_shard, shard_names, weight_format
-from modelvault.core.names import Reference, is_variant
+from modelvault.core.names import AnyReference, is_variant
 from modelvault.core.ports import Progress
 from modelvault.core.protocol import Produced
 from modelvault.errors import SourceIncomplete, UnsuitableArtifact
@@ -22,7 +22,7 @@ _SPLIT = "-split"
 
 def split_reference(
     vault: Vault,
-    reference: Reference,
+    reference: AnyReference,
     *,
     file: str,
     limit: int,
@@ -69,7 +69,7 @@ def split_reference(
 
 
 def merge_reference(
-    vault: Vault, reference: Reference, *, file: str, out: Path | None, progress: Progress
+    vault: Vault, reference: AnyReference, *, file: str, out: Path | None, progress: Progress
 ) -> Artifact | Path:
     """Put the shards of a model into one file; return the new variant, or the file ``out``.
 

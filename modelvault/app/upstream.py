@@ -20,7 +20,7 @@ from modelvault.app.vault import Vault
 from modelvault.catalog.values import CatalogedArtifact
 from modelvault.core.artifact import Artifact, Followable, SumsOrigin
 from modelvault.core.manifest import Manifest
-from modelvault.core.names import Reference, is_commit
+from modelvault.core.names import AnyReference, is_commit
 from modelvault.core.ports import Progress
 from modelvault.errors import (
     AccessDenied,
@@ -76,7 +76,7 @@ class Upstream:
 
 
 def compare_upstream(
-    vault: Vault, references: Sequence[Reference], options: SourceOptions
+    vault: Vault, references: Sequence[AnyReference], options: SourceOptions
 ) -> Iterator[Upstream]:
     """Yield how artefacts stand to their sources; with no reference, all that can be asked.
 
@@ -94,7 +94,7 @@ def compare_upstream(
             yield _compare(vault, item.artifact, origin, options)
 
 
-def _chosen(vault: Vault, references: Sequence[Reference]) -> Iterator[CatalogedArtifact]:
+def _chosen(vault: Vault, references: Sequence[AnyReference]) -> Iterator[CatalogedArtifact]:
     if references:
         yield from map(vault.catalog.find, references)
     else:
@@ -155,7 +155,7 @@ class Followed:
     """Bytes that the vault lacked."""
 
 
-def find_branches(vault: Vault, reference: Reference | None) -> tuple[Artifact, ...]:
+def find_branches(vault: Vault, reference: AnyReference | None) -> tuple[Artifact, ...]:
     """Return the artefacts whose branches or tags an update follows.
 
     Args:
@@ -218,7 +218,7 @@ def follow(
 
 @timed(_log, "update")
 def update(
-    vault: Vault, reference: Reference | None, options: SourceOptions, progress: Progress
+    vault: Vault, reference: AnyReference | None, options: SourceOptions, progress: Progress
 ) -> tuple[tuple[Followed, ...], tuple[Failure, ...]]:
     """Follow one branch, or every branch in the vault; one that fails does not stop the rest.
 

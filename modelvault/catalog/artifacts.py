@@ -7,6 +7,7 @@ means, because the clock of a host without a network may be set back at any time
 """
 
 import datetime as dt
+from collections.abc import Collection
 
 from sqlalchemy import delete, func, insert, select
 from sqlalchemy.orm import Session
@@ -170,28 +171,40 @@ def move_label(session: Session, revision: RevisionRow, label: str, now: dt.date
     row.seen_at = now
 
 
-def remove(session: Session, digest: Digest) -> None:
-    """Forget an artefact, with its revision and model where nothing else needs them.
+def refuse_installed(session: Session, digests: Collection[Digest]) -> None:
+    """Refuse to forget what is in use.
 
     Raises:
-        ArtifactNotFound: The catalogue has none.
-        TargetConflict: It is installed somewhere.
+        TargetConflict: Some artefacts are installed; ``issues`` names each install.
     """
-    row = session.get(ArtifactRow, digest)
-    if row is None:
-        raise ArtifactNotFound(f"the vault holds no artefact {digest}")
     installs = session.scalars(
-        select(InstallRow)
-        .where(InstallRow.artifact == digest, InstallRow.removed_at.is_(None))
-        .order_by(InstallRow.id)
+        select(InstallRow).where(InstallRow.removed_at.is_(None)).order_by(InstallRow.id)
     ).all()
-    if installs:
-        raise TargetConflict(
-            f"artefact {digest.short} is installed in "
-            + ", ".join(f"{install.target} as {install.name}" for install in installs),
-            hint="uninstall it there first",
-        )
-    session.delete(row)
+    found = [install for install in installs if install.artifact in set(digests)]
+    if not found:
+        return
+    where = [
+        f"artefact {install.artifact.short} is installed in {install.target} as {install.name}"
+        for install in found
+    ]
+    raise TargetConflict(
+        where[0] if len(where) == 1 else f"{len(where)} installs need what is to be removed",
+        hint="uninstall it there first",
+        issues=where if len(where) > 1 else (),
+    )
+
+
+def remove(session: Session, digests: Collection[Digest]) -> None:
+    """Forget artefacts, with their revisions and models where nothing else needs them.
+
+    Raises:
+        ArtifactNotFound: The catalogue does not have one.
+    """
+    for digest in digests:
+        row = session.get(ArtifactRow, digest)
+        if row is None:
+            raise ArtifactNotFound(f"the vault holds no artefact {digest}")
+        session.delete(row)
     session.flush()
     prune(session)
 

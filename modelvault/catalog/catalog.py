@@ -9,41 +9,36 @@ Invariants:
 
 import contextlib
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Self
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from modelvault.catalog import artifacts, bundles, events, installs, records, resolution
+from modelvault.catalog import artifacts, bundles, events, installs
 from modelvault.catalog.binding import open_bound
 from modelvault.catalog.database import Database
-from modelvault.catalog.listing_view import QUERY, parse_listing
+from modelvault.catalog.reading import Reading
 from modelvault.catalog.rebuild import rebuild
 from modelvault.catalog.values import (
     Actor,
     Bundle,
-    CatalogedArtifact,
     ChainHead,
     Clock,
     Direction,
     Event,
     Install,
-    ListingRow,
     RecordedBundle,
     RecordedEvent,
     RecordedInstall,
-    UnsupportedArtifact,
     utc_now,
 )
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
-from modelvault.core.names import Reference
 from modelvault.store.paths import VaultPaths
 
 
-class Catalog:
+class Catalog(Reading):
     """An open catalogue; use it in a ``with`` block. Threads may share it."""
 
     def __init__(self, database: Database, *, actor: Actor, clock: Clock) -> None:
@@ -54,7 +49,7 @@ class Catalog:
             actor: Who acts, for the log of events.
             clock: Tells the time of events, in UTC.
         """
-        self._database = database
+        super().__init__(database)
         self._actor = actor
         self._clock = clock
 
@@ -167,58 +162,6 @@ class Catalog:
                 bundles.add(session, bundle, now)
         return tuple(new)
 
-    def find(self, reference: Reference) -> CatalogedArtifact:
-        """Return the artefact that a reference means; ``resolution`` says how.
-
-        Raises:
-            ArtifactNotFound: There is none; the hint says what is near.
-            BadReference: The prefix of a commit fits several revisions.
-            UnsupportedVersion: Its record is of a newer release.
-            CatalogDamaged: Its record was altered.
-        """
-        with self._database.reading() as session:
-            return resolution.find(session, reference)
-
-    def artifact(self, digest: Digest) -> CatalogedArtifact:
-        """Return the artefact of this identity.
-
-        Raises:
-            ArtifactNotFound: There is none.
-            UnsupportedVersion: Its record is of a newer release.
-            CatalogDamaged: Its record was altered.
-        """
-        with self._database.reading() as session:
-            return records.read(session, digest)
-
-    def artifacts(self) -> Iterator[CatalogedArtifact]:
-        """Yield every artefact that this release reads, oldest first; see ``unsupported``."""
-        return records.read_all(self._database)
-
-    def unsupported(self) -> tuple[UnsupportedArtifact, ...]:
-        """Return the artefacts that ``artifacts`` leaves out: those of a newer release."""
-        with self._database.reading() as session:
-            return tuple(records.read_unsupported(session))
-
-    def listing(self) -> list[ListingRow]:
-        """Return every artefact as a line of a list; see ``read_listing`` for a quicker way."""
-        with self._database.reading() as session:
-            return parse_listing(session.execute(text(QUERY)))
-
-    def parents(self, digest: Digest) -> tuple[CatalogedArtifact, ...]:
-        """Return what an artefact was converted from, nearest first, as far as it is here."""
-        with self._database.reading() as session:
-            return tuple(records.read_parents(session, digest))
-
-    def children(self, digest: Digest) -> tuple[CatalogedArtifact, ...]:
-        """Return what was converted from an artefact, oldest first."""
-        with self._database.reading() as session:
-            return tuple(records.read_children(session, digest))
-
-    def referenced_digests(self) -> set[Digest]:
-        """Return the digests of all records, manifests and files: what gc must keep."""
-        with self._database.reading() as session:
-            return records.read_referenced(session)
-
     def remove_artifact(self, digest: Digest, *, event: Event) -> None:
         """Forget an artefact; its blobs stay until they are collected.
 
@@ -226,8 +169,31 @@ class Catalog:
             ArtifactNotFound: There is none.
             TargetConflict: It is installed somewhere.
         """
-        with self._changing(event) as (session, _):
-            artifacts.remove(session, digest)
+        self.remove_artifacts([(digest, event)])
+
+    def refuse_installed(self, digests: Collection[Digest]) -> None:
+        """Say what hinders the removal of artefacts.
+
+        Raises:
+            TargetConflict: Some are installed; ``issues`` names each of them.
+        """
+        with self._database.reading() as session:
+            artifacts.refuse_installed(session, digests)
+
+    def remove_artifacts(self, removals: Iterable[tuple[Digest, Event]]) -> None:
+        """Forget artefacts, all or none, each with its event; their blobs stay.
+
+        Raises:
+            ArtifactNotFound: One is not there.
+            TargetConflict: Some are installed; ``issues`` names each of them.
+        """
+        chosen = dict(removals)
+        with self._database.writing() as session:
+            now = self._clock()
+            artifacts.refuse_installed(session, chosen.keys())
+            artifacts.remove(session, chosen.keys())
+            for event in chosen.values():
+                events.append(session, event, self._actor, now)
 
     def rebuild(
         self,

@@ -10,7 +10,8 @@ import contextlib
 import sqlite3
 
 from modelvault.catalog.faults import sqlite_errors
-from modelvault.catalog.listing_view import QUERY, parse_listing
+from modelvault.catalog.listing_query import EVERYTHING, ListingQuery
+from modelvault.catalog.listing_view import parse_listing
 from modelvault.catalog.sqlite_file import reading_uri
 from modelvault.catalog.values import ListingRow
 from modelvault.catalog.versions import is_current
@@ -20,12 +21,15 @@ from modelvault.store.paths import VaultPaths
 _BUSY_SECONDS = 30
 
 
-def read_listing(paths: VaultPaths, url: str | None = None) -> list[ListingRow]:
-    """Return every artefact of a vault, sorted by model, oldest first.
+def read_listing(
+    paths: VaultPaths, url: str | None = None, query: ListingQuery = EVERYTHING
+) -> list[ListingRow]:
+    """Return the artefacts of a vault.
 
     Args:
         paths: The vault.
         url: ``postgresql://…``; None or ``sqlite`` for the SQLite file in the vault.
+        query: Which of them, in which order.
 
     Raises:
         VaultNotFound: There is no vault.
@@ -37,16 +41,16 @@ def read_listing(paths: VaultPaths, url: str | None = None) -> list[ListingRow]:
         StorageError: The database refuses or cannot be reached.
     """
     if url in (None, SQLITE) and paths.catalog.is_file() and paths.blobs.is_dir():
-        rows = _read_sqlite(paths)
+        rows = _read_sqlite(paths, query)
         if rows is not None:
             return rows
     from modelvault.catalog.catalog import Catalog
 
     with Catalog.open(paths, url=url) as catalog:
-        return catalog.listing()
+        return catalog.listing(query)
 
 
-def _read_sqlite(paths: VaultPaths) -> list[ListingRow] | None:
+def _read_sqlite(paths: VaultPaths, query: ListingQuery) -> list[ListingRow] | None:
     """Return the listing, or None where the catalogue has to be opened in full.
 
     That is where its schema is out of date, or vault and catalogue do not know each other.
@@ -71,4 +75,4 @@ def _read_sqlite(paths: VaultPaths) -> list[ListingRow] | None:
         owner = connection.execute("SELECT id FROM vault").fetchone()
         if owner is None or str(owner[0]) != identity.id:
             return None
-        return parse_listing(connection.execute(QUERY))
+        return parse_listing(connection.execute(*query.statement()))

@@ -1,6 +1,7 @@
-"""The view ``artifact_listing``: its query, and its rows as values.
+"""The view ``artifact_listing``: its columns, and its rows as values.
 
-One query for both ways of reading it, with SQLAlchemy and without; importable without.
+``listing_query`` makes the one query for both ways of reading it, with SQLAlchemy and without;
+importable without.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,11 +16,13 @@ COLUMNS = (
     "model, revision, variant, labels, format, quantization, license, digest, size, "
     "file_count, created_at, targets"
 )
-QUERY = f"SELECT {COLUMNS} FROM artifact_listing ORDER BY model, ordinal"  # noqa: S608 - constant
+SOURCE = "artifact_listing"
+ORDER = "model, ordinal"
+"""What a list is sorted by where nothing else is asked for."""
 
 
 def parse_listing(rows: Iterable[Any]) -> list[ListingRow]:
-    """Return the rows of ``QUERY`` as values.
+    """Return the rows of a query for ``COLUMNS`` as values.
 
     Raises:
         CatalogDamaged: A row holds what the catalogue never writes.

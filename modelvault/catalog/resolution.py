@@ -4,32 +4,66 @@ No variant means the source as pulled. No revision means the most recently added
 that has the variant. A revision is, in this order, a full commit, a label (where it
 currently points in this vault), or a prefix of a commit that fits only one. Among
 artefacts of the same revision and variant the most recently added one is meant.
+
+The start of a digest means the one artefact whose own digest, else whose manifest's digest, it
+begins; one that begins several is refused.
 """
 
 import difflib
 import re
 from collections.abc import Sequence
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, String, select, type_coerce
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from modelvault.catalog.records import value
+from modelvault.catalog.records import value, values
 from modelvault.catalog.rows import ArtifactRow, LabelRow, ModelRow, RevisionRow
 from modelvault.catalog.values import CatalogedArtifact
-from modelvault.core.names import ModelName, Reference
+from modelvault.core.digest import Digest
+from modelvault.core.names import AnyReference, DigestStart, ModelName, Reference
 from modelvault.errors import ArtifactNotFound, BadReference
 
 _COMMIT_PREFIX = re.compile(r"[0-9a-f]{4,39}")
 _SHOWN = 8
+_MOST_LISTED = 100
 
 
-def find(session: Session, reference: Reference) -> CatalogedArtifact:
+def find(session: Session, reference: AnyReference) -> CatalogedArtifact:
     """Return the artefact that a reference means.
 
     Raises:
         ArtifactNotFound: There is none; the hint says what is near.
-        BadReference: The prefix of a commit fits several revisions.
+        BadReference: The start of a commit fits several revisions, or that of a digest several
+            artefacts; ``issues`` lists them.
         UnsupportedVersion: Its record is of a newer release.
+    """
+    if isinstance(reference, DigestStart):
+        return value(session, _find_by_start(session, reference))
+    return value(session, _find_rows(session, reference, most=1)[0])
+
+
+def find_all(session: Session, reference: AnyReference) -> list[CatalogedArtifact]:
+    """Return every artefact that a reference fits, newest first.
+
+    Raises:
+        ArtifactNotFound: There is none; the hint says what is near.
+        BadReference: As for ``find``.
+        UnsupportedVersion: The records of all are of a newer release.
+    """
+    if isinstance(reference, DigestStart):
+        return [find(session, reference)]
+    rows = _find_rows(session, reference)
+    return values(session, rows) or [value(session, rows[0])]
+
+
+def _find_rows(
+    session: Session, reference: Reference, *, most: int | None = None
+) -> Sequence[ArtifactRow]:
+    """Return the rows that a name fits, newest first; at least one.
+
+    Raises:
+        ArtifactNotFound: There is none.
+        BadReference: The start of a commit fits several revisions.
     """
     model_id = session.scalar(select(ModelRow.id).where(ModelRow.name == str(reference.model)))
     if model_id is None:
@@ -42,19 +76,54 @@ def find(session: Session, reference: Reference) -> CatalogedArtifact:
         .join(RevisionRow, RevisionRow.id == ArtifactRow.revision_id)
         .where(RevisionRow.model_id == model_id, ArtifactRow.variant == reference.variant)
         .order_by(RevisionRow.ordinal.desc(), ArtifactRow.ordinal.desc())
-        .limit(1)
+        .limit(most)
     )
     revision_id = None
     if reference.revision is not None:
         revision_id = _find_revision(session, model_id, reference)
         query = query.where(RevisionRow.id == revision_id)
-    row = session.scalars(query).first()
-    if row is None:
+    rows = session.scalars(query).all()
+    if not rows:
         raise ArtifactNotFound(
             f"the vault holds no artefact {reference}",
             hint=_suggest_variants(session, model_id, revision_id, reference),
         )
-    return value(session, row)
+    return rows
+
+
+def _find_by_start(session: Session, wanted: DigestStart) -> ArtifactRow:
+    for column in (ArtifactRow.digest, ArtifactRow.manifest):
+        query = select(ArtifactRow).where(_begins(column, wanted.hex))
+        rows = session.scalars(query.order_by(ArtifactRow.ordinal)).all()
+        if len(rows) == 1:
+            return rows[0]
+        if rows:
+            raise BadReference(
+                f"'{wanted.hex}' begins the digests of {len(rows)} artefacts",
+                hint="write more digits of the one that is meant",
+                issues=[
+                    f"{row.digest}  {_full_reference(session, row)}" for row in rows[:_MOST_LISTED]
+                ],
+            )
+    raise ArtifactNotFound(
+        f"the vault holds no artefact whose digest begins with {wanted.hex}",
+        hint="'modelvault list' shows how each begins",
+    )
+
+
+def _begins(column: InstrumentedAttribute[Digest], start: str) -> ColumnElement[bool]:
+    """Return the condition that a digest begins so: a range, for which its index serves."""
+    text = type_coerce(column, String)
+    return (text >= start) & (text < f"{start}g")  # no hexadecimal digit comes after f
+
+
+def _full_reference(session: Session, row: ArtifactRow) -> Reference:
+    name, revision = session.execute(
+        select(ModelRow.name, RevisionRow.revision)
+        .join(RevisionRow, RevisionRow.model_id == ModelRow.id)
+        .where(RevisionRow.id == row.revision_id)
+    ).one()
+    return Reference(model=ModelName.parse(name), revision=revision, variant=row.variant)
 
 
 def _find_revision(session: Session, model_id: int, reference: Reference) -> int:

@@ -16,7 +16,7 @@ from enum import StrEnum
 
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
-from modelvault.core.names import Reference
+from modelvault.core.names import ModelName, Reference
 
 Clock = Callable[[], dt.datetime]
 """Tells the time, with its zone."""
@@ -138,6 +138,41 @@ class ListingRow:
     """When it was first catalogued here: UTC, as ISO 8601."""
     targets: tuple[str, ...]
     """Runtimes it is installed into, sorted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUsage:
+    """How much one model takes."""
+
+    model: ModelName
+    artifacts: int
+    """How many of it there are."""
+    size: int
+    """Bytes of all their files, each artefact on its own, as a list adds them up."""
+    stored: int
+    """Bytes of those files on the disk, where each is kept once."""
+    shared: int
+    """Of ``stored``, what other models hold, too: it stays when this one is removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """How much the artefacts of a vault take."""
+
+    models: tuple[ModelUsage, ...]
+    """Sorted by name."""
+    stored: int
+    """Bytes of all their files on the disk."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, each artefact on its own."""
+        return sum(model.size for model in self.models)
+
+    @property
+    def artifacts(self) -> int:
+        """How many there are."""
+        return sum(model.artifacts for model in self.models)
 
 
 class Direction(StrEnum):

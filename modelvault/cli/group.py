@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from modelvault.cli.options import common_options
 from modelvault.cli.outcome import carry_out
 from modelvault.cli.session import Session
-from modelvault.cli.table import CommandRow, GroupRow
+from modelvault.cli.table import ALIASES, CommandRow, GroupRow
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -61,7 +61,9 @@ class LazyCommand(TyperCommand):
         Args:
             row: The command.
         """
-        super().__init__(row.name, help=row.help, rich_help_panel=row.panel or None)
+        also = [alias for alias, name in ALIASES.items() if name == row.name]
+        known_as = f" (or: {', '.join(also)})" if also else ""
+        super().__init__(row.name, help=row.help + known_as, rich_help_panel=row.panel or None)
         self._row = row
 
     def make_context(
@@ -112,6 +114,10 @@ class TableGroup(TyperGroup):
             ctx.get_help()  # typer prints it
             ctx.exit(_USAGE_STATUS)
         return super().parse_args(ctx, args)
+
+    def get_command(self, ctx: "Context", cmd_name: str) -> "Command | None":
+        """Return the command of this name, or of the short name that people know it by."""
+        return super().get_command(ctx, cmd_name) or self.commands.get(ALIASES.get(cmd_name, ""))
 
 
 def _entry(row: CommandRow | GroupRow) -> "Command":

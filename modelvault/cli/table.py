@@ -13,6 +13,10 @@ CLOSED = "Closed network"
 TRUST = "Trust"
 
 
+ALIASES = {"ls": "list", "rm": "remove"}
+"""Short name → name of a command, in every group that has it."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRow:
     """One command."""
@@ -50,6 +54,12 @@ COMMANDS: tuple[CommandRow | GroupRow, ...] = (
         panel=VAULT,
     ),
     CommandRow(
+        name="du",
+        help="Show how much disk each model takes, and what of it models share.",
+        function="du:du",
+        panel=VAULT,
+    ),
+    CommandRow(
         name="verify",
         help="Re-hash everything the vault holds, or the artefacts named, and the event log.",
         function="verify:verify",
@@ -57,7 +67,7 @@ COMMANDS: tuple[CommandRow | GroupRow, ...] = (
     ),
     CommandRow(
         name="remove",
-        help="Forget an artefact; gc then frees its bytes.",
+        help="Forget artefacts; gc then frees their bytes.",
         function="remove:remove",
         panel=VAULT,
     ),

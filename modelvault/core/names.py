@@ -17,6 +17,9 @@ _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+-]{0,254}")
 _VARIANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
+_DIGEST_START = re.compile(r"(?:sha256:)?([0-9a-f]{1,64})", re.IGNORECASE)
+_SHORTEST_START = 4
+
 _REFERENCE_HINT = "write ORG/NAME, ORG/NAME@REVISION or ORG/NAME:VARIANT"
 
 LONGEST_PATH = 1024
@@ -96,6 +99,45 @@ class Reference:
             revision=revision if at else None,
             variant=variant if colon else None,
         )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DigestStart:
+    """What names an artefact by its identity: its digest, or so much of it as fits no other."""
+
+    hex: str
+    """4 to 64 lower-case hexadecimal digits."""
+
+    def __str__(self) -> str:
+        """Return ``sha256:`` and the digits."""
+        return f"sha256:{self.hex}"
+
+    @property
+    def label(self) -> str:
+        """The same: a digest has no revision to leave out."""
+        return str(self)
+
+
+AnyReference = Reference | DigestStart
+"""What a user may write wherever an artefact is named."""
+
+
+def parse_reference(text: str) -> AnyReference:
+    """Return the reference written in ``text``: a name, or a digest or the start of one.
+
+    Raises:
+        BadReference: It is neither, or too few digits.
+    """
+    match = _DIGEST_START.fullmatch(text)
+    if match is not None and len(match[1]) >= _SHORTEST_START:
+        return DigestStart(match[1].lower())
+    if match is not None or text.startswith("sha256:"):
+        raise BadReference(
+            f"{text!r} is not the start of a digest",
+            hint=f"write {_SHORTEST_START} to 64 hexadecimal digits, as 'modelvault list' shows "
+            "them, or ORG/NAME",
+        )
+    return Reference.parse(text)
 
 
 def is_revision(text: str) -> bool:

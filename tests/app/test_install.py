@@ -10,8 +10,8 @@ import pytest
 
 from modelvault.app.housekeeping import rebuild, remove
 from modelvault.app.install import Installed, install, plan_install, uninstall
-from modelvault.app.status import status
 from modelvault.app.pull import plan_pull, pull
+from modelvault.app.status import status
 from modelvault.app.vault import Vault
 from modelvault.catalog.listing import read_listing
 from modelvault.core import canonical

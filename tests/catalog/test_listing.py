@@ -13,9 +13,10 @@ import pytest
 
 from modelvault.catalog.catalog import Catalog
 from modelvault.catalog.listing import read_listing
+from modelvault.catalog.listing_query import ListingQuery
 from modelvault.catalog.values import Install, ListingRow
 from modelvault.core.names import Reference
-from modelvault.errors import CatalogDamaged, NewerCatalog
+from modelvault.errors import BadOption, CatalogDamaged, NewerCatalog
 from tests.catalog.place import (
     COMMIT_A,
     Place,
@@ -100,6 +101,107 @@ def test_quick_listing_equals_the_catalogs(catalog: Catalog, place: Place) -> No
     """Two ways to the same rows."""
     fill(catalog)
     assert read_listing(place.paths, place.url) == catalog.listing()
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (["model=org/*"], ["org/name", "org/name", "org/name:Q4_K_M"]),
+        (["model=ORG/NAME", "variant="], ["org/name", "org/name"]),
+        (["reference=org/name:q4*"], ["org/name:Q4_K_M"]),
+        (["variant=Q4_K_M"], ["org/name:Q4_K_M"]),
+        (["variant=Q4?K?M"], ["org/name:Q4_K_M"]),
+        (["variant=Q4%"], []),
+        (["format=gguf"], ["org/name:Q4_K_M"]),
+        (["format=q4_k_m"], ["org/name:Q4_K_M"]),
+        (
+            ["format=gguf", "format=safetensors", "model=org/*"],
+            ["org/name"] * 2 + ["org/name:Q4_K_M"],
+        ),
+        (["label=v1.0"], ["org/name"] * 2 + ["org/name:Q4_K_M"]),
+        (["label=v1"], []),
+        (["labels=v*"], ["org/name"] * 2 + ["org/name:Q4_K_M"]),
+        (["licence="], ["acme/other"]),
+        (["installed=ollama"], ["org/name:Q4_K_M"]),
+        (["installed=", "model=org/*"], ["org/name"] * 2),
+        (["revision=aaaa", "model=acme/*"], ["acme/other"]),
+        (["added=2030-01-02"], ["acme/other"] + ["org/name"] * 2 + ["org/name:Q4_K_M"]),
+        (["added=2031"], []),
+        (["model='; DROP TABLE models"], []),
+    ],
+)
+def test_filter_chooses_in_the_database(
+    catalog: Catalog, place: Place, filters: list[str], expected: list[str]
+) -> None:
+    """Of several values of one key any, of several keys all; both ways of listing agree."""
+    fill(catalog)
+    query = ListingQuery.parse(filters, None)
+    rows = read_listing(place.paths, place.url, query)
+    assert [row.reference.label for row in rows] == expected
+    assert catalog.listing(query) == rows
+
+
+def test_filter_by_the_start_of_a_digest(catalog: Catalog, place: Place) -> None:
+    """As the list shows it, with or without the algorithm."""
+    fill(catalog)
+    small = catalog.find(Reference.parse("org/name:Q4_K_M")).digest
+    for text in (small.hex[:12], f"sha256:{small.hex[:8]}"):
+        (row,) = read_listing(place.paths, place.url, ListingQuery.parse([f"id={text}"], None))
+        assert row.digest == str(small)
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        ("reference", ["acme/other", "org/name", "org/name", "org/name:Q4_K_M"]),
+        ("-reference", ["org/name:Q4_K_M", "org/name", "org/name", "acme/other"]),
+        ("size", ["acme/other", "org/name", "org/name", "org/name:Q4_K_M"]),
+        ("added", ["org/name", "org/name", "org/name:Q4_K_M", "acme/other"]),
+        ("-added_at", ["acme/other", "org/name:Q4_K_M", "org/name", "org/name"]),
+        ("format", ["org/name:Q4_K_M", "acme/other", "org/name", "org/name"]),
+        ("-files", ["org/name:Q4_K_M", "acme/other", "org/name", "org/name"]),
+    ],
+)
+def test_list_is_sorted_as_asked(
+    catalog: Catalog, place: Place, sort: str, expected: list[str]
+) -> None:
+    """Ascending, or descending with a minus; ties by model, oldest first."""
+    fill(catalog)
+    rows = read_listing(place.paths, place.url, ListingQuery.parse([], sort))
+    assert [row.reference.label for row in rows] == expected
+
+
+@pytest.mark.parametrize(
+    ("filters", "sort"), [(["model"], None), (["nothing=x"], None), ([], "nothing"), (["=x"], None)]
+)
+def test_unknown_key_of_a_list_is_refused_with_those_there_are(
+    filters: list[str], sort: str | None
+) -> None:
+    """A slip is told, not taken for a list without matches."""
+    with pytest.raises(BadOption, match=r"size|variant"):
+        ListingQuery.parse(filters, sort)
+
+
+def test_usage_counts_each_byte_once_and_what_models_share(catalog: Catalog) -> None:
+    """A file that two models hold is on the disk once, and stays when one of them goes."""
+    shared, own = manifest("weights", "tokenizer"), manifest("weights", "else")
+    first = add(catalog, artifact(shared), shared)
+    second = add(catalog, artifact(own, model="acme/other"), own)
+    again = add(catalog, artifact(shared, commit="b" * 40), shared)
+    usage = catalog.usage()
+    assert [(str(item.model), item.artifacts) for item in usage.models] == [
+        ("acme/other", 1),
+        ("org/name", 2),
+    ]
+    assert [(item.size, item.stored, item.shared) for item in usage.models] == [
+        (11, 11, 7),
+        (32, 16, 7),
+    ]
+    assert (usage.artifacts, usage.size, usage.stored) == (3, 43, 20)
+    assert catalog.freed_by([second.digest]) == len("else")
+    assert catalog.freed_by([first.digest]) == 0
+    assert catalog.freed_by([first.digest, again.digest]) == len("tokenizer")
+    assert catalog.freed_by([]) == 0
 
 
 def test_listing_of_a_vault_without_a_catalog_is_empty(place: Place) -> None:

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelvault.catalog.catalog import Catalog
-from modelvault.core.names import Reference
+from modelvault.core.names import DigestStart, Reference, parse_reference
 from modelvault.errors import ArtifactNotFound, BadReference
 from tests.catalog.place import (
     COMMIT_A,
@@ -51,6 +51,54 @@ def test_newer_artifact_of_the_same_revision_wins(catalog: Catalog) -> None:
     add(catalog, artifact(card={"language": "en"}))
     second = add(catalog, artifact(card={"language": "ko"}))
     assert find(catalog, f"org/name@{COMMIT_A}") == second
+
+
+def test_digest_or_its_start_names_one_artifact(catalog: Catalog) -> None:
+    """Of two that look alike in every other way, too; a manifest's digest serves as well."""
+    first = add(catalog, artifact(card={"language": "en"}))
+    second = add(catalog, artifact(card={"language": "ko"}))
+    for item in (first, second):
+        for text in (str(item.digest), item.digest.hex, item.digest.hex[:12].upper()):
+            assert catalog.find(parse_reference(text)).artifact == item
+    files = manifest("q4")
+    small = add(catalog, converted(first, "Q4_K_M", files), files)
+    assert catalog.find(parse_reference(files.digest.hex[:16])).artifact == small
+
+
+def test_ambiguous_start_of_a_digest_is_refused_and_listed(catalog: Catalog) -> None:
+    """Each artefact that it may mean stands there with its whole digest and its name."""
+    files = manifest("same")
+    first = add(catalog, artifact(files, card={"language": "en"}), files)
+    second = add(catalog, artifact(files, commit=COMMIT_B), files)
+    with pytest.raises(BadReference, match="2 artefacts") as caught:
+        catalog.find(DigestStart(files.digest.hex[:12]))
+    assert caught.value.issues == (
+        f"{first.digest}  org/name@{COMMIT_A}",
+        f"{second.digest}  org/name@{COMMIT_B}",
+    )
+
+
+def test_unknown_start_of_a_digest_names_nothing(catalog: Catalog) -> None:
+    """The hint says where digests are to be seen."""
+    add(catalog, artifact())
+    with pytest.raises(ArtifactNotFound, match="begins with 00000000") as caught:
+        catalog.find(DigestStart("00000000"))
+    assert "modelvault list" in caught.value.hint
+
+
+def test_every_artifact_that_a_name_fits_is_found(catalog: Catalog) -> None:
+    """Newest first: all revisions where none is named, all records of one."""
+    old = add(catalog, artifact())
+    new = add(catalog, artifact(commit=COMMIT_B))
+    again = add(catalog, artifact(commit=COMMIT_B, card={"language": "ko"}))
+
+    def found(text: str) -> list[object]:
+        return [item.artifact for item in catalog.find_all(parse_reference(text))]
+
+    assert found("org/name") == [again, new, old]
+    assert found(f"org/name@{COMMIT_B}") == [again, new]
+    assert found("org/name@main") == [again, new]
+    assert found(old.digest.hex[:12]) == [old]
 
 
 @pytest.mark.parametrize("revision", ["main", COMMIT_A, "aaaa", "a" * 39])

@@ -35,7 +35,7 @@ def complete(words: str, home: Path, **environment: str) -> list[str]:
     [
         ("modelvault im", ["import"]),
         ("modelvault --json re", ["remove", "rebuild"]),
-        ("modelvault bundle ", ["verify", "show"]),
+        ("modelvault bundle ", ["verify", "show", "sign"]),
         ("modelvault bundle verify --k", ["--key"]),
         ("modelvault list --log", ["--log-file"]),
         ("modelvault install x --to ", ["llamacpp", "ollama", "vllm"]),

@@ -77,6 +77,7 @@ def afternoon(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Aft
     run("show", VARIANT)
     run("inspect", VARIANT)
     run("list")
+    run("du")
     run("verify", "--upstream")
     run("gguf", "split", VARIANT, "--max-size", "1100kB", "--out", str(day.folder / "shards"))
     run("gguf", "split", VARIANT, "--max-size", "1100kB")

@@ -39,7 +39,7 @@ def test_unknown_command_names_its_like(capsys: pytest.CaptureFixture[str]) -> N
     """A slip of the pen is told, with what is near, and ends with status 2."""
     assert run(["improt"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "error: No such command 'improt'. Did you mean 'import'?",
+        "error: No such command 'improt'. Did you mean 'import'? [BadUsage]",
         "hint: modelvault --help shows how it is called",
     ]
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelvault.core import names
-from modelvault.core.names import ModelName, Reference, check_path
+from modelvault.core.names import DigestStart, ModelName, Reference, check_path, parse_reference
 from modelvault.errors import BadPath, BadReference
 
 
@@ -41,6 +41,26 @@ def test_malformed_reference_is_refused(text: str) -> None:
     """Anything but ORG/NAME[@REVISION][:VARIANT] is bad input."""
     with pytest.raises(BadReference):
         Reference.parse(text)
+
+
+@pytest.mark.parametrize("text", ["0123", "sha256:0123", "SHA256:ABCD", "ab" * 32])
+def test_start_of_a_digest_is_a_reference(text: str) -> None:
+    """With or without the algorithm, in either case, from four digits on."""
+    start = parse_reference(text)
+    assert start == DigestStart(text.lower().removeprefix("sha256:"))
+    assert parse_reference(str(start)) == start
+
+
+@pytest.mark.parametrize("text", ["012", "sha256:", "sha256:xyz1", "sha256:" + "a" * 65, "a" * 65])
+def test_what_is_no_start_of_a_digest_is_refused(text: str) -> None:
+    """Too few digits, too many, or none."""
+    with pytest.raises(BadReference):
+        parse_reference(text)
+
+
+def test_name_stays_a_name() -> None:
+    """An organisation may be called like a digest begins."""
+    assert parse_reference("beef/face:F16") == Reference.parse("beef/face:F16")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 FOLDER = Path(__file__).parents[2] / "docs" / "reference" / "json"
 
 _GROUPS = {"bundle", "gguf", "key", "trust"}
+_ALIASES = {"ls": "list", "rm": "remove"}
 _WITH_VALUE = {"--vault", "--log-file"}
 
 
@@ -30,7 +31,7 @@ def command_of(arguments: Sequence[str]) -> str:
         if word in _WITH_VALUE:
             next(words, None)
         elif not word.startswith("-"):
-            named.append(word)
+            named.append(_ALIASES.get(word, word))
             if len(named) == 2 or word not in _GROUPS:
                 break
     return " ".join(named)

@@ -16,7 +16,7 @@ from modelvault.app.supersede import drop_records
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact
-from modelvault.core.names import Reference
+from modelvault.core.names import AnyReference
 from modelvault.core.ports import Progress
 from modelvault.core.protocol import Advanced, Event, Planned, Produced, Stepped, Warned
 from modelvault.errors import CheckFailed, ConverterCrashed, NoSpace
@@ -60,7 +60,7 @@ class Converted:
 @timed(_log, "conversion")
 def convert(
     vault: Vault,
-    reference: Reference,
+    reference: AnyReference,
     targets: Sequence[Target],
     options: ConvertOptions,
     progress: Progress,

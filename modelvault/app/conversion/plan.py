@@ -13,7 +13,7 @@ from modelvault.app.conversion.work_folder import working_folder
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import Artifact
-from modelvault.core.names import Reference
+from modelvault.core.names import AnyReference
 from modelvault.core.protocol import Event, Laid, Planned, PlannedTensor, Warned
 from modelvault.errors import ConverterCrashed
 
@@ -61,7 +61,7 @@ class ConversionPlan:
 
 @timed(_log, "plan of a conversion")
 def plan_conversion(
-    vault: Vault, reference: Reference, targets: Sequence[Target], options: ConvertOptions
+    vault: Vault, reference: AnyReference, targets: Sequence[Target], options: ConvertOptions
 ) -> ConversionPlan:
     """Return the layout of each target, without writing a byte of it.
 

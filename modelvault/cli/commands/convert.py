@@ -14,7 +14,7 @@ from modelvault.cli.documents.convert import FinishedConversion, PlannedConversi
 from modelvault.cli.lines.conversion import plan_lines, result_lines
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
-from modelvault.core.names import Reference
+from modelvault.core.names import parse_reference
 
 _TYPES = ("Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0", "Q4_K_S", "IQ4_XS", "Q3_K_M", "Q2_K", "BF16", "F16")
 TARGETS = (*SINGLE, *(f"gguf:{name}" for name in _TYPES))
@@ -107,13 +107,13 @@ def convert(
     )
     if dry_run:
         with Vault.open(session.vault) as vault:
-            plan = plan_conversion(vault, Reference.parse(reference), targets, options)
+            plan = plan_conversion(vault, parse_reference(reference), targets, options)
         for warning in plan.warnings:
             session.warn(warning)
         session.result(PlannedConversion.of(plan), plan_lines(plan))
         return
     with Vault.open(session.vault) as vault, show_progress(session) as progress:
         done = verb.convert(
-            vault, Reference.parse(reference), targets, options, progress, voice=session
+            vault, parse_reference(reference), targets, options, progress, voice=session
         )
     session.result(FinishedConversion.of(done), result_lines(done))

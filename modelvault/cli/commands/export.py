@@ -16,7 +16,7 @@ from modelvault.cli.lines import text
 from modelvault.cli.lines.keys import new_key_lines
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
-from modelvault.core.names import Reference
+from modelvault.core.names import parse_reference
 
 
 def export(
@@ -63,7 +63,7 @@ def export(
         create=create,
     )
     with Vault.open(session.vault) as vault:
-        chosen = choose_artifacts(vault, [Reference.parse(item) for item in references or ()])
+        chosen = choose_artifacts(vault, [parse_reference(item) for item in references or ()])
         artifacts = chosen.artifacts
         for line in chosen.left_out:
             session.warn(f"not exported: {line}")

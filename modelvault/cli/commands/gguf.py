@@ -9,12 +9,12 @@ from modelvault.app.split import find_shards, merge_files, split_file
 from modelvault.app.split_reference import merge_reference, split_reference
 from modelvault.app.vault import Vault
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
-from modelvault.cli.completion import complete_from
+from modelvault.cli.completion import complete_from, complete_reference
 from modelvault.cli.documents.artifacts import ArtifactName
 from modelvault.cli.documents.gguf import MergedFile, WrittenShards
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
-from modelvault.core.names import Reference
+from modelvault.core.names import parse_reference
 from modelvault.errors import BadOption
 
 
@@ -22,7 +22,12 @@ def split(
     context: typer.Context,
     *,
     model: Annotated[
-        str, typer.Argument(metavar="FILE|REF", help="A GGUF file, or a model of the vault.")
+        str,
+        typer.Argument(
+            metavar="FILE|REF",
+            help="A GGUF file, or a model of the vault.",
+            autocompletion=complete_reference,
+        ),
     ],
     max_size: Annotated[
         str,
@@ -49,7 +54,7 @@ def split(
             files = split_file(path, out or path.absolute().parent, limit=limit, progress=progress)
         session.result(WrittenShards(files=tuple(map(str, files))), map(str, files))
         return
-    reference = Reference.parse(model)
+    reference = parse_reference(model)
     with Vault.open(session.vault) as vault, show_progress(session) as progress:
         made = split_reference(vault, reference, file=file, limit=limit, out=out, progress=progress)
     if isinstance(made, list):
@@ -65,7 +70,12 @@ def merge(
     context: typer.Context,
     *,
     model: Annotated[
-        str, typer.Argument(metavar="FILE|REF", help="A shard, or a model of the vault.")
+        str,
+        typer.Argument(
+            metavar="FILE|REF",
+            help="A shard, or a model of the vault.",
+            autocompletion=complete_reference,
+        ),
     ],
     out: Annotated[
         Path | None,
@@ -85,7 +95,7 @@ def merge(
             merge_files(shards, out.absolute(), progress=progress)
         session.result(MergedFile(file=str(out)), [str(out)])
         return
-    reference = Reference.parse(model)
+    reference = parse_reference(model)
     with Vault.open(session.vault) as vault, show_progress(session) as progress:
         made = merge_reference(
             vault, reference, file=file, out=out and out.absolute(), progress=progress

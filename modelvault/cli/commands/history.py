@@ -2,19 +2,19 @@
 
 import typer
 
-from modelvault.app import housekeeping as verb
+from modelvault.app import history as verb
 from modelvault.app.vault import Vault
 from modelvault.cli.completion import OptionalReferenceArgument
 from modelvault.cli.documents.vault import LoggedEvent
 from modelvault.cli.session import Session
-from modelvault.core.names import Reference
+from modelvault.core.names import parse_reference
 
 
 def history(context: typer.Context, reference: OptionalReferenceArgument = None) -> None:
     """Show the event log, oldest first; its hash chain is checked first."""
     session = Session.of(context)
     with Vault.open(session.vault) as vault:
-        events = list(verb.history(vault, Reference.parse(reference) if reference else None))
+        events = list(verb.history(vault, parse_reference(reference) if reference else None))
     session.result(
         [LoggedEvent.of(event) for event in events],
         (

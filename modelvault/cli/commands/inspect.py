@@ -8,10 +8,13 @@ import typer
 
 from modelvault.app.inspect import Inspected, inspect_path, inspect_reference
 from modelvault.app.vault import Vault
+from modelvault.cli.completion import complete_reference
 from modelvault.cli.documents.inspect import InspectedModel
 from modelvault.cli.lines import text
+from modelvault.cli.lines.table import Column, Line, Table
+from modelvault.cli.lines.tensors import FILE_COLUMN, TENSOR_COLUMNS
 from modelvault.cli.session import Session
-from modelvault.core.names import Reference
+from modelvault.core.names import parse_reference
 
 
 def inspect(
@@ -20,7 +23,9 @@ def inspect(
     model: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|REF", help="A GGUF or safetensors file, a folder, or ORG/NAME[:VARIANT]."
+            metavar="FILE|REF",
+            help="A GGUF or safetensors file, a folder, or ORG/NAME\\[:VARIANT].",
+            autocompletion=complete_reference,
         ),
     ],
     tensors: Annotated[
@@ -33,30 +38,36 @@ def inspect(
     if path.exists() or model.lower().endswith((".gguf", ".safetensors")):
         found = inspect_path(path)
     else:
-        reference = Reference.parse(model)
+        reference = parse_reference(model)
         with Vault.open(session.vault) as vault:
             found = inspect_reference(vault, reference)
     session.result(InspectedModel.of(found), _lines(found, tensors=tensors))
 
 
-def _lines(found: Inspected, *, tensors: bool) -> Iterator[str]:
+def _lines(found: Inspected, *, tensors: bool) -> Iterator[Line]:
     yield f"{found.format}, {text.count(len(found.files), 'file')}, {text.size(found.size)}"
     yield (
         f"{text.count(len(found.tensors), 'tensor')}, {found.parameters:,} parameters, "
         f"{found.bits_per_weight:.2f} bits per weight"
     )
     yield ""
-    rows = [("type", "tensors", "parameters", "size")]
-    rows += [
-        (
-            text.visible(total.type),
-            str(total.tensors),
-            f"{total.parameters:,}",
-            text.size(total.size),
-        )
-        for total in found.totals
-    ]
-    yield from text.columns(rows, right=frozenset({1, 2, 3}))
+    yield Table(
+        columns=(
+            Column("type"),
+            Column("tensors", right=True, spare=1),
+            Column("parameters", right=True),
+            Column("size", right=True),
+        ),
+        rows=[
+            (
+                text.visible(total.type),
+                str(total.tensors),
+                f"{total.parameters:,}",
+                text.size(total.size),
+            )
+            for total in found.totals
+        ],
+    )
     if found.metadata or found.arrays:
         yield ""
         for key, value in found.metadata.items():
@@ -65,16 +76,17 @@ def _lines(found: Inspected, *, tensors: bool) -> Iterator[str]:
             yield f"{text.visible(key)} = [{length} values]"
     if tensors:
         yield ""
-        listing = [("tensor", "type", "shape", "offset", "bytes", "file")]
-        listing += [
-            (
-                text.visible(tensor.name),
-                text.visible(tensor.type),
-                " x ".join(map(str, tensor.shape)),
-                str(tensor.offset),
-                "?" if tensor.size is None else str(tensor.size),
-                text.visible(tensor.file),
-            )
-            for tensor in found.tensors
-        ]
-        yield from text.columns(listing, right=frozenset({3, 4}))
+        yield Table(
+            columns=(*TENSOR_COLUMNS, FILE_COLUMN),
+            rows=[
+                (
+                    text.visible(tensor.name),
+                    text.visible(tensor.type),
+                    " x ".join(map(str, tensor.shape)),
+                    str(tensor.offset),
+                    "?" if tensor.size is None else str(tensor.size),
+                    text.visible(tensor.file),
+                )
+                for tensor in found.tensors
+            ],
+        )

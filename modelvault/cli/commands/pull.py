@@ -12,7 +12,7 @@ from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.app.vault import Vault, locate
 from modelvault.cli.commands.pull_list import pull_from_file
 from modelvault.cli.commands.pull_update import pull_update
-from modelvault.cli.completion import complete_from
+from modelvault.cli.completion import complete_followed, complete_from
 from modelvault.cli.documents.pull import FinishedPull, PlannedPull
 from modelvault.cli.lines import text
 from modelvault.cli.lines.pull import left_out_lines, license_text, plan_lines
@@ -30,6 +30,7 @@ def pull(
         typer.Argument(
             help="ORG/NAME on the Hub; with --as, a FOLDER or the URL of a SHA256SUMS.",
             show_default=False,
+            autocompletion=complete_followed,
         ),
     ] = None,
     name: Annotated[

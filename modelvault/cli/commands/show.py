@@ -10,6 +10,7 @@ from modelvault.cli.completion import ReferenceArgument
 from modelvault.cli.documents.show import ShownArtifact
 from modelvault.cli.lines import text
 from modelvault.cli.lines.quality import figures_line, layer_lines
+from modelvault.cli.lines.table import Column, Line, Table
 from modelvault.cli.session import Session
 from modelvault.core.artifact import (
     Artifact,
@@ -19,7 +20,7 @@ from modelvault.core.artifact import (
     SumsOrigin,
     UnknownOrigin,
 )
-from modelvault.core.names import Reference
+from modelvault.core.names import parse_reference
 from modelvault.core.repository import repository_of
 
 
@@ -27,11 +28,11 @@ def show(context: typer.Context, reference: ReferenceArgument) -> None:
     """Show one artefact: files, licence, lineage."""
     session = Session.of(context)
     with Vault.open(session.vault) as vault:
-        shown = verb.show(vault, Reference.parse(reference))
+        shown = verb.show(vault, parse_reference(reference))
     session.result(ShownArtifact.of(shown), _show_lines(shown))
 
 
-def _show_lines(shown: Shown) -> list[str]:
+def _show_lines(shown: Shown) -> list[Line]:
     artifact = shown.cataloged.artifact
     license_ = artifact.license
     facts = [
@@ -47,10 +48,13 @@ def _show_lines(shown: Shown) -> list[str]:
         *(("made from", str(parent.reference)) for parent in shown.parents),
         *(("converted to", str(child.reference)) for child in shown.children),
     ]
-    table = [("SIZE", "DIGEST", "FILE")]
-    table += [
-        (text.size(entry.size), entry.digest.short, entry.path) for entry in shown.manifest.files
-    ]
+    files = Table(
+        columns=(Column("SIZE", right=True), Column("DIGEST", spare=1), Column("FILE", least=16)),
+        rows=[
+            (text.size(entry.size), entry.digest.short, entry.path)
+            for entry in shown.manifest.files
+        ],
+    )
     width = max(len(name) for name, _ in facts)
     measured = measured_of(artifact)
     layers = layer_lines(measured) if measured else []
@@ -58,7 +62,7 @@ def _show_lines(shown: Shown) -> list[str]:
         *(f"{name.ljust(width)}  {value}".rstrip() for name, value in facts),
         *(["", "relative error of each layer's outputs:", *layers] if layers else []),
         "",
-        *text.columns(table, right=frozenset({0})),
+        files,
     ]
 
 

@@ -8,8 +8,9 @@ import typer
 
 from modelvault.app.keys import distrust_key, trust_key
 from modelvault.app.vault import Vault
+from modelvault.cli.completion import complete_fingerprint
 from modelvault.cli.documents.keys import NamedKey, TrustedKey
-from modelvault.cli.lines import text
+from modelvault.cli.lines.table import Column, Table
 from modelvault.cli.session import Session
 from modelvault.trust.keys import PublicKey, spoken_fingerprint
 
@@ -43,17 +44,24 @@ def list_(context: typer.Context) -> None:
     session = Session.of(context)
     with Vault.open(session.vault) as vault:
         keys = vault.keystore.trusted()
-    rows = [("FINGERPRINT", "LABEL", "SINCE")]
-    rows += [(key.fingerprint, key.label, f"{key.added:%Y-%m-%d}") for key in keys]
+    table = Table(
+        columns=(Column("FINGERPRINT"), Column("LABEL", least=8), Column("SINCE", spare=1)),
+        rows=[(key.fingerprint, key.label, f"{key.added:%Y-%m-%d}") for key in keys],
+    )
     session.result(
         [TrustedKey.of(key) for key in keys],
-        text.columns(rows) if keys else ["no key is trusted: modelvault trust add FILE|DIR"],
+        [table] if keys else ["no key is trusted: modelvault trust add FILE|DIR"],
     )
 
 
 def remove(
     context: typer.Context,
-    fingerprint: Annotated[str, typer.Argument(help="Fingerprint, or the start of one.")],
+    fingerprint: Annotated[
+        str,
+        typer.Argument(
+            help="Fingerprint, or the start of one.", autocompletion=complete_fingerprint
+        ),
+    ],
 ) -> None:
     """Trust a key no longer."""
     session = Session.of(context)

@@ -7,7 +7,7 @@ import typer
 
 from modelvault.app import install as verb
 from modelvault.app.vault import Vault
-from modelvault.cli.completion import complete_from
+from modelvault.cli.completion import complete_from, complete_installed
 from modelvault.cli.documents.install import FinishedUninstall
 from modelvault.cli.lines import text
 from modelvault.cli.session import Session
@@ -16,7 +16,12 @@ from modelvault.targets.registry import NAMES
 
 def uninstall(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="Name in the runtime, or a reference.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name in the runtime, or a reference.", autocompletion=complete_installed
+        ),
+    ],
     target: Annotated[
         str | None,
         typer.Option(

@@ -14,7 +14,7 @@ from modelvault.cli.lines import text
 from modelvault.cli.lines.upstream import upstream_lines
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
-from modelvault.core.names import Reference
+from modelvault.core.names import AnyReference, parse_reference
 
 
 def verify(
@@ -28,7 +28,7 @@ def verify(
 ) -> None:
     """Re-hash everything the vault holds, or the artefacts named, and the event log."""
     session = Session.of(context)
-    parsed = [Reference.parse(item) for item in references or ()]
+    parsed = [parse_reference(item) for item in references or ()]
     with Vault.open(session.vault) as vault:
         with show_progress(session) as progress:
             found = verb.verify(vault, parsed, progress)
@@ -43,7 +43,7 @@ def verify(
     session.result(VerifiedVault.of(found, compared), [intact, *upstream_lines(compared or ())])
 
 
-def _compare(session: Session, vault: Vault, references: list[Reference]) -> list[Upstream]:
+def _compare(session: Session, vault: Vault, references: list[AnyReference]) -> list[Upstream]:
     options = SourceOptions(ca_bundle=vault.config.ca_bundle)
     compared = list(compare_upstream(vault, references, options))
     for item in compared:

@@ -31,10 +31,12 @@ from modelvault.cli.documents.progress import (
 from modelvault.cli.documents.pull import FinishedList, FinishedPull, FinishedUpdate, PlannedPull
 from modelvault.cli.documents.report import ErrorEvent, WarningEvent
 from modelvault.cli.documents.show import ShownArtifact
+from modelvault.cli.documents.usage import UsedSpace
 from modelvault.cli.documents.vault import (
     CollectedGarbage,
     LoggedEvent,
     RebuiltCatalog,
+    RemovedArtifacts,
     VerifiedVault,
 )
 
@@ -42,7 +44,8 @@ OUTPUTS: dict[str, object] = {
     "pull": PlannedPull | FinishedPull | FinishedUpdate | FinishedList,
     "list": tuple[ListedArtifact, ...],
     "verify": VerifiedVault,
-    "remove": ArtifactName,
+    "du": UsedSpace,
+    "remove": RemovedArtifacts,
     "gc": CollectedGarbage,
     "history": tuple[LoggedEvent, ...],
     "rebuild": RebuiltCatalog,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from modelvault.app.housekeeping import Collected, Rebuilt
+from modelvault.app.housekeeping import Collected, Rebuilt, Removed
 from modelvault.app.upstream import State, Upstream
 from modelvault.app.verify import Verified
 from modelvault.catalog.values import RecordedEvent
@@ -80,6 +80,22 @@ class VerifiedVault(Document):
             unsupported=found.unsupported,
             upstream=None if compared is None else tuple(map(ComparedArtifact.of, compared)),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemovedArtifacts(Document):
+    """What the vault holds no longer, or would not."""
+
+    artifacts: tuple[ArtifactName, ...]
+    freed_size: int
+    """Bytes of files that nothing else needs; ``gc`` frees them."""
+    dry_run: bool
+    """Whether nothing was removed yet."""
+
+    @classmethod
+    def of(cls, done: Removed, *, dry_run: bool) -> Self:
+        """Return what was removed for programs."""
+        return cls(artifacts=names_of(done.artifacts), freed_size=done.freed, dry_run=dry_run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

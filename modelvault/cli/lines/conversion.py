@@ -7,34 +7,37 @@ from modelvault.app.conversion.measured import measured_of
 from modelvault.app.conversion.plan import ConversionPlan, TargetPlan
 from modelvault.cli.lines import text
 from modelvault.cli.lines.quality import figures_line
+from modelvault.cli.lines.table import Line, Table
+from modelvault.cli.lines.tensors import FILE_COLUMN, TENSOR_COLUMNS
 
 
-def plan_lines(plan: ConversionPlan) -> Iterator[str]:
+def plan_lines(plan: ConversionPlan) -> Iterator[Line]:
     """Yield the plan for people: each target's tensors and its sum, then the disk."""
     for target in plan.targets:
         if target.tensors:
-            yield from _table(target)
+            yield _table(target)
         yield _summary(target)
         yield ""
     room = "" if plan.fits else ": not enough"
     yield f"disk: {text.size(plan.size)} to write, {text.size(plan.free)} free{room}"
 
 
-def _table(target: TargetPlan) -> list[str]:
+def _table(target: TargetPlan) -> Table:
     several = len({tensor.file for tensor in target.tensors}) > 1
-    rows = [("tensor", "type", "shape", "offset", "bytes", *(("file",) if several else ()))]
-    rows += [
-        (
-            text.visible(tensor.name),
-            text.visible(tensor.type),
-            " x ".join(map(str, tensor.shape)),
-            str(tensor.offset),
-            str(tensor.size),
-            *((text.visible(tensor.file),) if several else ()),
-        )
-        for tensor in target.tensors
-    ]
-    return text.columns(rows, right=frozenset({3, 4}))
+    return Table(
+        columns=(*TENSOR_COLUMNS, *((FILE_COLUMN,) if several else ())),
+        rows=[
+            (
+                text.visible(tensor.name),
+                text.visible(tensor.type),
+                " x ".join(map(str, tensor.shape)),
+                str(tensor.offset),
+                str(tensor.size),
+                *((text.visible(tensor.file),) if several else ()),
+            )
+            for tensor in target.tensors
+        ],
+    )
 
 
 def _summary(target: TargetPlan) -> str:

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 
 from modelvault.app.pull import PullPlan
 from modelvault.cli.lines import text
+from modelvault.cli.lines.table import Column, Line, Table
 from modelvault.core.artifact import HubOrigin
 from modelvault.sources.fetch.speed import Speed
 
 
-def plan_lines(plan: PullPlan, speed: Speed | None) -> list[str]:
+def plan_lines(plan: PullPlan, speed: Speed | None) -> list[Line]:
     """Return what would be pulled, why, and what it would take.
 
     Args:
@@ -16,21 +17,28 @@ def plan_lines(plan: PullPlan, speed: Speed | None) -> list[str]:
         speed: How fast bytes come; None where that was not measured.
     """
     offer = plan.offer
-    rows = [("SIZE", "FILE", "SCAN", "")]
-    rows += [
-        (
-            text.size(file.known_size),
-            file.path,
-            file.scan,
-            "in the vault" if file.path in plan.stored else "",
-        )
-        for file in plan.selection.chosen
-    ]
+    files = Table(
+        columns=(
+            Column("SIZE", right=True),
+            Column("FILE", least=16),
+            Column("SCAN", spare=1),
+            Column("", spare=2),
+        ),
+        rows=[
+            (
+                text.size(file.known_size),
+                file.path,
+                file.scan,
+                "in the vault" if file.path in plan.stored else "",
+            )
+            for file in plan.selection.chosen
+        ],
+    )
     return [
         f"{offer.model} at {offer.revision or 'a revision named after its content'}",
         f"licence: {license_text(plan)}",
         *_access_lines(plan),
-        *text.columns(rows, right=frozenset({0})),
+        files,
         *left_out_lines(plan),
         *_quantization_lines(plan),
         (
@@ -54,19 +62,23 @@ def _access_lines(plan: PullPlan) -> list[str]:
     ]
 
 
-def _quantization_lines(plan: PullPlan) -> list[str]:
+def _quantization_lines(plan: PullPlan) -> list[Line]:
     groups = plan.quantizations
     if not groups:
         return []
-    rows = [("SIZE", "QUANTISATION", "FILES", "TAKE IT ALONE")]
-    rows += [
-        (_size(group.size), group.label, str(len(group.files)), f"--include '{group.include}'")
-        for group in groups
-    ]
-    return [
-        f"{len(groups)} quantisations of one model:",
-        *text.columns(rows, right=frozenset({0, 2})),
-    ]
+    table = Table(
+        columns=(
+            Column("SIZE", right=True),
+            Column("QUANTISATION"),
+            Column("FILES", right=True, spare=1),
+            Column("TAKE IT ALONE"),
+        ),
+        rows=[
+            (_size(group.size), group.label, str(len(group.files)), f"--include '{group.include}'")
+            for group in groups
+        ],
+    )
+    return [f"{len(groups)} quantisations of one model:", table]
 
 
 def _time_line(plan: PullPlan, speed: Speed) -> str:

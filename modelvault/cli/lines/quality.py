@@ -3,7 +3,7 @@
 from typing import Any
 
 from modelvault.app.conversion.measured import PLAIN, RESULT, SOURCE, Measured
-from modelvault.cli.lines import text
+from modelvault.cli.lines.table import Column, Table
 
 
 def figures_line(measured: Measured) -> str:
@@ -20,17 +20,24 @@ def layer_lines(measured: Measured) -> list[str]:
     """Return each layer's errors as a table; empty where there are none."""
     if not measured.layers:
         return []
-    rows = [("LAYER", "PLAIN ROUNDING", "RESULT", "OF PLAIN")]
-    rows += [
-        (
-            str(number),
-            f"{layer.plain:.3g}",
-            f"{layer.result:.3g}",
-            f"{layer.result / layer.plain:.0%}" if layer.plain else "-",
-        )
-        for number, layer in enumerate(measured.layers, start=1)
-    ]
-    return text.columns(rows, right=frozenset({0, 1, 2, 3}))
+    table = Table(
+        columns=(
+            Column("LAYER", right=True),
+            Column("PLAIN ROUNDING", right=True),
+            Column("RESULT", right=True),
+            Column("OF PLAIN", right=True),
+        ),
+        rows=[
+            (
+                str(number),
+                f"{layer.plain:.3g}",
+                f"{layer.result:.3g}",
+                f"{layer.result / layer.plain:.0%}" if layer.plain else "-",
+            )
+            for number, layer in enumerate(measured.layers, start=1)
+        ],
+    )
+    return table.lines()
 
 
 def _figures(values: "dict[str, float] | Any") -> str:

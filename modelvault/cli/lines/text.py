@@ -1,6 +1,5 @@
-"""How values read: sizes, rates, durations, columns."""
+"""How values read: sizes, rates, durations, counts."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,14 +21,26 @@ def size(number: float) -> str:
     )
 
 
+def share(done: float, whole: float | None) -> str:
+    """Return ``0.8/2.0 MB``, or only what is done where the whole is not known."""
+    if whole is None:
+        return size(done)
+    number, unit = size(whole).split(" ")
+    scale = 1000.0 ** _UNITS.index(unit)
+    digits = 1 if "." in number else 0
+    return f"{done / scale:.{digits}f}/{number} {unit}"
+
+
 def duration(seconds: float) -> str:
-    """Return a time span: ``42 s``, ``3 min 05 s``, ``2 h 10 min``."""
+    """Return a time span: ``42 s``, ``3 min 05 s``, ``2 h 10 min``, ``3 d 04 h``."""
     total = round(seconds)
     if total < 60:
         return f"{total} s"
     if total < 3600:
         return f"{total // 60} min {total % 60:02d} s"
-    return f"{total // 3600} h {total % 3600 // 60:02d} min"
+    if total < 2 * 86_400:
+        return f"{total // 3600} h {total % 3600 // 60:02d} min"
+    return f"{total // 86_400} d {total % 86_400 // 3600:02d} h"
 
 
 def count(number: int, singular: str, plural: str = "") -> str:
@@ -60,21 +71,3 @@ def printable(value: str) -> str:
 def visible(value: str, *, longest: int = 80) -> str:
     """Return a printable text that is not longer than a column may be."""
     return printable(value if len(value) <= longest else f"{value[: longest - 1]}…")
-
-
-def columns(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> list[str]:
-    """Return rows as lines with aligned columns.
-
-    Args:
-        rows: The first is the heading.
-        right: Indices of the columns aligned to the right.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.rjust(width) if index in right else cell.ljust(width)
-            for index, (cell, width) in enumerate(zip(row, widths))
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return lines
