@@ -88,11 +88,22 @@ V3: dict[str, Any] = {
     "routed_scaling_factor": 2.5,
     "norm_topk_prob": True,
 }
+KANANA: dict[str, Any] = {
+    "newer": True,
+    "q_lora_rank": None,
+    "num_hidden_layers": 48,
+    "vocab_size": 128256,  # with which the runtime knows it
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "moe_intermediate_size": 16,
+    "n_routed_experts": 4,
+}
 MODELS = {
     "v2": V2,
     "v2-scaled": V2 | {"routed_scaling_factor": 4.0},
     "v2-yarn": V2 | {"rope_parameters": YARN},
     "lite": LITE,
+    "kanana-2": KANANA,
     "v3": V3,
     "v3-yarn": V3 | {"rope_parameters": YARN | {"mscale": 1.0, "mscale_all_dim": 1.0}},
 }
@@ -222,8 +233,10 @@ def test_deepseek_from_fp8_runs(v3: Path, tmp_path: Path) -> None:
         ({"scoring_func": "tanh"}, "scoring_func"),
         ({"rope_parameters": YARN | {"mscale": 2.0}}, "mscale"),
         ({"rope_parameters": YARN | {"rope_type": "longrope"}}, "longrope"),
-        ({"q_lora_rank": None}, "without 'q_lora_rank'"),
-        ({"num_hidden_layers": 27}, "with 'q_lora_rank'"),
+        ({"q_lora_rank": None}, "but no 'q_lora_rank'"),
+        ({"num_hidden_layers": 27}, "and 'q_lora_rank'"),
+        ({"num_hidden_layers": 48, "q_lora_rank": None}, "or of 48 with 128256 tokens"),
+        ({"num_hidden_layers": 48, "vocab_size": 128256}, "48 blocks with 128256 tokens and"),
         ({"kv_lora_rank": "512"}, "kv_lora_rank"),
         ({"num_experts_per_tok": 9}, "experts"),
         ({"hidden_act": "gelu"}, "silu"),

@@ -29,7 +29,13 @@ NO_START = {
 }  # nothing says it; some runtimes take that for yes
 WORDPIECE = {"tokenizer.ggml.pre": "default"}  # the runtime reads the name for byte-level BPE alone
 
+PYTHON_TAG = {"tokenizer.ggml.eot_token_id": 506}
+# An end that the publisher's list names, and no text tells: llama.cpp's converter reads no lists.
+
 DEVIATIONS: dict[str, Mapping[str, object]] = {
+    "llama31": PYTHON_TAG,
+    "llama-fp8-rows": PYTHON_TAG,
+    "phi35": {"tokenizer.ggml.eot_token_id": 601},
     "bge": WORDPIECE,
     "minilm": WORDPIECE,
     "olmo2": NO_START,

@@ -2,19 +2,23 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import transformers
+from gguf import TokenType
 
 from modelvault.core.protocol import Produced
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
-from modelvault_converters.gguf.tokenizer import check, pretokenizer
+from modelvault_converters.gguf.tokenizer import check, expressions, pretokenizer
 from modelvault_converters.gguf.tokenizer.check import TEXTS
+from modelvault_converters.gguf.tokenizer.vocabulary import Vocabulary
 from tests.gguf.running import convert, edit_json, make_request, plan, run, warnings
 from tests.gguf.test_pretokenizer import retrain, split
 from tests.support.llamacpp import Model
+from tests.support.tinymodel import BPE_SPECIALS, Kind, make_tiny_llama
 
 
 def said(events: list[Any]) -> str:
@@ -37,14 +41,14 @@ def test_runtime_in_its_own_process_gives_the_ids_of_the_file(model: Path, tmp_p
         ids = [runtime.tokenize(text, add_special=False) for text in TEXTS]
     library = check._find_library()
     assert library is not None
-    assert check._by_tokenizers((model / "tokenizer.json").read_text())[1] == ids
+    assert check._by_tokenizers((model / "tokenizer.json").read_text(), TEXTS)[1] == ids
 
 
 def test_wrong_pre_tokenizer_is_refused_before_a_byte_is_written(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Negative control: a table with a wrong row would not get past the comparison."""
-    retrain(model, split(pretokenizer.QWEN2), ignore_merges=False)
+    retrain(model, split(expressions.QWEN2), ignore_merges=False)
     wrong = pretokenizer.Found(name="gpt-2")
     monkeypatch.setattr(
         "modelvault_converters.gguf.tokenizer.bpe.find_pre_tokenizer", lambda *_, **__: wrong
@@ -56,7 +60,7 @@ def test_wrong_pre_tokenizer_is_refused_before_a_byte_is_written(
 
 def test_wrong_name_by_option_is_told(model: Path) -> None:
     """Who names a pre-tokenizer by hand hears that ids differ, and may go on."""
-    retrain(model, split(pretokenizer.QWEN2), ignore_merges=False)
+    retrain(model, split(expressions.QWEN2), ignore_merges=False)
     told = warnings(plan(model, pre_tokenizer="gpt-2"))
     assert any("other token ids than tokenizers" in text for text in told)
 
@@ -105,6 +109,78 @@ def test_json_in_another_encoding_is_refused(model: Path) -> None:
     path.write_bytes(path.read_text(encoding="utf-8").encode("utf-16"))
     with pytest.raises(MalformedRecord, match="not UTF-8"):
         plan(model)
+
+
+def test_special_tokens_are_compared_within_a_korean_text(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is asked of the runtime holds the model's own special tokens, and Hangul around them."""
+    asked: list[tuple[Any, Any]] = []
+    plain = check._ask
+
+    def spying(library: str, entries: Any, texts: Any, special: Any) -> dict[str, Any]:
+        asked.append((texts, special))
+        return plain(library, entries, texts, special)
+
+    monkeypatch.setattr(check, "_ask", spying)
+    plan(model)
+    ((texts, special),) = asked
+    assert set(special) == set(BPE_SPECIALS)
+    assert all(text in texts[-1] for text in BPE_SPECIALS)
+    assert "열쇠" in texts[-1]
+
+
+@pytest.mark.parametrize("kind", ["bpe", "spm"])
+def test_special_token_that_became_padding_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Kind
+) -> None:
+    """Negative control: a vocabulary without a token that the files add is caught by its id."""
+    folder = tmp_path / "tiny"
+    make_tiny_llama(folder, kind=kind, vocabulary_rows=1088)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["<|turn|>"], special_tokens=True)
+    tokenizer.save_pretrained(folder)
+    number = tokenizer.get_vocab()["<|turn|>"]
+    run(make_request(folder, ["F16"], tmp_path / "whole"))
+    plain = Vocabulary.padded
+
+    def forgetful(self: Vocabulary, rows: int) -> Vocabulary:
+        whole = plain(self, rows)
+        tokens, types = list(whole.tokens), list(whole.types)
+        tokens[number], types[number] = f"[PAD{number}]", TokenType.UNUSED
+        return replace(whole, tokens=tuple(tokens), types=tuple(types))
+
+    monkeypatch.setattr(Vocabulary, "padded", forgetful)
+    with pytest.raises(UnsupportedTokenizer, match=r"'<\|turn\|>' by its id"):
+        run(make_request(folder, ["F16"], tmp_path / "out"))
+
+
+def test_symbol_of_a_sentencepiece_model_is_found_as_a_whole(tmp_path: Path) -> None:
+    """A symbol that the trainer of a model defined is a token, not pieces that merge."""
+    folder = tmp_path / "tiny"
+    make_tiny_llama(folder, kind="spm")
+    model = sentencepiece_model(folder / "tokenizer.model")
+    piece = model.pieces[600]
+    piece.piece, piece.type, piece.score = "[INST]", 4, 0.0
+    (folder / "tokenizer.model").write_bytes(model.SerializeToString())
+    settings = folder / "tokenizer_config.json"
+    edit_json(
+        settings,
+        lambda value: value["added_tokens_decoder"].update(
+            {"600": {"content": "[INST]", "special": False}}
+        ),
+    )
+    with Model.load(convert(folder, "F16", tmp_path / "out")) as runtime:
+        assert runtime.tokenize("[INST]", add_special=False) == [600]
+
+
+def sentencepiece_model(path: Path) -> Any:
+    """Return a SentencePiece model as its library's message."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    model: Any = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    model.ParseFromString(path.read_bytes())
+    return model
 
 
 def answering(program: Path, text: str) -> Path:

@@ -179,6 +179,11 @@ class Model:
             raise RuntimeRefused(f"llama_tokenize: {count}")
         return list(room[:count])
 
+    def ends(self) -> set[int]:
+        """Return every token at which the runtime stops generating."""
+        is_end = library().llama_vocab_is_eog
+        return {number for number in range(self.tokens) if is_end(self._vocabulary, number)}
+
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of ``ids``; special tokens show."""
         pieces = b""

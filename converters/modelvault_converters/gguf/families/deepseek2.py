@@ -1,4 +1,4 @@
-"""DeepSeek V2, V2-Lite, V3 and what is built like them: latent attention, many small experts.
+"""DeepSeek V2, V2-Lite, V3, Kanana-2 and their likes: latent attention, many small experts.
 
 Keys and values of all heads come out of one short vector a token, which is all that llama.cpp
 caches. To compute with it directly, the runtime wants ``kv_b_proj``, which would expand it, in
@@ -29,8 +29,8 @@ from modelvault_converters.gguf.tensors import Blueprint, Entry, Part, Shapes, T
 ARCHITECTURES = ("DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM")
 
 _V3 = "DeepseekV3ForCausalLM"
-_LITE_LAYERS = (26, 27)
-"""Numbers of blocks by which llama.cpp knows the Lite shape, whose queries have no short vector."""
+_LITE = "a model of 26 or 27 blocks, or of 48 with 128256 tokens (Kanana-2)"
+"""By what llama.cpp knows the Lite shape, whose queries have no short vector."""
 
 _GATES = {"softmax": GatingFunction.SOFTMAX, "sigmoid": GatingFunction.SIGMOID}
 """How scores of experts are made → ``expert_gating_func``."""
@@ -132,13 +132,18 @@ def _check_features(values: Config, decoder: Decoder, latent: Latent) -> None:
     common.refuse_biases(values, "attention_bias", "mlp_bias")
     if not values.flag("rope_interleave", default=True):
         values.fault("'rope_interleave' is false: llama.cpp turns neighbours for this architecture")
-    if (latent.query == 0) is not (decoder.layers in _LITE_LAYERS):
+    if (latent.query == 0) is not _is_lite(decoder):
         values.fault(
-            f"{decoder.layers} blocks {'with' if latent.query else 'without'} 'q_lora_rank': "
-            "llama.cpp takes a model of 26 or 27 blocks for V2-Lite, and no other"
+            f"{decoder.layers} blocks with {decoder.vocabulary} tokens "
+            f"{'and' if latent.query else 'but no'} 'q_lora_rank': llama.cpp expects none in "
+            f"{_LITE}, and one in every other"
         )
     if values.integer("moe_layer_freq", default=1) != 1:
         values.fault("'moe_layer_freq' is not 1: llama.cpp wants experts in every later block")
+
+
+def _is_lite(decoder: Decoder) -> bool:
+    return decoder.layers in (26, 27) or (decoder.layers, decoder.vocabulary) == (48, 128256)
 
 
 def _warnings(values: Config, *, newer: bool) -> tuple[str, ...]:

@@ -1,19 +1,19 @@
 """Tokenizers: read a model's files, decide what the runtime must be told.
 
-Four kinds are known. A byte-level BPE (``tokenizer.json``) names its pre-tokenizer, decided by
-structure; a SentencePiece BPE comes from ``tokenizer.model``, or from a ``tokenizer.json`` that
-was made of one; a WordPiece comes from ``tokenizer.json`` or ``vocab.txt``,
-a Unigram from ``tokenizer.json`` or ``sentencepiece.bpe.model``.
+Four kinds are known. A byte-level BPE (``tokenizer.json``, or ``vocab.json`` with ``merges.txt``)
+names its pre-tokenizer, decided by structure; a SentencePiece BPE comes from ``tokenizer.model``,
+or from a ``tokenizer.json`` that was made of one; a WordPiece comes from ``tokenizer.json`` or
+``vocab.txt``, a Unigram from ``tokenizer.json`` or ``sentencepiece.bpe.model``.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from modelvault.errors import BadOption, SourceIncomplete
 from modelvault_converters.checkpoint import Checkpoint
 from modelvault_converters.gguf.tensors import Entry, Kind, Value
-from modelvault_converters.gguf.tokenizer import bpe, spm, unigram, wordpiece
+from modelvault_converters.gguf.tokenizer import bpe, separate, spm, unigram, wordpiece
 from modelvault_converters.gguf.tokenizer.special import SpecialTokens
 from modelvault_converters.gguf.tokenizer.vocabulary import Vocabulary
 
@@ -24,6 +24,8 @@ class Tokenizer:
 
     vocabulary: Vocabulary
     special: SpecialTokens
+    file: Mapping[str, Any] = field(default_factory=dict, hash=False, repr=False)
+    """``tokenizer.json``, or what it would hold; empty where there is neither."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -83,9 +85,11 @@ def read_tokenizer(
     """
     settings = source.optional_object("tokenizer_config.json")
     file = source.optional_object("tokenizer.json")
+    if not file and not source.has(spm.FILE):
+        file = separate.assemble(source, settings, config)
     vocabulary = _read_vocabulary(source, file, settings, architecture, pre_tokenizer).padded(rows)
     read = SpecialTokens.read(source, vocabulary, file, settings, config, known=special)
-    return Tokenizer(vocabulary=vocabulary, special=read)
+    return Tokenizer(vocabulary=vocabulary, special=read, file=file)
 
 
 def _read_vocabulary(
@@ -122,7 +126,8 @@ def _read_older(source: Checkpoint, settings: dict[str, Any]) -> Vocabulary:
         return wordpiece.read_text(source.read("vocab.txt"), settings)
     raise SourceIncomplete(
         "the model has neither tokenizer.json nor tokenizer.model",
-        hint="pull the model again without patterns that leave its tokenizer out",
+        hint="if a pattern of the pull left them out, pull the model again without it; otherwise "
+        "add those of the model that this one was made from",
     )
 
 

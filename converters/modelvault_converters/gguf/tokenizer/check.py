@@ -3,7 +3,8 @@
 A tokenizer that is read wrong gives a model that loads, answers, and answers badly. So the
 vocabulary, as the file will hold it, is given to llama.cpp before a weight is written, and its
 ids for texts in many scripts are compared with those of the library that the publisher's files
-are made for: tokenizers for ``tokenizer.json``, sentencepiece for ``tokenizer.model``.
+are made for: tokenizers for ``tokenizer.json``, sentencepiece for ``tokenizer.model``. Then each
+added token is asked for, see ``added``.
 """
 
 import importlib.util
@@ -11,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,7 @@ from modelvault_converters.checkpoint import Checkpoint
 from modelvault_converters.gguf.container import lay_out
 from modelvault_converters.gguf.tensors import Entry
 from modelvault_converters.gguf.tokenizer import Tokenizer
+from modelvault_converters.gguf.tokenizer.added import mixed_text, stated_tokens
 
 TEXTS = (
     "The quick brown fox, born in 1987, doesn't owe them $3.50 -- and they'll say so!",
@@ -41,7 +43,10 @@ None begins with a space: there tokenizers and sentencepiece themselves disagree
 # last by tokenizer_config.json, or by the tokenizer's class.
 _PREFIX, _NO_PREFIX = b"\x1a\x02\x18\x01", b"\x1a\x02\x18\x00"
 
-_AGAIN = "the tokenizer's files may be damaged or of another model: pull the model again"
+_COMPARE = (
+    "the tokenizer's files contradict each other, or are of another model: compare them with its "
+    "publisher's"
+)
 _PACKAGE = "xllamacpp"
 _PROGRAM = Path(__file__).with_name("runtime.py")
 _PATIENCE = 600
@@ -76,19 +81,48 @@ def compare_ids(source: Checkpoint, tokenizer: Tokenizer, entries: Sequence[Entr
     if library is None:
         return _skipped(f"{_PACKAGE} is not installed")
     try:
-        expected = _reference(source, tokenizer)
-    except ImportError as error:
+        return _compare(source, tokenizer, entries, library)
+    except _NotCompared as error:
         return _skipped(str(error))
-    if expected is None:
-        return _skipped("no library reads these files: the model has no tokenizer.json")
-    name, ids = expected
-    answer = _ask(library, entries)
+
+
+class _NotCompared(Exception):
+    """Nothing can be compared; says why."""
+
+
+def _compare(
+    source: Checkpoint, tokenizer: Tokenizer, entries: Sequence[Entry], library: str
+) -> Comparison:
+    added = stated_tokens(source, tokenizer)
+    mixed = mixed_text(tokenizer)
+    texts = (*TEXTS, mixed) if mixed else TEXTS
+    expected = _reference(source, tokenizer, texts)
+    answer = _ask(library, entries, texts, tuple(added))
     if "unfit" in answer:
-        return _skipped(f"{_PACKAGE} {version(_PACKAGE)}: {answer['unfit']}")
-    for text, one, other in zip(TEXTS, ids, answer["ids"], strict=True):
+        raise _NotCompared(f"{_PACKAGE} {version(_PACKAGE)}: {answer['unfit']}")
+    _check_added(added, answer["special"])
+    if expected is None:
+        raise _NotCompared("no library reads these files: the model has no tokenizer.json")
+    name, ids = expected
+    for text, one, other in zip(texts, ids, answer["ids"], strict=True):
         if one != other:
             return _differs(tokenizer, name, text, one, other)
     return Comparison(reference=name)
+
+
+def _check_added(added: Mapping[str, int], answers: Sequence[list[int]]) -> None:
+    """Refuse a file in which an added token is not itself.
+
+    Neither a normalizer nor another pre-tokenizer explains such a difference.
+    """
+    for (text, number), found in zip(added.items(), answers, strict=True):
+        if found != [number]:
+            raise UnsupportedTokenizer(
+                f"llama.cpp does not know the added token {text!r:.60} by its id: it gives "
+                f"{found[:4]} and not [{number}]",
+                hint="the tokenizer's files contradict each other: leave out those that are not "
+                "the model's own",
+            )
 
 
 def _skipped(why: str) -> Comparison:
@@ -118,46 +152,62 @@ def _differs(
     )
 
 
-def _reference(source: Checkpoint, tokenizer: Tokenizer) -> tuple[str, list[list[int]]] | None:
-    """Return a library with its version, and its ids; None where no library reads the files."""
+def _reference(
+    source: Checkpoint, tokenizer: Tokenizer, texts: Sequence[str]
+) -> tuple[str, list[list[int]]] | None:
+    """Return a library with its version, and its ids; None where no library reads the files.
+
+    Raises:
+        _NotCompared: The library is not installed.
+    """
+    try:
+        return _by_library(source, tokenizer, texts)
+    except ImportError as error:
+        raise _NotCompared(str(error)) from error
+
+
+def _by_library(
+    source: Checkpoint, tokenizer: Tokenizer, texts: Sequence[str]
+) -> tuple[str, list[list[int]]] | None:
     if tokenizer.vocabulary.model == "llama" and source.has("tokenizer.model"):
-        return _by_sentencepiece(source.read("tokenizer.model"), tokenizer)
+        return _by_sentencepiece(source.read("tokenizer.model"), tokenizer, texts)
     if source.has("tokenizer.json"):
         try:
-            text = source.read("tokenizer.json").decode()
+            return _by_tokenizers(source.read("tokenizer.json").decode(), texts)
         except UnicodeDecodeError as error:
             raise MalformedRecord("tokenizer.json is not UTF-8 text") from error
-        return _by_tokenizers(text)
-    return None
+    return _by_tokenizers(json.dumps(tokenizer.file), texts) if tokenizer.file else None
 
 
-def _by_tokenizers(text: str) -> tuple[str, list[list[int]]]:
+def _by_tokenizers(file: str, texts: Sequence[str]) -> tuple[str, list[list[int]]]:
     from tokenizers import Tokenizer as Library
 
     try:
-        library = Library.from_str(text)
+        library = Library.from_str(file)
         library.no_truncation()
         library.no_padding()
-        ids = [library.encode(text, add_special_tokens=False).ids for text in TEXTS]
+        ids = [library.encode(text, add_special_tokens=False).ids for text in texts]
     except Exception as error:  # the library raises nothing narrower
         raise UnsupportedTokenizer(
             f"the tokenizers library does not read tokenizer.json: {error}",
-            hint=_AGAIN,
+            hint=_COMPARE,
         ) from error
     return f"tokenizers {version('tokenizers')}", ids
 
 
-def _by_sentencepiece(data: bytes, tokenizer: Tokenizer) -> tuple[str, list[list[int]]]:
+def _by_sentencepiece(
+    data: bytes, tokenizer: Tokenizer, texts: Sequence[str]
+) -> tuple[str, list[list[int]]]:
     import sentencepiece
 
     prefix = _NO_PREFIX if tokenizer.vocabulary.space_prefix is False else _PREFIX
     try:
         library = sentencepiece.SentencePieceProcessor(model_proto=data + prefix)
-        ids = [[int(number) for number in library.encode(text)] for text in TEXTS]
+        ids = [[int(number) for number in library.encode(text)] for text in texts]
     except RuntimeError as error:
         raise UnsupportedTokenizer(
             f"the sentencepiece library does not read tokenizer.model: {error}",
-            hint=_AGAIN,
+            hint=_COMPARE,
         ) from error
     return f"sentencepiece {version('sentencepiece')}", ids
 
@@ -170,7 +220,9 @@ def _find_library() -> str | None:
     return str(libraries[0]) if len(libraries) == 1 else None
 
 
-def _ask(library: str, entries: Sequence[Entry]) -> dict[str, Any]:
+def _ask(
+    library: str, entries: Sequence[Entry], texts: Sequence[str], special: Sequence[str]
+) -> dict[str, Any]:
     """Return the runtime's answer to a file that holds the metadata and no tensor."""
     descriptor = os.memfd_create("vocabulary")
     with open(descriptor, "wb") as file:
@@ -179,7 +231,8 @@ def _ask(library: str, entries: Sequence[Entry]) -> dict[str, Any]:
         request = {
             "library": library,
             "vocabulary": f"/proc/self/fd/{descriptor}",
-            "texts": TEXTS,
+            "texts": texts,
+            "special": special,
         }
         try:
             done = subprocess.run(
@@ -206,7 +259,7 @@ def _ask(library: str, entries: Sequence[Entry]) -> dict[str, Any]:
 def _refused(why: str) -> UnsupportedTokenizer:
     return UnsupportedTokenizer(
         f"llama.cpp does not accept the vocabulary: {why:.300}",
-        hint=_AGAIN,
+        hint=_COMPARE,
     )
 
 

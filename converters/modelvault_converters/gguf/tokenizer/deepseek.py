@@ -45,10 +45,10 @@ _WORDS = (
 CODER = (*_WORDS, "Digits", _BYTES)
 """DeepSeek-Coder."""
 
-WORDS_AND_NUMBERS = (*_WORDS, r"Split \p{N}+", _BYTES)
+WORDS_AND_NUMBERS = (*_WORDS, "Digits whole", _BYTES)
 """As DeepSeek-Coder, but whole numbers as DeepSeek-LLM: no runtime cuts exactly so."""
 
-_V3_TEXT = (
+V3_TEXT = (
     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"""
     r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
@@ -56,7 +56,14 @@ _V3_TEXT = (
 V3 = (
     r"Split \p{N}{1,3}",
     "Split [\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
-    f"Split {_V3_TEXT}",
+    f"Split {V3_TEXT}",
     _BYTES,
 )
 """DeepSeek V3 and R1."""
+
+_SPARK_TEXT = (
+    r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"""
+    r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"
+)
+SPARK = (*V3[:2], f"Split {_SPARK_TEXT}", "Digits", _BYTES)
+"""Spark X2.5: as V3, but single digits, and line ends one by one."""

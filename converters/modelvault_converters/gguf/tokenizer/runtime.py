@@ -4,9 +4,9 @@ It runs in a process of its own, started by path and importing nothing of this p
 hostile vocabulary does to the runtime stays there, and so does the memory.
 
 Standard input is one JSON object: ``library`` (path of the shared library), ``vocabulary`` (path
-of the GGUF) and ``texts``. Standard output is ``{"ids": [[…], …]}``, ``{"refused": why}`` when
-the runtime does not take the file, or ``{"unfit": why}`` when this release of it is not the one
-that is known here.
+of the GGUF), ``texts``, and ``special``, texts of special tokens. Standard output is ``{"ids":
+[[…], …], "special": [[…], …]}``, ``{"refused": why}`` when the runtime does not take the file, or
+``{"unfit": why}`` when this release of it is not the one that is known here.
 """
 
 import ctypes
@@ -29,8 +29,8 @@ class _Parameters(ctypes.Structure):
     _fields_ = [("data", ctypes.c_uint8 * _ROOM)]
 
 
-def tokenize(library: str, vocabulary: str, texts: list[str]) -> dict[str, Any]:
-    """Return the answer to one request; no special token is added or looked for."""
+def tokenize(library: str, vocabulary: str, texts: list[str], special: list[str]) -> dict[str, Any]:
+    """Return the answer to one request; special tokens are looked for, and none is added."""
     try:
         opened = _open(library)
     except (OSError, AttributeError) as error:
@@ -47,7 +47,10 @@ def tokenize(library: str, vocabulary: str, texts: list[str]) -> dict[str, Any]:
     if not model:
         return {"refused": "it does not load the vocabulary"}
     vocab = opened.llama_model_get_vocab(model)
-    return {"ids": [_encode(opened, vocab, text.encode()) for text in texts]}
+    return {
+        "ids": [_encode(opened, vocab, text.encode()) for text in texts],
+        "special": [_encode(opened, vocab, text.encode()) for text in special],
+    }
 
 
 def _open(path: str) -> ctypes.CDLL:
@@ -72,10 +75,13 @@ def _open(path: str) -> ctypes.CDLL:
 
 def _encode(library: ctypes.CDLL, vocab: int, text: bytes) -> list[int]:
     room = (ctypes.c_int32 * (len(text) + 8))()
-    count = library.llama_tokenize(vocab, text, len(text), room, len(room), False, False)
+    count = library.llama_tokenize(vocab, text, len(text), room, len(room), False, True)
     return list(room[: max(count, 0)])
 
 
 if __name__ == "__main__":
     request = json.load(sys.stdin)
-    json.dump(tokenize(request["library"], request["vocabulary"], request["texts"]), sys.stdout)
+    answer = tokenize(
+        request["library"], request["vocabulary"], request["texts"], request["special"]
+    )
+    json.dump(answer, sys.stdout)

@@ -17,6 +17,7 @@ from modelvault.errors import FamilyDefect, UnsupportedTokenizer
 from modelvault_converters.checkpoint import Checkpoint
 from modelvault_converters.gguf.config import is_classifier
 from modelvault_converters.gguf.tensors import Entry
+from modelvault_converters.gguf.tokenizer.ends import Stated, is_nothing, place_ends, read_ends
 from modelvault_converters.gguf.tokenizer.processor import Frame, read_frame
 from modelvault_converters.gguf.tokenizer.templates import DEFAULT, read_templates
 from modelvault_converters.gguf.tokenizer.vocabulary import Vocabulary
@@ -73,14 +74,18 @@ class SpecialTokens:
 
         Raises:
             FamilyDefect: A role is none of GGUF's.
-            UnsupportedTokenizer: A template is not text.
+            UnsupportedTokenizer: A template is not text, or the end of a text is no token.
             MalformedRecord: A file does not parse.
         """
         texts = _read_texts(settings, read_frame(file))
-        ids = _known_ids(vocabulary, known) | _find_ids(vocabulary, file, texts, config)
+        stated = read_ends(config, source.optional_object("generation_config.json"))
+        ids = _known_ids(vocabulary, known) | _find_ids(vocabulary, file, texts, config, stated)
+        ends = place_ends(vocabulary, ids, stated)
+        ids |= ends.ids
         templates = read_templates(source, settings)
         talks = vocabulary.model not in ("bert", "t5")
         warnings = [] if templates or not talks else ["the model has no chat template"]
+        warnings.extend(ends.warnings)
         if "eos" not in ids:
             warnings.append("the model names no end-of-text token: generation stops at the limit")
         return cls(
@@ -118,19 +123,25 @@ def _read_texts(settings: dict[str, Any], frame: Frame) -> dict[str, str]:
 
 
 def _find_ids(
-    vocabulary: Vocabulary, file: dict[str, Any], texts: dict[str, str], config: dict[str, Any]
+    vocabulary: Vocabulary,
+    file: dict[str, Any],
+    texts: dict[str, str],
+    config: dict[str, Any],
+    stated: Stated,
 ) -> dict[str, int]:
     numbers = {token: number for number, token in enumerate(vocabulary.tokens)}
     listed = _listed(file)
     ids: dict[str, int] = {}
     for name, key in (*_KEYS.items(), (_TURN, _TURN)):
         text = texts.get(name, "")
-        # A file may name another id than the token has: see ``bpe.list_tokens``.
+        # A file may name another id than the token has: see ``tokenizer_json.list_tokens``.
         number = numbers.get(text, listed[text]) if text in listed else -1
         if number < 0 and name in _KEYS:
             number = _config_id(config, f"{name}_token_id")
-        if number < 0 and name in ("bos", "eos"):
-            number = numbers.get(texts[name], -1)
+        if name in ("bos", "eos") and is_nothing(vocabulary, number):
+            number = numbers.get(texts[name], number)
+        if number < 0 and name == "eos" and stated.chosen:
+            number = stated.chosen[0]
         if 0 <= number < len(vocabulary.tokens):
             ids[key] = number
     if vocabulary.model == "bert":

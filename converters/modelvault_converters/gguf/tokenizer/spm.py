@@ -11,7 +11,7 @@ from typing import Any
 from gguf import TokenType
 
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
-from modelvault_converters.gguf.tokenizer import bpe
+from modelvault_converters.gguf.tokenizer import tokenizer_json
 from modelvault_converters.gguf.tokenizer.pretokenizer import flatten
 from modelvault_converters.gguf.tokenizer.sentencepiece import BPE, KINDS, Piece, parse_model
 from modelvault_converters.gguf.tokenizer.vocabulary import (
@@ -58,7 +58,7 @@ def read_added(
             raise MalformedRecord(f"tokenizer_config.json: added token {key!r:.20} is not one")
         special = token.get("special") is True
         added[int(key)] = (content, _added_type(content, special=special, literal=literal))
-    for content, number, special in bpe.read_added(file) if literal else ():
+    for content, number, special in tokenizer_json.read_added(file) if literal else ():
         added[number] = (content, _added_type(content, special=special, literal=literal))
     return added
 
@@ -81,8 +81,9 @@ def _newer(pieces: Sequence[Piece], added: Added, file: dict[str, Any]) -> Added
     if not isinstance(file.get("model"), dict):
         return added
     found = dict(added)
-    for text, (number, special) in bpe.place_added(file, bpe.read_ids(file)).items():
-        if number < len(pieces) and number not in added and pieces[number][0] == text:
+    ids = tokenizer_json.read_ids(file)
+    for text, (number, special) in tokenizer_json.place_added(file, ids).items():
+        if number < len(pieces) and number not in added and _is_marked(pieces[number], text):
             continue
         if found.get(number, (text,))[0] != text:
             raise UnsupportedTokenizer(
@@ -92,6 +93,15 @@ def _newer(pieces: Sequence[Piece], added: Added, file: dict[str, Any]) -> Added
             )
         found.setdefault(number, (text, added_type(text, special=special)))
     return found
+
+
+def _is_marked(piece: Piece, text: str) -> bool:
+    """Return whether a piece is the token ``text`` and is looked for as a whole.
+
+    A symbol that a SentencePiece model's user defined is not: the runtime takes it for an
+    ordinary piece, which it finds by merging.
+    """
+    return piece[0] == text and piece[2] is not TokenType.NORMAL
 
 
 def read_vocabulary(
@@ -139,14 +149,14 @@ def read_json_vocabulary(file: dict[str, Any], settings: dict[str, Any]) -> Voca
         raise UnsupportedTokenizer(
             "tokenizer.json is a BPE neither over bytes nor made of a SentencePiece model"
         )
-    vocabulary = bpe.read_ids(file)
+    vocabulary = tokenizer_json.read_ids(file)
     scores: dict[str, float] = {}
-    for merge in bpe.read_merges(file):
+    for merge in tokenizer_json.read_merges(file):
         scores.setdefault(merge.replace(" ", "", 1), float(-len(scores)))
     unknown = model.get("unk_token") or settings.get("unk_token")
     pieces = [
         (text, scores.get(text, _ADDED_SCORE), _json_type(text, kind, unknown))
-        for text, kind in zip(*bpe.list_tokens(file, vocabulary))
+        for text, kind in zip(*tokenizer_json.list_tokens(file, vocabulary))
     ]
     return _build(pieces, {}, _space_prefix(settings, default=_adds_prefix(file)), ())
 

@@ -21,7 +21,7 @@ from typing import Any
 from gguf import TokenType
 
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
-from modelvault_converters.gguf.tokenizer import bpe
+from modelvault_converters.gguf.tokenizer import tokenizer_json
 from modelvault_converters.gguf.tokenizer.pretokenizer import flatten
 from modelvault_converters.gguf.tokenizer.sentencepiece import KINDS, UNIGRAM, parse_model
 from modelvault_converters.gguf.tokenizer.vocabulary import LARGEST, Vocabulary
@@ -59,7 +59,7 @@ def read_vocabulary(file: dict[str, Any]) -> Vocabulary:
             + (f" ({', '.join(sorted(unknown)):.200})" if unknown else "")
         )
     ids = {text: number for number, (text, _) in enumerate(pieces)}
-    tokens, types = bpe.list_tokens(file, ids)
+    tokens, types = tokenizer_json.list_tokens(file, ids)
     number = file["model"].get("unk_id")
     if isinstance(number, int) and not isinstance(number, bool) and 0 <= number < len(types):
         types[number] = TokenType.UNKNOWN

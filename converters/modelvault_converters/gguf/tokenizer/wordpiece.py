@@ -16,7 +16,7 @@ from typing import Any
 from gguf import TokenType
 
 from modelvault.errors import MalformedRecord, UnsupportedTokenizer
-from modelvault_converters.gguf.tokenizer import bpe
+from modelvault_converters.gguf.tokenizer import tokenizer_json
 from modelvault_converters.gguf.tokenizer.pretokenizer import flatten
 from modelvault_converters.gguf.tokenizer.vocabulary import LARGEST, WORD, Vocabulary
 
@@ -65,7 +65,7 @@ def read_vocabulary(file: dict[str, Any]) -> Vocabulary:
         raise UnsupportedTokenizer(
             "tokenizer.json: a WordPiece model without BERT's normalizer is not known"
         )
-    tokens, types = bpe.list_tokens(file, bpe.read_ids(file))
+    tokens, types = tokenizer_json.list_tokens(file, tokenizer_json.read_ids(file))
     return _assemble(tokens, types, normalizer, from_json=True)
 
 
