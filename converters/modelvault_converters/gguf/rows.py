@@ -15,7 +15,7 @@ from modelvault.core.safetensors_header import BITS
 from modelvault.errors import MalformedWeights
 from modelvault_converters.checkpoint import Checkpoint
 from modelvault_converters.gguf.tensors import Floats
-from modelvault_converters.weights import WeightFile, open_weights
+from modelvault_converters.weights import OpenWeights, open_weights
 
 READABLE = ("BF16", "F16", "F32")
 """Types whose values this converter reads."""
@@ -58,7 +58,7 @@ class Stored:
 class FileRows:
     """The rows of the tensors of one weight file, as stored."""
 
-    def __init__(self, file: WeightFile) -> None:
+    def __init__(self, file: OpenWeights) -> None:
         """Read from an open file.
 
         Args:
@@ -102,9 +102,9 @@ def read_tensors(checkpoint: Checkpoint, stack: ExitStack) -> Mapping[str, Store
         SourceIncomplete: Shards or tensors are missing.
         SizeMismatch: A file's length is not what the manifest promises.
         MalformedWeights: A file or the index is malformed, or a tensor is in two files.
-        UnsupportedSource: There are no safetensors weights.
+        UnsupportedSource: There are no safetensors weights, nor any of PyTorch's own form.
     """
-    placed = open_weights(checkpoint, stack)
+    placed = open_weights(checkpoint, stack, pickles=True)
     rows = {file.path: FileRows(file) for _, file in placed.values()}
     return {
         name: Stored(
