@@ -16,6 +16,11 @@ from modelvault.errors import (
 CONFIGURATION = "config.json"
 MERGE_ADAPTER = "merge the adapter into its base model first, and convert the result"
 
+LEFT_OUT = (
+    "if a pattern of the pull left it out, pull the model again without it; otherwise its "
+    "publisher has none"
+)
+
 _MIB = 1024 * 1024
 _LIMIT = 16 * _MIB
 _LIMITS = {
@@ -105,7 +110,7 @@ class Checkpoint:
         if path not in self._files:
             raise SourceIncomplete(
                 f"the model has no {path}",
-                hint="pull the model again without patterns that leave it out",
+                hint=LEFT_OUT,
             )
         return self._files[path]
 

@@ -112,4 +112,4 @@ def test_unigram_without_its_unknown_token_is_refused(encoder: Path) -> None:
     edit_json(encoder / "tokenizer.json", lambda file: file["model"].update(unk_id=None))
     with pytest.raises(UnsupportedTokenizer, match="unk_id") as caught:
         plan(encoder)
-    assert "pull the model again" in caught.value.hint
+    assert "compare them with its publisher's" in caught.value.hint

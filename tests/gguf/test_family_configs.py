@@ -173,9 +173,9 @@ def test_gemma3_in_a_larger_model_takes_the_rest_from_defaults() -> None:
 
 
 def test_gemma3_names_and_images_are_found_by_what_is_stored() -> None:
-    """The text part is taken from under any prefix; tensors that see images are left out."""
+    """Of the rows as many as there are tokens; tensors that see images are left out."""
     values, _ = MODELS["Gemma 3 4B"]
-    embedding = "language_model.model.embed_tokens.weight"
+    embedding = "model.embed_tokens.weight"
     vision = "vision_tower.vision_model.head.weight"
     blueprint = find_family(values)(values, {embedding: (262272, 2560), vision: (1, 1)})
     (table,) = [tensor for tensor in blueprint.tensors if tensor.name == "token_embd.weight"]

@@ -19,6 +19,7 @@ from modelvault.errors import (
     UnsupportedSource,
     UnsupportedTarget,
 )
+from modelvault_converters.gguf.families import FAMILIES
 from tests.gguf.running import convert, edit_json, plan, sizes, warnings
 from tests.gguf.test_hostile import edit_header
 from tests.support.tinymodel import make_tiny_llama
@@ -29,20 +30,48 @@ def edit_config(model: Path, **values: Any) -> None:
     edit_json(model / "config.json", lambda config: config.update(values))
 
 
-def test_unknown_architecture_is_named_with_the_nearest(model: Path) -> None:
+def test_misspelt_architecture_is_named_with_what_is_meant(model: Path) -> None:
     """The refusal lists what is known and hints at what was probably meant."""
     edit_config(model, architectures=["LlamaForCasualLM"])
     with pytest.raises(UnsupportedArchitecture, match="MistralForCausalLM") as caught:
         plan(model)
-    assert "the nearest is LlamaForCausalLM" in caught.value.hint
+    assert caught.value.hint == "LlamaForCausalLM may be meant"
 
 
-@pytest.mark.parametrize("names", [None, [], ["A", "B"], [3], "LlamaForCausalLM"], ids=str)
-def test_configuration_without_one_architecture_is_refused(model: Path, names: Any) -> None:
+@pytest.mark.parametrize("name", ["GptOssForHumans", "Olmo9ForCausalLM", "BrandNewForCausalLM"])
+def test_unknown_architecture_is_likened_to_no_other(model: Path, name: str) -> None:
+    """Names that look alike say nothing of models: the hint is what can be done instead."""
+    edit_config(model, architectures=[name])
+    with pytest.raises(UnsupportedArchitecture) as caught:
+        plan(model)
+    assert "its publisher's" in caught.value.hint
+    assert not any(known in caught.value.hint for known in FAMILIES)
+
+
+@pytest.mark.parametrize("names", [None, [], [3], "LlamaForCausalLM"], ids=str)
+def test_configuration_without_an_architecture_is_refused(model: Path, names: Any) -> None:
     """No guess is made where the class is not said."""
     edit_config(model, architectures=names)
     with pytest.raises(UnsupportedArchitecture, match="architectures"):
         plan(model)
+
+
+def test_first_of_several_architectures_counts(model: Path, tmp_path: Path) -> None:
+    """As in llama.cpp: what else a configuration names is how others load the same weights."""
+    expected = convert(model, "F16", tmp_path / "a").read_bytes()
+    edit_config(model, architectures=["LlamaForCausalLM", "LlamaForSequenceClassification"])
+    assert convert(model, "F16", tmp_path / "b").read_bytes() == expected
+
+
+@pytest.mark.parametrize("missing", ["tokenizer.json", "model.safetensors.index.json"])
+def test_missing_file_is_no_reason_to_pull_again_by_itself(model: Path, missing: str) -> None:
+    """What a pull left out comes with another pull; what the publisher lacks does not."""
+    for path in model.glob("model*" if missing.startswith("model") else "tokenizer*"):
+        path.unlink()
+    with pytest.raises(SourceIncomplete) as caught:
+        plan(model)
+    assert caught.value.hint.startswith("if a pattern of the pull left")
+    assert "otherwise" in caught.value.hint
 
 
 @pytest.mark.parametrize("method", ["gptq", "awq", "fbgemm_fp8", "bitsandbytes"])

@@ -104,7 +104,9 @@ def _row_faults(blueprint: Blueprint) -> Iterator[str]:
         if len(shapes) > 1:
             yield f"source tensor '{name}' has two shapes: {', '.join(map(str, sorted(shapes)))}"
             continue
-        yield from _share_faults(name, sorted(parts, key=lambda part: part.first))
+        own = [part for part in parts if not part.copied]
+        if own:
+            yield from _share_faults(name, sorted(own, key=lambda part: part.first))
 
 
 def _share_faults(name: str, parts: list[Part]) -> Iterator[str]:
@@ -170,7 +172,10 @@ def _advice(
     if any("lora" in name.lower() for name in stored):
         return "this looks like an adapter: merge it into its base model first"
     if missing:
-        return "pull the model again; if that does not help, its config.json is of another model"
+        return (
+            "config.json and the weights are of different models or revisions: compare both with "
+            "the publisher's"
+        )
     if known := _first_known(blueprint, unknown):
         return (
             f"llama.cpp knows {known}: config.json does not announce it, or this converter's "

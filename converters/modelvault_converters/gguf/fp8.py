@@ -107,7 +107,7 @@ def scaled(stored: Mapping[str, Stored], scaling: Scaling | None) -> Mapping[str
         kind = SourceIncomplete if missing else UnsupportedSource
         raise kind(
             f"the FP8 weights and their factors do not fit: {faults[0]}",
-            hint="pull the model again, or pull and convert its 16-bit version",
+            hint="pull and convert its 16-bit version",
             issues=faults[:_SHOWN],
         )
     return result

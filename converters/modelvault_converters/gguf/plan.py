@@ -7,11 +7,12 @@ not fit is reported together.
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from typing import Any
 
 from modelvault.core.protocol import Request
 from modelvault.errors import UnsupportedTarget
 from modelvault_converters.checkpoint import Checkpoint
-from modelvault_converters.gguf import families, fp8
+from modelvault_converters.gguf import families, fp8, reranker
 from modelvault_converters.gguf.agreement import check_blueprint, check_stored
 from modelvault_converters.gguf.container import Container, lay_out
 from modelvault_converters.gguf.imatrix import Importance, open_importance
@@ -20,13 +21,14 @@ from modelvault_converters.gguf.mix import choose_types
 from modelvault_converters.gguf.pooling import pooling_entries
 from modelvault_converters.gguf.rows import READABLE, Stored, read_tensors
 from modelvault_converters.gguf.scaling import read_scaling
+from modelvault_converters.gguf.spelling import HEAD, is_bare, spelled
 from modelvault_converters.gguf.tensors import Blueprint, Entry, Tensor
 from modelvault_converters.gguf.tokenizer import Tokenizer, read_tokenizer
 from modelvault_converters.gguf.tokenizer.check import Comparison, compare_ids
 from modelvault_converters.gguf.types import CONVERTED, Target, find_target
 from modelvault_converters.options import require_known
 
-_OPTIONS = ("pre_tokenizer", "imatrix", "check", "check_text", "max_kl")
+_OPTIONS = ("pre_tokenizer", "task", "imatrix", "check", "check_text", "max_kl")
 _COMPARED = 4 * 1024 * 1024
 
 
@@ -86,7 +88,8 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     source = Checkpoint(request.files)
     config = source.configuration()
     describe = families.find_family(config)
-    stored = fp8.scaled(read_tensors(source, stack), read_scaling(config))
+    read = fp8.scaled(read_tensors(source, stack), read_scaling(config))
+    config, stored = _settle(config, read), spelled(read)
     blueprint = describe(config, {name: tensor.shape for name, tensor in stored.items()})
     check_blueprint(blueprint)
     tokenizer = read_tokenizer(
@@ -98,6 +101,9 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
         pre_tokenizer=request.options.get("pre_tokenizer", ""),
     )
     blueprint, notes = _settle_tied_output(blueprint, stored)
+    ranking = reranker.ranks(request, source, config, blueprint, tokenizer.special.templates)
+    if ranking:
+        blueprint, tokenizer = reranker.rank(blueprint, tokenizer)
     check_stored(blueprint, stored)
     tensors = tuple(sorted(blueprint.tensors, key=_file_order))
     entries = (
@@ -118,9 +124,17 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
         stored=stored,
         targets=planned,
         importance=importance,
-        parameters=_parameters(request, tokenizer, compared),
+        parameters=_parameters(request, tokenizer, compared, ranking=ranking),
         warnings=(*blueprint.warnings, *tokenizer.warnings, *compared.warnings, *notes),
     )
+
+
+def _settle(config: dict[str, Any], stored: Mapping[str, Stored]) -> dict[str, Any]:
+    """Return a configuration that says one class, and no output where an embedder has none."""
+    settled = config | {"architectures": [families.read_architecture(config)]}
+    if is_bare(stored) and HEAD not in stored:
+        settled["tie_word_embeddings"] = True
+    return settled
 
 
 def _read_targets(request: Request) -> tuple[Target, ...]:
@@ -198,9 +212,12 @@ def _check_importance(
     return tuple(notes)
 
 
-def _parameters(request: Request, tokenizer: Tokenizer, compared: Comparison) -> dict[str, str]:
+def _parameters(
+    request: Request, tokenizer: Tokenizer, compared: Comparison, *, ranking: bool
+) -> dict[str, str]:
     return {
         "mix": "llama.cpp 0c1e57098",
+        **({"task": reranker.RANK} if ranking else {}),
         "pre_tokenizer": tokenizer.vocabulary.pre,
         **({"pre_tokenizer_source": "option"} if request.options.get("pre_tokenizer") else {}),
         **({"token_ids_equal": compared.reference} if compared.reference else {}),
@@ -215,14 +232,14 @@ def _settle_tied_output(
     A true copy is left out. One that differs was trained apart, so it is kept, as transformers
     keeps it.
     """
-    head = stored.get("lm_head.weight")
+    head = stored.get(HEAD)
     embedding = next((item for item in blueprint.tensors if item.name == "token_embd.weight"), None)
-    if not blueprint.tied or head is None or embedding is None or head.name in blueprint.ignored:
+    if not blueprint.tied or head is None or embedding is None or HEAD in blueprint.ignored:
         return blueprint, ()
     twin = stored.get(embedding.parts[0].name)
     if twin is not None and _same_values(head, twin):
-        return replace(blueprint, ignored=blueprint.ignored | {head.name}), ()
-    part = replace(embedding.parts[0], name=head.name)
+        return replace(blueprint, ignored=blueprint.ignored | {HEAD}), ()
+    part = replace(embedding.parts[0], name=HEAD)
     output = Tensor(name="output.weight", shape=embedding.shape, parts=(part,))
     untied = replace(blueprint, tensors=(*blueprint.tensors, output), tied=False)
     note = (

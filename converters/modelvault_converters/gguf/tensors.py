@@ -50,6 +50,8 @@ class Part:
     """What is added to every value, in float32."""
     drops_rest: bool = False
     """Whether rows of the source that no part takes are left out on purpose."""
+    copied: bool = False
+    """Whether other tensors may take the same rows, too."""
 
     @property
     def rows(self) -> int:

@@ -16,7 +16,7 @@ SINGLE = ("awq", "fp8", "int8", "w4a16")
 _FLOATS = ("F32", "F16", "BF16")
 """Types that no importance matrix changes."""
 
-_GGUF = frozenset({"pre_tokenizer", "imatrix"})
+_GGUF = frozenset({"pre_tokenizer", "task", "imatrix"})
 _CALIBRATED = frozenset({"calibration", "samples", "sequence_length", "group_size", "seed"})
 _DEVICE = "device"
 _DEVICES = re.compile(r"cpu|cuda(:[0-9]{1,3})?")

@@ -52,6 +52,15 @@ def convert(
         str | None,
         typer.Option("--pre-tokenizer", help="GGUF: the runtime's name for it, if not recognised."),
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            metavar="rank|generate",
+            help="GGUF: what a model that may be a reranker is to be.",
+            autocompletion=complete_from(("rank", "generate")),
+        ),
+    ] = None,
     imatrix: Annotated[
         Path | None,
         typer.Option("--imatrix", help="GGUF: importance matrix that guides the quantisation."),
@@ -90,6 +99,7 @@ def convert(
     targets = [Target.parse(item) for item in to]
     given = {
         "pre_tokenizer": pre_tokenizer or None,
+        "task": task or None,
         "samples": samples,
         "sequence_length": sequence_length,
         "group_size": group_size,

@@ -5,7 +5,6 @@ of the stored tensors, the metadata and every tensor of the result. Nothing here
 """
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from modelvault.errors import UnsupportedArchitecture, UnsupportedSource
@@ -59,25 +58,41 @@ def find_family(config: Mapping[str, Any]) -> Describe:
         UnsupportedArchitecture: No family knows the model's class.
         UnsupportedSource: Already quantised.
     """
-    architecture = _architecture(config)
+    architecture = read_architecture(config)
     if architecture not in FAMILIES:
-        near = get_close_matches(architecture, FAMILIES, n=1, cutoff=0.0)[0]
         raise UnsupportedArchitecture(
             f"'{architecture:.100}' cannot be converted to GGUF "
             f"(this converter knows {', '.join(sorted(FAMILIES))})",
-            hint=f"the nearest is {near}; a publisher's own GGUF can be pulled instead",
+            hint=_advice(architecture),
         )
     _check_unquantized(config)
     return FAMILIES[architecture]
 
 
-def _architecture(config: Mapping[str, Any]) -> str:
+def read_architecture(config: Mapping[str, Any]) -> str:
+    """Return the class that a configuration names; of several the first, as llama.cpp does.
+
+    Raises:
+        UnsupportedArchitecture: It names none.
+    """
     names = config.get("architectures")
-    if isinstance(names, list) and len(names) == 1 and isinstance(names[0], str):
+    if isinstance(names, list) and names and isinstance(names[0], str):
         return names[0]
     raise UnsupportedArchitecture(
-        f"config.json names no single architecture: 'architectures' is {names!r:.100}",
+        f"config.json names no architecture: 'architectures' is {names!r:.100}",
         hint="a model for transformers names its class there",
+    )
+
+
+def _advice(architecture: str) -> str:
+    """Return what can be done about an unknown class; a misspelt one has the letters of another."""
+    letters = sorted(architecture.lower())
+    meant = [name for name in FAMILIES if sorted(name.lower()) == letters]
+    if meant:
+        return f"{meant[0]} may be meant"
+    return (
+        "a GGUF of its publisher's can be pulled and installed instead; whether vLLM runs the "
+        "model as it is stands in the list of its supported models"
     )
 
 

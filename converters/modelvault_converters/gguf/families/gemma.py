@@ -52,7 +52,6 @@ _DEFAULTS: dict[str, dict[str, object]] = {
 
 _VISION = ("vision_tower.", "multi_modal_projector.", "model.vision_tower.",
            "model.multi_modal_projector.")  # fmt: skip
-_PREFIXES = ("model.", "language_model.model.", "model.language_model.")
 _LARGEST_LAYERS = {"gemma2": 46, "gemma3": 62}
 """Blocks of the 27 B models, whose attention llama.cpp scales by ``hidden / heads``."""
 _PERIODS = {"gemma2": 2, "gemma3": 6}
@@ -73,10 +72,7 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
     """
     second = config["architectures"] == ["Gemma2ForCausalLM"]
     values = _read_values(config, second=second)
-    prefix = next((at for at in _PREFIXES if f"{at}embed_tokens.weight" in shapes), _PREFIXES[0])
-    decoder = common.read_decoder(
-        values, "gemma2" if second else "gemma3", tied=True, prefix=prefix
-    )
+    decoder = common.read_decoder(values, "gemma2" if second else "gemma3", tied=True)
     common.check_activation(values, "gelu_pytorch_tanh", key="hidden_activation")
     if not decoder.tied:
         values.fault("the output has weights of its own, which llama.cpp does not know for Gemma")
@@ -84,9 +80,7 @@ def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
         values, decoder, theta=_THETA[decoder.architecture], layers="" if second else FULL
     )
     entries = _gemma2_entries if second else _gemma3_entries
-    ignored = {
-        name for name in shapes if name.startswith(_VISION) or name.endswith("lm_head.weight")
-    }
+    ignored = {name for name in shapes if name.startswith(_VISION) or name == "lm_head.weight"}
     return decoder.blueprint(
         values,
         entries(values, decoder, rope),

@@ -1,7 +1,7 @@
 """Qwen 2, 2.5 and 3: dense models, and the embedders made from them.
 
 Qwen 2 has biases on queries, keys and values. Qwen 3 has none, but norms on the heads of
-queries and keys. Embedders have no output, and their tensors no prefix.
+queries and keys. Embedders have no output.
 
 Source:
     transformers ``Qwen2ForCausalLM``, ``Qwen3ForCausalLM``; llama.cpp ``LLM_ARCH_QWEN2``,
@@ -9,7 +9,6 @@ Source:
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from modelvault_converters.gguf.config import Config
@@ -26,27 +25,20 @@ QWEN3_HEAD = 128
 """Width of a Qwen 3 head where the configuration does not say it."""
 
 
-def describe(config: Mapping[str, Any], shapes: Shapes) -> Blueprint:
+def describe(config: Mapping[str, Any], _shapes: Shapes) -> Blueprint:
     """Return the blueprint of a dense Qwen model.
 
     Args:
         config: ``config.json``.
-        shapes: Shapes of the stored tensors, by name.
 
     Raises:
         UnsupportedSource: The configuration cannot be used; all faults are listed.
     """
     values = Config(config)
     third = config["architectures"][0].startswith("Qwen3")
-    is_bare = "embed_tokens.weight" in shapes
     decoder = common.read_decoder(
-        values,
-        "qwen3" if third else "qwen2",
-        head=QWEN3_HEAD if third else 0,
-        prefix="" if is_bare else "model.",
+        values, "qwen3" if third else "qwen2", head=QWEN3_HEAD if third else 0
     )
-    if is_bare and "lm_head.weight" not in shapes:
-        decoder = replace(decoder, tied=True)
     rope = read_rope(values, decoder)
     common.check_activation(values, "silu", "swish")
     return decoder.blueprint(
