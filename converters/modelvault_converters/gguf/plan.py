@@ -163,12 +163,20 @@ def _lay_out(
         target=target,
         file=f"{name}-{target.name}.gguf",
         container=lay_out(
-            (*entries, *file_entries(target.file_type)),
+            _tokenizer_last((*entries, *file_entries(target.file_type))),
             tensors,
             types,
             squeezed=target.name not in CONVERTED,
         ),
     )
+
+
+def _tokenizer_last(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """Return the entries with those of the tokenizer last, each kind in its order.
+
+    Lists of models, Ollama's for one, read no further than the first key of a tokenizer.
+    """
+    return tuple(sorted(entries, key=lambda entry: entry.key.startswith("tokenizer.")))
 
 
 def _check_importance(
