@@ -287,7 +287,7 @@ class UnsuitableArtifact(TargetError):
 
 
 class TargetConflict(TargetError):
-    """Something that ModelVault did not put there stands in the way."""
+    """Another model, this vault's own or somebody else's, or a file stands in the way."""
 
 
 class TargetChanged(TargetError):

@@ -20,7 +20,7 @@ from modelvault.fsio.durable import (
     sync_folder,
     write_durably,
 )
-from modelvault.fsio.linking import CHUNK, LinkMode, link_or_copy
+from modelvault.fsio.linking import CHUNK, LinkMode, link_or_copy, reflink
 from modelvault.fsio.lock_entries import is_lock_entry
 from modelvault.fsio.locks import lock, lock_folder
 from modelvault.fsio.moving import publish
@@ -51,6 +51,7 @@ __all__ = [
     "make_folder",
     "preallocate",
     "publish",
+    "reflink",
     "require_space",
     "safe_join",
     "set_mode",

@@ -68,13 +68,49 @@ def link_or_copy(
             return mode
 
 
-def _copy(reader: BinaryIO, writer: BinaryIO, task: str, progress: Progress) -> LinkMode:
+def reflink(source: Path, target: Path) -> bool:
+    """Make ``target`` share the extents of ``source``, copy on write; return whether it does.
+
+    Where the file system cannot, nothing is left at ``target``.
+
+    Args:
+        source: An existing file.
+        target: A path where nothing stands.
+
+    Raises:
+        FileExistsError: Something stands at ``target``.
+        StorageError: The file system refuses.
+    """
+    with (
+        storage_errors(target),
+        open(source, "rb") as reader,
+        open(target, "xb") as writer,
+    ):
+        try:
+            shared = _share(reader, writer)
+            if shared:
+                flush(writer.fileno())
+        except BaseException:
+            target.unlink(missing_ok=True)
+            raise
+        if not shared:
+            target.unlink()
+        return shared
+
+
+def _share(reader: BinaryIO, writer: BinaryIO) -> bool:
     try:
         fcntl.ioctl(writer.fileno(), _FICLONE, reader.fileno())
-        return LinkMode.REFLINK
     except OSError as error:
         if error.errno not in _NO_SHARING:
             raise
+        return False
+    return True
+
+
+def _copy(reader: BinaryIO, writer: BinaryIO, task: str, progress: Progress) -> LinkMode:
+    if _share(reader, writer):
+        return LinkMode.REFLINK
     progress.begin(task, total=os.fstat(reader.fileno()).st_size)
     while chunk := reader.read(CHUNK):
         writer.write(chunk)

@@ -21,7 +21,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.ports import Progress, Silence
 from modelvault.errors import DigestMismatch, SizeMismatch, TargetConflict
 from modelvault.store.blobs import Store
-from modelvault.targets.folder import Owner, held, staged, target_errors
+from modelvault.targets.folder import Owner, held, refuse_missing, staged, target_errors
 from modelvault.targets.receipt import InstalledFile, Placement
 from modelvault.targets.runtime import FileKind, InstallPlan, PlannedFile
 from modelvault.targets.standing import compute_digest, inode_of, locate, read_link
@@ -49,6 +49,7 @@ def open_target(plan: InstallPlan, progress: Progress | None) -> Iterator["FileI
         store=plan.store,
         root=plan.location,
         owner=Owner.of(plan.location),
+        owned=plan.owned,
         progress=progress or Silence(),
     )
     with target_errors(plan.location), plan.store.writing():
@@ -69,6 +70,8 @@ class FileInstaller:
     """Who new files and folders are given to; None to leave them to this process."""
     progress: Progress
     """Told about copied and hashed bytes, under the files' names."""
+    owned: bool = False
+    """Whether the owner wants blobs for itself: reflinks come before hardlinks to others' files."""
     made: list[str] = field(default_factory=list)
     """Folders that ``make_folders`` made, outermost first, for the receipt."""
 
@@ -127,6 +130,8 @@ class FileInstaller:
                 f"blob {file.digest} has {found} bytes instead of {file.size}",
                 hint="run 'modelvault verify', then pull or import the model again",
             )
+        if self._wants_own(source) and fsio.reflink(source, path):
+            return Placement.REFLINK
         placement = Placement(fsio.link_or_copy(source, path, progress=self.progress).value)
         if placement is Placement.COPY:
             computed = compute_digest(path, file.size, self.progress)
@@ -137,6 +142,11 @@ class FileInstaller:
                     hint="run 'modelvault verify' to see whether the vault's disk is at fault",
                 )
         return placement
+
+    def _wants_own(self, source: Path) -> bool:
+        if not self.owned or self.owner is None:
+            return False
+        return source.stat().st_uid != self.owner.uid
 
     def require_space(self, files: Iterable[PlannedFile], folder: Path) -> None:
         """Check that files which have to be copied fit on the disk of ``folder``.
@@ -210,9 +220,11 @@ def check_paths(plan: InstallPlan) -> None:
     the plan replaces.
 
     Raises:
+        BadOption: The location is not there, nor the folder above it.
         TargetConflict: As said.
         StorageError: The file system refuses.
     """
+    refuse_missing(plan.location)
     with target_errors(plan.location):
         refuse_others(plan, [file for file in plan.files if not _looks_right(plan, file)])
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault import fsio
-from modelvault.errors import TargetChanged
+from modelvault.errors import BadOption, TargetChanged
 
 STAGED_PREFIX = f"{fsio.TEMPORARY_PREFIX}staged-"
 """Prefix of everything that is not published yet. It is longer than the vault's own, since
@@ -42,6 +42,23 @@ class Owner:
         """Make the owner own a new file, folder or link; what a link leads to is left alone."""
         with fsio.storage_errors(path):
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+
+def refuse_missing(folder: Path) -> None:
+    """Refuse a runtime's folder that would be made together with the one above it.
+
+    A folder in one that is there may be new; where that is missing, too, the name is mistyped
+    or a disk is not mounted, and a model there would be found by nobody.
+
+    Raises:
+        BadOption: As said.
+        StorageError: The file system refuses.
+    """
+    if not fsio.stands(folder) and not fsio.is_folder(folder.parent):
+        raise BadOption(
+            f"{folder}: neither it nor the folder above it is there",
+            hint=f"name the runtime's folder; if it is the right one: mkdir -p {folder}",
+        )
 
 
 @contextlib.contextmanager

@@ -1,5 +1,8 @@
 """Installing for llama.cpp's server: one GGUF at the top level of its models folder.
 
+A model with a projector is a folder of its own there, in which the projector's name begins with
+``mmproj``: so the server's router finds both.
+
 Source: https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
 (``--models-dir``)
 """
@@ -11,11 +14,20 @@ from datetime import datetime
 from pathlib import Path
 
 from modelvault.core.artifact import Artifact
+from modelvault.core.gguf import Header
 from modelvault.core.manifest import Manifest
 from modelvault.core.ports import Progress
 from modelvault.errors import BadOption
 from modelvault.store.blobs import Store
-from modelvault.targets.gguf_artifact import find_gguf, read_gguf
+from modelvault.targets.gguf_artifact import (
+    GgufFiles,
+    check_projector,
+    find_gguf_files,
+    is_embedder,
+    is_reranker,
+    projector_notes,
+    read_gguf,
+)
 from modelvault.targets.receipt import Receipt
 from modelvault.targets.removing import undo_install
 from modelvault.targets.runtime import InstallPlan, PlannedFile, Removal
@@ -23,6 +35,8 @@ from modelvault.targets.swap import check_entry, install_entry
 
 TARGET = "llamacpp"
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,198}[A-Za-z0-9_])?")
+_PROJECTOR = "mmproj"
+"""What a projector's name has to begin with."""
 
 
 class LlamaCppRuntime:
@@ -42,8 +56,10 @@ class LlamaCppRuntime:
         """Return what an install would do; see ``Runtime.plan``."""
         if folder is None:
             raise BadOption("llama.cpp has no usual models folder", hint="name one with --dir DIR")
-        entry = find_gguf(artifact, manifest, runtime="llama.cpp")
-        read_gguf(artifact, entry, store, runtime="llama.cpp")
+        found = find_gguf_files(artifact, manifest, runtime="llama.cpp")
+        header = read_gguf(artifact, found.model, store, runtime="llama.cpp")
+        if found.projector is not None:
+            check_projector(artifact, found.projector, store, runtime="llama.cpp")
         model = _derive_name(artifact) if name is None else name.removesuffix(".gguf")
         if not _NAME.fullmatch(model):
             raise BadOption(
@@ -51,28 +67,58 @@ class LlamaCppRuntime:
                 hint="use letters, digits, '_', '-' and '.', with --as NAME",
             )
         location = Path(os.path.realpath(folder))
-        file = PlannedFile.blob(f"{model}.gguf", entry)
+        files = _files(model, found)
         plan = InstallPlan(
             target=TARGET,
             location=location,
             name=model,
             artifact=artifact.digest,
-            files=(file,),
-            notes=(shlex.join(["llama-server", "-m", str(location / file.path), "--offline"]),),
+            files=files,
+            notes=(_command(location, files, header), *projector_notes(found.left_out)),
             replace=replace,
             when=when,
             store=store,
         )
-        check_entry(plan, file.path)
+        check_entry(plan, _entry(plan))
         return plan
 
     def apply(self, plan: InstallPlan, *, progress: Progress | None = None) -> Receipt:
         """Carry a plan out; see ``Runtime.apply``."""
-        return install_entry(plan, plan.files[0].path, progress=progress)
+        return install_entry(plan, _entry(plan), progress=progress)
 
     def undo(self, receipt: Receipt) -> Removal:
         """Take back what an install did; see ``Runtime.undo``."""
         return undo_install(receipt)
+
+
+def _files(model: str, found: GgufFiles) -> tuple[PlannedFile, ...]:
+    """Return the files, the model last: it is what makes the server show it."""
+    if found.projector is None:
+        return (PlannedFile.blob(f"{model}.gguf", found.model),)
+    name = found.projector.path.rpartition("/")[2]
+    if not name.startswith(_PROJECTOR):
+        name = f"{_PROJECTOR}-{name}"
+    return (
+        PlannedFile.blob(f"{model}/{name}", found.projector),
+        PlannedFile.blob(f"{model}/{model}.gguf", found.model),
+    )
+
+
+def _entry(plan: InstallPlan) -> str:
+    """Return the file or folder that the model is."""
+    return plan.files[-1].path.partition("/")[0]
+
+
+def _command(location: Path, files: tuple[PlannedFile, ...], header: Header) -> str:
+    *projectors, model = (str(location / file.path) for file in files)
+    words = ["llama-server", "-m", model]
+    for path in projectors:
+        words += ["--mmproj", path]
+    if is_reranker(header):
+        words.append("--reranking")
+    elif is_embedder(header):
+        words.append("--embeddings")
+    return shlex.join([*words, "--offline"])
 
 
 def _derive_name(artifact: Artifact) -> str:

@@ -4,10 +4,17 @@ Ollama's own import rewrites a GGUF and keeps a second copy. Here its blobs are 
 or reflinks of the vault's wherever the file system allows.
 
 A running server prunes blobs that no manifest names, at its start and when it removes
-another model. Hence the order: stage in a sub-folder of ``blobs/``, which pruning leaves
-alone; touch, because newer servers spare what is young; rename all blobs in; publish the
-manifest last; then look whether every blob is still there, and mend what is not. The
-manifest's unpublished form stands where no manifest is looked for.
+another model, and folders that a removal has emptied. Hence the order: stage in a sub-folder
+of ``blobs/``, which pruning leaves alone; touch, because newer servers spare what is young;
+rename all blobs in; publish the manifest last, into a folder that is made right before; then
+look whether every blob is still there, and mend what is not, after a pause. The manifest's
+unpublished form stands where no manifest is looked for.
+
+Names: Ollama does not tell capital from small letters, in none of the four parts and across
+all models of its store: the spelling that is there is taken (``ollama_store``).
+
+Owner: a server sets the times of blobs that a new model is made from, which only their owner
+may. In another user's store reflinks come first, because they can be given away.
 
 Templates: no layer is added. Servers from 0.30 on use the GGUF's own chat template; a
 guess would replace it. Older ones answer without one, which the notes say.
@@ -15,9 +22,10 @@ guess would replace it. Older ones answer without one, which the notes say.
 Source: https://github.com/ollama/ollama (``server/images.go``), v0.33.
 """
 
-import contextlib
+import dataclasses
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
@@ -27,13 +35,27 @@ from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import Manifest
 from modelvault.core.ports import Progress
-from modelvault.errors import MalformedRecord, TargetChanged, TargetConflict
+from modelvault.errors import BadConfiguration, TargetChanged, TargetConflict
 from modelvault.store.blobs import Store
-from modelvault.targets import ollama_model
+from modelvault.targets import ollama_model, ollama_store
 from modelvault.targets.files import FileInstaller, open_target
-from modelvault.targets.folder import STAGED_PREFIX, clear_leftovers, held, target_errors
-from modelvault.targets.gguf_artifact import find_gguf, find_licenses, read_gguf
+from modelvault.targets.folder import (
+    STAGED_PREFIX,
+    clear_leftovers,
+    held,
+    refuse_missing,
+    target_errors,
+)
+from modelvault.targets.gguf_artifact import (
+    check_projector,
+    find_gguf_files,
+    find_licenses,
+    projector_notes,
+    read_gguf,
+    refuse_reranker,
+)
 from modelvault.targets.ollama_model import OllamaName
+from modelvault.targets.ollama_notes import model_notes, owner_notes, place_notes
 from modelvault.targets.receipt import InstalledFile, Receipt
 from modelvault.targets.removing import remove_installed
 from modelvault.targets.runtime import InstallPlan, PlannedFile, Removal
@@ -41,8 +63,10 @@ from modelvault.targets.runtime import InstallPlan, PlannedFile, Removal
 TARGET = "ollama"
 SYSTEM_FOLDER = Path("/usr/share/ollama/.ollama/models")
 """Where the packaged service, running as user ``ollama``, keeps its models."""
-ROUNDS = 5
-"""How often blobs that a server pruned are brought again."""
+PAUSES = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds before each round in which blobs that a server pruned are brought again."""
+_TRIES = 20
+"""How often a folder that a server removes is made again at once."""
 
 
 class OllamaRuntime:
@@ -71,31 +95,49 @@ class OllamaRuntime:
         when: datetime,
         replace: bool = False,
     ) -> InstallPlan:
-        """Return what an install would do; see ``Runtime.plan``."""
-        model = OllamaName.derive(artifact) if name is None else OllamaName.parse(name)
-        entry = find_gguf(artifact, manifest, runtime="Ollama")
-        header = read_gguf(artifact, entry, store, runtime="Ollama")
-        weights = PlannedFile.blob(ollama_model.blob_path(entry.digest), entry)
-        layers = [(ollama_model.MODEL_TYPE, weights)]
-        for text in find_licenses(manifest):
-            file = PlannedFile.blob(ollama_model.blob_path(text.digest), text)
-            layers.append((ollama_model.LICENSE_TYPE, file))
-        content = ollama_model.encode_config(header, artifact.quantization)
+        """Return what an install would do; see ``Runtime.plan``.
+
+        Raises:
+            BadConfiguration: ``OLLAMA_MODELS`` names a folder that is not there.
+        """
+        wanted = OllamaName.derive(artifact) if name is None else OllamaName.parse(name)
+        files = find_gguf_files(artifact, manifest, runtime="Ollama")
+        header = read_gguf(artifact, files.model, store, runtime="Ollama")
+        refuse_reranker(artifact, header, runtime="Ollama")
+        chosen, projector = [(ollama_model.MODEL_TYPE, files.model)], None
+        if files.projector is not None:
+            projector = check_projector(artifact, files.projector, store, runtime="Ollama")
+            chosen.append((ollama_model.PROJECTOR_TYPE, files.projector))
+        chosen += [(ollama_model.LICENSE_TYPE, text) for text in find_licenses(manifest)]
+        layers = [
+            (kind, PlannedFile.blob(ollama_model.blob_path(entry.digest), entry))
+            for kind, entry in chosen
+        ]
+        content = ollama_model.encode_config(header, artifact.quantization, projector=projector)
         config = PlannedFile.of(ollama_model.blob_path(Digest.of(content)), content)
+        location = self._choose_folder(folder)
+        with target_errors(location):
+            model = ollama_store.settle_name(location, wanted)
+            new = not (location / "blobs").is_dir()
         visible = PlannedFile.of(model.path, ollama_model.encode_manifest(config, layers))
         blobs = dict.fromkeys([*(file for _, file in layers), config])
         plan = InstallPlan(
             target=TARGET,
-            location=self.folder(folder),
+            location=location,
             name=str(model),
             artifact=artifact.digest,
             files=(*blobs, visible),
-            notes=_notes(model, templated=bool(header.text("tokenizer.chat_template"))),
+            notes=(
+                *model_notes(model, header),
+                *projector_notes(files.left_out),
+                *place_notes(location, model, wanted, new=new),
+            ),
             replace=replace,
             when=when,
             store=store,
+            owned=True,
         )
-        with target_errors(plan.location):
+        with target_errors(location):
             _refuse_conflict(plan)
         return plan
 
@@ -103,12 +145,35 @@ class OllamaRuntime:
         """Return the models folder: the given one, or where the server looks by default."""
         if given is not None:
             return Path(os.path.realpath(given))
-        if configured := self._environ.get("OLLAMA_MODELS"):
+        if configured := self._configured():
             return Path(os.path.realpath(configured))
         home = Path(self._environ.get("HOME") or "/root") / ".ollama" / "models"
         if not os.path.isdir(home) and os.path.isdir(self._system_folder):
             home = self._system_folder
         return Path(os.path.realpath(home))
+
+    def _configured(self) -> str:
+        """Return what ``OLLAMA_MODELS`` says, read as the server reads it."""
+        return self._environ.get("OLLAMA_MODELS", "").strip().strip("\"'")
+
+    def _choose_folder(self, given: Path | None) -> Path:
+        """Return the models folder, if it is there or may be made.
+
+        Raises:
+            BadOption: The given one is neither.
+            BadConfiguration: That of the environment is not.
+        """
+        folder = self.folder(given)
+        home = Path(self._environ.get("HOME") or "/root")
+        if given is not None:
+            refuse_missing(folder)
+        elif not folder.is_dir() and (self._configured() or not home.is_dir()):
+            named = f"OLLAMA_MODELS names {folder}" if self._configured() else f"HOME names {home}"
+            raise BadConfiguration(
+                f"{named}, which is not there",
+                hint="name the folder that the server uses, with --dir DIR; or make it first",
+            )
+        return folder
 
     def apply(self, plan: InstallPlan, *, progress: Progress | None = None) -> Receipt:
         """Carry a plan out; see ``Runtime.apply``.
@@ -124,36 +189,14 @@ class OllamaRuntime:
             _refuse_conflict(plan)
             clear_leftovers(root / "blobs")
             clear_leftovers(root / "manifests")
-            replaced = _named_blobs(root, visible) if plan.replace else set()
-            found = self._install(plan, installer)
+            replaced = ollama_store.named_blobs(root, visible) if plan.replace else set()
+            found = _install(plan, installer)
             _drop_unused(root, replaced)
+            strange = owner_notes(root, found)
         # The model's own folder is listed even when an earlier run made it, so that a
         # repeated install can be undone as completely as a single one.
-        return plan.receipt(found, [*installer.made, visible.rpartition("/")[0]])
-
-    def _install(self, plan: InstallPlan, installer: FileInstaller) -> tuple[InstalledFile, ...]:
-        standing: dict[str, InstalledFile] = {}
-        for file in plan.files:
-            if found := installer.find(file):
-                standing[file.path] = found
-        *blobs, visible = plan.files
-        for _ in range(ROUNDS):
-            missing = [file for file in blobs if not _stands(plan, file, standing)]
-            shown = _stands(plan, visible, standing)
-            if not missing and shown:
-                return tuple(standing[file.path] for file in plan.files)
-            try:
-                standing |= _publish_blobs(plan, installer, missing)
-                _touch(plan, blobs)
-                if not shown:
-                    installer.make_folders(visible.path.rpartition("/")[0])
-                    standing[visible.path] = _publish_manifest(plan, installer, visible)
-            except FileNotFoundError:
-                continue  # the server removed an empty folder or a blob meanwhile
-        raise TargetChanged(
-            f"{plan.location}: something removes the blobs of {plan.name} again and again",
-            hint="stop the Ollama server, or set OLLAMA_NOPRUNE=1 for it, then run this again",
-        )
+        receipt = plan.receipt(found, [*installer.made, visible.rpartition("/")[0]])
+        return dataclasses.replace(receipt, notes=(*receipt.notes, *strange))
 
     def undo(self, receipt: Receipt) -> Removal:
         """Take back what an install did; see ``Runtime.undo``.
@@ -166,7 +209,7 @@ class OllamaRuntime:
             return Removal(removed=(), kept=())
         own = {file.path for file in receipt.files if file.path.startswith("manifests/")}
         with held(root):
-            references = _references(root, besides=own)
+            references = ollama_store.needed_blobs(root, besides=own)
 
             def needed(path: str) -> bool:
                 if path in own:
@@ -177,38 +220,57 @@ class OllamaRuntime:
 
 
 def _refuse_conflict(plan: InstallPlan) -> None:
-    """Refuse a name that another model has, or has in another case.
+    """Refuse a name that another model has, or that Ollama would look for elsewhere.
 
     Raises:
-        TargetConflict: As said.
+        TargetConflict: Another model has it.
+        TargetChanged: A model appeared that spells a part of it otherwise.
     """
     visible = plan.files[-1]
-    path = plan.location
-    for part in visible.path.split("/"):
-        others = [name for name in _names(path) if name.casefold() == part.casefold()]
-        if others and part not in others:
-            raise TargetConflict(
-                f"{plan.name} differs from '{path / others[0]}' only in capital letters, "
-                "which Ollama does not tell apart",
-                hint="choose another name with --as",
-            )
-        path = path / part
-    if not path.exists() or plan.replace:
+    name = OllamaName.parse(plan.name)
+    if ollama_store.settle_name(plan.location, name) != name:
+        raise TargetChanged(
+            f"{plan.location}: a model appeared that spells a part of {plan.name} otherwise",
+            hint="run this again",
+        )
+    path = plan.location / visible.path
+    hint = f"choose another name with --as, or remove it with 'ollama rm {plan.name}'"
+    message = f"Ollama has another model called {plan.name} in {plan.location}"
+    if ollama_store.is_shadowed(plan.location, name):
+        raise TargetConflict(message, hint=hint)
+    if plan.replace or not os.path.lexists(path):
         return
     if (
         not fsio.is_regular(path)
         or path.stat().st_size != visible.size
-        or (path.read_bytes() != visible.content)
+        or path.read_bytes() != visible.content
     ):
-        raise TargetConflict(
-            f"Ollama has another model called {plan.name} in {plan.location}",
-            hint=f"choose another name with --as, or remove it with 'ollama rm {plan.name}'",
-        )
+        raise TargetConflict(message, hint=hint)
 
 
-def _names(folder: Path) -> list[str]:
-    with fsio.storage_errors(folder):
-        return sorted(os.listdir(folder)) if folder.is_dir() else []
+def _install(plan: InstallPlan, installer: FileInstaller) -> tuple[InstalledFile, ...]:
+    standing: dict[str, InstalledFile] = {}
+    for file in plan.files:
+        if found := installer.find(file):
+            standing[file.path] = found
+    *blobs, visible = plan.files
+    for pause in PAUSES:
+        time.sleep(pause)
+        try:
+            missing = [file for file in blobs if not _stands(plan, file, standing)]
+            standing |= _publish_blobs(plan, installer, missing)
+            if missing or not _stands(plan, visible, standing):
+                _touch(plan, blobs)
+            if not _stands(plan, visible, standing):
+                standing[visible.path] = _publish_manifest(plan, installer, visible)
+        except FileNotFoundError:
+            continue  # the server removed an empty folder or a blob meanwhile
+        if all(_stands(plan, file, standing) for file in plan.files):
+            return tuple(standing[file.path] for file in plan.files)
+    raise TargetChanged(
+        f"{plan.location}: something removes the blobs of {plan.name} again and again",
+        hint="stop the Ollama server, or set OLLAMA_NOPRUNE=1 for it, then run this again",
+    )
 
 
 def _stands(plan: InstallPlan, file: PlannedFile, standing: dict[str, InstalledFile]) -> bool:
@@ -248,8 +310,17 @@ def _publish_manifest(
     staged = plan.location / "manifests" / f"{STAGED_PREFIX}{plan.artifact.short}"
     staged.unlink(missing_ok=True)
     installed = installer.install(file, staged)
-    fsio.publish(staged, fsio.safe_join(plan.location, file.path), mode=0o644)
-    return installed
+    for _ in range(_TRIES):  # a server that removes models removes the folders they leave empty
+        installer.make_folders(file.path.rpartition("/")[0])
+        path = fsio.safe_join(plan.location, file.path)
+        try:
+            with fsio.storage_errors(path):
+                os.replace(staged, path)
+        except FileNotFoundError:
+            continue
+        fsio.sync_folder(path.parent)
+        return installed
+    raise FileNotFoundError(staged)
 
 
 def _touch(plan: InstallPlan, blobs: list[PlannedFile]) -> None:
@@ -265,20 +336,9 @@ def _touch_file(path: Path) -> None:
         return  # another user's file: if it is pruned after all, the next round mends it
 
 
-def _named_blobs(root: Path, manifest: str) -> set[str]:
-    """Return the paths of the blobs that a manifest names; none where it is unreadable."""
-    path = fsio.safe_join(root, manifest)
-    if not fsio.is_regular(path) or path.stat().st_size > ollama_model.MANIFEST_LIMIT:
-        return set()
-    with contextlib.suppress(MalformedRecord):
-        digests = ollama_model.parse_references(path.read_bytes())
-        return {ollama_model.blob_path(digest) for digest in digests}
-    return set()
-
-
 def _drop_unused(root: Path, blobs: set[str]) -> None:
     """Remove what a replaced model needed and no other does, as the server's pull does."""
-    references = _references(root, besides=set()) if blobs else None
+    references = ollama_store.needed_blobs(root, besides=set()) if blobs else None
     if references is None:
         return
     for blob in sorted(blobs - references):
@@ -286,30 +346,3 @@ def _drop_unused(root: Path, blobs: set[str]) -> None:
         with fsio.storage_errors(path):
             path.unlink(missing_ok=True)
     fsio.sync_folder(root / "blobs")
-
-
-def _references(root: Path, *, besides: set[str]) -> set[str] | None:
-    """Return the blob paths that manifests name; None when one of them is unreadable."""
-    found: set[str] = set()
-    for path in sorted((root / "manifests").glob("*/*/*/*")):
-        # Hidden files cannot be tags; the server does not read them either.
-        if path.name.startswith(".") or path.relative_to(root).as_posix() in besides:
-            continue
-        try:
-            if not fsio.is_regular(path) or path.stat().st_size > ollama_model.MANIFEST_LIMIT:
-                return None
-            with fsio.storage_errors(path):
-                digests = ollama_model.parse_references(path.read_bytes())
-        except MalformedRecord:
-            return None
-        found |= {ollama_model.blob_path(digest) for digest in digests}
-    return found
-
-
-def _notes(model: OllamaName, *, templated: bool) -> tuple[str, ...]:
-    notes = [f"ollama run {model}", "a running server sees the model at once"]
-    if templated:
-        notes.append("chat needs Ollama 0.30 or newer, which uses the model's own template")
-    else:
-        notes.append("the GGUF carries no chat template: prompts are passed as they are")
-    return tuple(notes)

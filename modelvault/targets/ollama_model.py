@@ -22,6 +22,7 @@ DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 
 MODEL_TYPE = "application/vnd.ollama.image.model"
+PROJECTOR_TYPE = "application/vnd.ollama.image.projector"
 LICENSE_TYPE = "application/vnd.ollama.image.license"
 _MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 _CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
@@ -70,7 +71,7 @@ class OllamaName:
             host, namespace = parts
         name = cls(host=host, namespace=namespace, model=model, tag=tag if colon else DEFAULT_TAG)
         # ':' would be a port; in a folder's name, other systems refuse it: so do we.
-        if len(parts) > 2 or not name._is_valid() or ":" in host:
+        if len(parts) > 2 or not name.is_valid or ":" in host:
             raise BadOption(
                 f"{text!r} is not a name that Ollama accepts",
                 hint="write MODEL[:TAG] with letters, digits, '_', '-' and '.', at most 80 each",
@@ -87,7 +88,9 @@ class OllamaName:
         tag = artifact.variant or artifact.quantization or DEFAULT_TAG
         return cls.parse(f"{artifact.model.name}:{tag}".lower())
 
-    def _is_valid(self) -> bool:
+    @property
+    def is_valid(self) -> bool:
+        """Whether Ollama accepts each part."""
         return bool(
             _HOST.fullmatch(self.host)
             and _NAMESPACE.fullmatch(self.namespace)
@@ -102,7 +105,9 @@ def blob_path(digest: Digest) -> str:
     return f"blobs/sha256-{digest.hex}"
 
 
-def encode_config(header: Header, quantization: str | None) -> bytes:
+def encode_config(
+    header: Header, quantization: str | None, *, projector: Header | None = None
+) -> bytes:
     """Return the config blob of a model.
 
     It depends on the GGUF alone, not on the host: the same model gets the same ID in
@@ -112,7 +117,9 @@ def encode_config(header: Header, quantization: str | None) -> bytes:
         header: Of the model's GGUF.
         quantization: What the artefact's record calls the mix, used where the header
             does not say.
+        projector: Header of the projector that goes with it; None without one.
     """
+    families = [item.architecture for item in (header, projector) if item is not None]
     file_type = header.file_type
     if file_type == "unknown" and quantization:
         file_type = quantization
@@ -120,7 +127,7 @@ def encode_config(header: Header, quantization: str | None) -> bytes:
         {
             "model_format": "gguf",
             "model_family": header.architecture,
-            "model_families": [header.architecture],
+            "model_families": [*families],
             "model_type": human_count(header.parameters),
             "file_type": file_type,
             "architecture": "amd64",
@@ -158,6 +165,28 @@ def parse_references(data: bytes) -> set[Digest]:
         return {Digest.parse(item["digest"].replace("-", ":")) for item in items}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BadDigest) as error:
         raise MalformedRecord(f"not an Ollama manifest: {error}") from error
+
+
+def parse_manifests(data: bytes) -> tuple[set[Digest], set[Digest]]:
+    """Return the blobs that a manifest or a list of manifests names.
+
+    Returns:
+        What is named outright, and the manifests that are blobs of their own.
+
+    Raises:
+        MalformedRecord: Neither.
+    """
+    try:
+        value = json.loads(data)
+        if "manifests" not in value:
+            return parse_references(data), set()
+        inside = [item for item in value["manifests"] if "config" in item]
+        outside = [item for item in value["manifests"] if "config" not in item]
+        direct = [parse_references(json.dumps(item).encode()) for item in inside]
+        named = {Digest.parse(item["digest"].replace("-", ":")) for item in outside}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, BadDigest) as error:
+        raise MalformedRecord(f"not an Ollama manifest: {error}") from error
+    return set().union(*direct), named
 
 
 def human_count(count: int) -> str:

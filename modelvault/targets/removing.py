@@ -63,7 +63,8 @@ def remove_installed(receipt: Receipt, *, needed: Callable[[str], bool]) -> Remo
     if changed:
         raise TargetChanged(
             f"{receipt.name} in {receipt.target} is no longer what was installed",
-            hint="look at the files; remove them by hand if they are not wanted",
+            hint="look at the files; remove them by hand if they are not wanted, or forget the "
+            f"install and leave them: modelvault uninstall {receipt.name} --forget",
             issues=changed,
         )
     for path in reversed(standing):  # what makes the model visible was installed last

@@ -118,6 +118,8 @@ class InstallPlan:
     when: datetime
     """Time of the install, for the receipt."""
     store: Store = field(repr=False, compare=False)
+    owned: bool = False
+    """Whether the runtime has to own its files, as far as that takes no second copy."""
 
     def __post_init__(self) -> None:
         """Check where the links lead."""

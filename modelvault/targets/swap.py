@@ -14,7 +14,7 @@ from modelvault import fsio
 from modelvault.core.ports import Progress
 from modelvault.errors import TargetConflict
 from modelvault.targets.files import FileInstaller, open_target
-from modelvault.targets.folder import clear_leftovers, staged, target_errors
+from modelvault.targets.folder import clear_leftovers, refuse_missing, staged, target_errors
 from modelvault.targets.receipt import InstalledFile, Receipt
 from modelvault.targets.runtime import InstallPlan
 
@@ -29,9 +29,11 @@ def check_entry(plan: InstallPlan, entry: str) -> None:
         entry: The folder or file that the model is, relative to the plan's location.
 
     Raises:
+        BadOption: The location is not there, nor the folder above it.
         TargetConflict: As said.
         StorageError: The file system refuses.
     """
+    refuse_missing(plan.location)
     with target_errors(plan.location):
         _refuse_conflict(plan, entry, besides={file.path: file.size for file in plan.files})
 

@@ -210,6 +210,17 @@ def test_attack_name_that_leaves_the_folder_is_refused(case: Case, name: str) ->
         case.plan(case.first, name=name)
 
 
+def test_mistyped_folder_is_not_created(case: Case) -> None:
+    """A folder whose parent is missing, too, is a slip of the pen, or a disk not mounted."""
+    before = tree(case.folder)
+    for folder in (case.folder / "nowhere" / "models", case.folder / "a" / "b" / "c"):
+        with pytest.raises(BadOption, match="neither it nor the folder above it") as caught:
+            case.plan(case.first, folder=folder)
+        assert str(folder) in caught.value.hint
+    assert tree(case.folder) == before
+    case.runtime.undo(case.install(case.first, folder=case.folder / "new"))
+
+
 # --- crashes ---------------------------------------------------------------------------
 
 

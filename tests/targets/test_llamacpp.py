@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from modelvault.errors import BadOption, TargetConflict
+from modelvault.errors import BadOption, TargetConflict, UnsuitableArtifact
 from modelvault.store.blobs import Store
 from modelvault.targets.llamacpp import LlamaCppRuntime
 from modelvault.targets.receipt import Placement, Receipt
-from tests.support.installable import WHEN, make_gguf, tree
+from tests.support import tinygguf
+from tests.support.installable import WHEN, make_artifact, make_gguf, tree
 from tests.support.killpoints import kill_points
 
 pytestmark = pytest.mark.memory
@@ -70,3 +71,50 @@ def test_killed_install_is_mended_by_the_next(store: Store, models: Path, elsewh
             assert tree(folder) == {}
         shutil.rmtree(folder)
         folder.mkdir()
+
+
+def _projector(architecture: str = "clip") -> bytes:
+    return tinygguf.gguf([tinygguf.string_pair("general.architecture", architecture)])
+
+
+@pytest.mark.parametrize(
+    ("given", "installed"),
+    [
+        ("mmproj-F16.gguf", "mmproj-F16.gguf"),
+        ("Tiny-mmproj-f16.gguf", "mmproj-Tiny-mmproj-f16.gguf"),
+    ],
+)
+def test_model_with_a_projector_is_a_folder(
+    store: Store, models: Path, given: str, installed: str
+) -> None:
+    """As the router wants it, with the command that names both; undone without a trace."""
+    files = {"Tiny-1B-Q4_K_M.gguf": tinygguf.tiny_llama(), given: _projector()}
+    content = make_artifact(store, files, variant="Q4_K_M", kind="gguf")
+    runtime = LlamaCppRuntime()
+    receipt = runtime.apply(runtime.plan(*content, store, folder=models, name=None, when=WHEN))
+    folder = models / "Tiny-1B-Q4_K_M"
+    assert sorted(path.name for path in folder.iterdir()) == ["Tiny-1B-Q4_K_M.gguf", installed]
+    (command,) = receipt.notes
+    assert f"-m {folder / 'Tiny-1B-Q4_K_M.gguf'} --mmproj {folder / installed} " in command
+    runtime.undo(receipt)
+    assert tree(models) == {}
+
+
+def test_projector_in_name_only_is_refused(store: Store, models: Path) -> None:
+    """A second model is not loaded as one."""
+    files = {"m.gguf": tinygguf.tiny_llama(), "mmproj.gguf": _projector("llama")}
+    content = make_artifact(store, files, kind="gguf")
+    with pytest.raises(UnsuitableArtifact, match="called a projector"):
+        LlamaCppRuntime().plan(*content, store, folder=models, name=None, when=WHEN)
+
+
+@pytest.mark.parametrize(("pooling", "flag"), [(4, "--reranking"), (1, "--embeddings")])
+def test_command_asks_for_what_the_model_does(
+    store: Store, models: Path, pooling: int, flag: str
+) -> None:
+    """The server rates or embeds only when it is told to."""
+    pairs = [tinygguf.string_pair("general.architecture", "bert")]
+    pairs.append(tinygguf.u32_pair("bert.pooling_type", pooling))
+    content = make_artifact(store, {"m.gguf": tinygguf.gguf(pairs)}, kind="gguf")
+    plan = LlamaCppRuntime().plan(*content, store, folder=models, name=None, when=WHEN)
+    assert f" {flag} " in plan.notes[0]

@@ -22,7 +22,6 @@ from modelvault.errors import (
     PermissionRefused,
     SizeMismatch,
     TargetChanged,
-    TargetConflict,
     UnsuitableArtifact,
     VaultBusy,
 )
@@ -213,15 +212,6 @@ def test_new_files_belong_to_the_folders_owner(store: Store, models: Path) -> No
         state = (models / file.path).stat()
         linked = file.placement is Placement.HARDLINK
         assert (state.st_uid, state.st_gid) == ((0, 0) if linked else (12345, 23456))
-
-
-def test_name_in_another_case_is_refused(store: Store, models: Path) -> None:
-    """Ollama looks names up without regard to case: two spellings would be one model."""
-    _install(store, models, name="Tiny:Q4")
-    for name in ("tiny:q4", "Tiny:q4", "TINY:other"):
-        with pytest.raises(TargetConflict, match="capital letters"):
-            _install(store, models, name=name)
-    _install(store, models, name="Tiny:other")
 
 
 def test_split_and_several_ggufs_are_refused(store: Store, models: Path) -> None:
