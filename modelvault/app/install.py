@@ -1,30 +1,39 @@
 """``install`` and ``uninstall``: models in runtimes, with receipts."""
 
+import dataclasses
 import datetime as dt
 import logging
-from collections.abc import Sequence
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelvault.app.receipts import (
+    entry_of,
+    find_install,
+    find_standing,
+    install_event,
+    label_of,
+    lists_the_same,
+    read_receipt,
+    runtime_of,
+)
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
-from modelvault.catalog.values import Event, Install, RecordedInstall
+from modelvault.catalog.values import RecordedInstall
 from modelvault.core.artifact import Artifact
-from modelvault.core.names import AnyReference, DigestStart, parse_reference
-from modelvault.core.ports import Progress
+from modelvault.core.names import AnyReference
+from modelvault.core.ports import Progress, Silence
 from modelvault.errors import (
-    ArtifactNotFound,
-    BadOption,
-    BadReference,
     CatalogDamaged,
-    InstallNotFound,
-    MalformedRecord,
-    UnknownTarget,
+    ModelVaultError,
+    TargetChanged,
+    TargetConflict,
     UnsupportedVersion,
 )
 from modelvault.targets.receipt import Receipt
 from modelvault.targets.registry import runtime
-from modelvault.targets.runtime import InstallPlan, Removal, Runtime
+from modelvault.targets.runtime import InstallPlan, Removal
+from modelvault.targets.standing import inspect_install
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +46,10 @@ class Installed:
     receipt: Receipt
     new: bool
     """False when exactly this was installed before; its files were checked and mended."""
+    replaced: str | None = None
+    """Reference of the artefact that this vault had installed under the name; None for none."""
+    warnings: tuple[str, ...] = ()
+    """What the user should know, one sentence each."""
 
 
 @timed(_log, "plan of an install")
@@ -61,22 +74,81 @@ def plan_install(
 
     Raises:
         ArtifactNotFound: The vault holds no such artefact.
+        BadOption: The folder or name is not acceptable.
         TargetError: The runtime is not known, cannot use the artefact, or something stands
-            in the way.
+            in the way: where this vault has put it there, the message says what it is.
         UnsupportedVersion: A newer release installed the model that would be replaced.
     """
     artifact = vault.catalog.find(reference).artifact
-    plan = runtime(target).plan(
-        artifact,
-        vault.manifest(artifact),
-        vault.store,
-        folder=folder.absolute() if folder else None,
-        name=name,
-        when=dt.datetime.now(dt.UTC).replace(microsecond=0),
-        replace=replace,
-    )
+    manifest = vault.manifest(artifact)
+    when = dt.datetime.now(dt.UTC).replace(microsecond=0)
+
+    def make(*, replace: bool) -> InstallPlan:
+        return runtime(target).plan(
+            artifact,
+            manifest,
+            vault.store,
+            folder=folder.absolute() if folder else None,
+            name=name,
+            when=when,
+            replace=replace,
+        )
+
+    try:
+        plan = make(replace=replace)
+    except TargetConflict as conflict:
+        try:
+            wanted = make(replace=True)
+        except ModelVaultError:
+            raise conflict from None
+        raise _own_conflict(vault, wanted, artifact) or conflict from None
     _refuse_newer(vault, plan)
+    # The runtime may have room for both; the vault has one receipt for the name.
+    if not replace and _holds_other(vault, plan) and (own := _own_conflict(vault, plan, artifact)):
+        raise own
     return plan
+
+
+def _own_conflict(vault: Vault, plan: InstallPlan, artifact: Artifact) -> TargetConflict | None:
+    """Return what is to be said where this vault has put there what stands in the way."""
+    standing = find_standing(vault, plan)
+    receipt = _standing_receipt(standing)
+    if standing is None or receipt is None:
+        return None
+    where = f"{plan.name} in {plan.location}"
+    if inspect_install(receipt, read=False, progress=Silence()).changed:
+        return TargetConflict(
+            f"{where} was installed by this vault, and something else stands there now",
+            hint=f"'modelvault uninstall {plan.name} --forget' leaves that alone and forgets the "
+            "install; --replace puts this model in its place",
+        )
+    if standing.install.artifact == artifact.digest:
+        return None
+    held = label_of(vault, standing, revision=True)
+    return TargetConflict(
+        f"{where} is {held}, which this vault installed on {standing.installed_at:%Y-%m-%d}",
+        hint=f"--replace puts {artifact.reference} in its place; --as NAME keeps both",
+    )
+
+
+def _holds_other(vault: Vault, plan: InstallPlan) -> bool:
+    """Return whether another artefact that this vault installed stands under a plan's name."""
+    standing = find_standing(vault, plan)
+    if standing is None or standing.install.artifact == plan.artifact:
+        return False
+    return _standing_receipt(standing) is not None
+
+
+def _standing_receipt(standing: RecordedInstall | None) -> Receipt | None:
+    """Return the receipt of an install whose model a runtime still shows."""
+    if standing is None:
+        return None
+    try:
+        receipt = read_receipt(standing)
+    except (CatalogDamaged, UnsupportedVersion):
+        return None
+    visible = Path(receipt.location) / receipt.files[-1].path
+    return receipt if os.path.lexists(visible) else None
 
 
 @timed(_log, "install")
@@ -100,31 +172,45 @@ def install(vault: Vault, plan: InstallPlan, progress: Progress) -> Installed:
         receipt = runtime(plan.target).apply(plan, progress=progress)
         for file in receipt.files:
             _log.debug("%s: %s by %s", receipt.location, file.path, file.placement.value)
-        standing = _find_standing(vault, plan)
+        standing = find_standing(vault, plan)
         if standing is not None and _vouches_for(standing, receipt):
             return Installed(artifact=artifact, receipt=receipt, new=False)
-        entry = Install(
-            artifact=receipt.artifact,
-            target=receipt.target,
-            name=receipt.name,
-            location=receipt.location,
-            receipt=receipt.encode(),
-        )
+        other = standing is not None and standing.install.artifact != receipt.artifact
+        replaced = label_of(vault, standing, revision=True) if standing and other else None
+        warnings = _drop_rest(standing, receipt) if standing else ()
+        entry = entry_of(receipt)
+        details = {"replaces": replaced} if replaced else {}
         vault.catalog.add_install(
             entry,
-            event=_event("install", artifact.label, receipt),
+            event=install_event("install", artifact.label, entry, **details),
             replaces=standing.id if standing else None,
         )
-    return Installed(artifact=artifact, receipt=receipt, new=True)
+    return Installed(
+        artifact=artifact, receipt=receipt, new=True, replaced=replaced, warnings=warnings
+    )
 
 
-def _find_standing(vault: Vault, plan: InstallPlan) -> RecordedInstall | None:
-    key = (plan.target, str(plan.location), plan.name)
-    for recorded in vault.catalog.installs():
-        found = recorded.install
-        if (found.target, found.location, found.name) == key:
-            return recorded
-    return None
+def _drop_rest(standing: RecordedInstall, receipt: Receipt) -> tuple[str, ...]:
+    """Take back what the former install had and the new one has not.
+
+    Returns:
+        What was left, one sentence each.
+    """
+    try:
+        former = read_receipt(standing)
+        kept = {file.path for file in receipt.files}
+        rest = dataclasses.replace(
+            former,
+            files=tuple(file for file in former.files if file.path not in kept),
+            folders=tuple(folder for folder in former.folders if folder not in receipt.folders),
+        )
+        if rest.files:
+            runtime_of(rest).undo(rest)
+    except (CatalogDamaged, UnsupportedVersion):
+        return ()  # nobody can tell what it had
+    except TargetChanged as error:
+        return tuple(f"left there: {issue}" for issue in error.issues)
+    return ()
 
 
 def _refuse_newer(vault: Vault, plan: InstallPlan) -> None:
@@ -133,7 +219,7 @@ def _refuse_newer(vault: Vault, plan: InstallPlan) -> None:
     Raises:
         UnsupportedVersion: As said.
     """
-    standing = _find_standing(vault, plan)
+    standing = find_standing(vault, plan)
     if standing is None or standing.install.artifact == plan.artifact:
         return
     try:
@@ -147,12 +233,11 @@ def _vouches_for(standing: RecordedInstall, receipt: Receipt) -> bool:
     if standing.install.artifact != receipt.artifact:
         return False
     try:
-        read_receipt(standing)
+        return lists_the_same(read_receipt(standing), receipt)
     except CatalogDamaged:
         return False
     except UnsupportedVersion:
         return True
-    return True
 
 
 @timed(_log, "uninstall")
@@ -174,103 +259,32 @@ def uninstall(
         CatalogDamaged: The receipt does not parse, or is another install's.
         TargetChanged: The files are no longer what was installed; nothing was removed.
     """
-    installs = [
-        recorded
-        for recorded in vault.catalog.installs()
-        if target in (None, recorded.install.target)
-        and (folder is None or Path(recorded.install.location) == folder.absolute())
-    ]
-    found = [item for item in installs if name in _names(vault, item)] or _of_digest(installs, name)
-    if not found:
-        raise InstallNotFound(
-            f"nothing is installed as '{name}'", hint="'modelvault status' shows what is"
-        )
-    if len(found) > 1:
-        raise BadOption(
-            f"'{name}' is installed {len(found)} times",
-            hint="say which with --from and --dir",
-            issues=[f"{item.install.target} in {item.install.location}" for item in found],
-        )
-    receipt = read_receipt(found[0])
-    removal = _runtime_of(receipt).undo(receipt)
-    label = label_of(vault, found[0])
-    vault.catalog.close_install(found[0].id, event=_event("uninstall", label, receipt))
+    found = find_install(vault, name, target, folder)
+    receipt = read_receipt(found)
+    removal = runtime_of(receipt).undo(receipt)
+    event = install_event("uninstall", label_of(vault, found), found.install)
+    vault.catalog.close_install(found.id, event=event)
     return receipt, removal
 
 
-def read_receipt(recorded: RecordedInstall) -> Receipt:
-    """Return the receipt of an install.
+def forget_install(
+    vault: Vault, name: str, target: str | None, folder: Path | None
+) -> RecordedInstall:
+    """Let an install go without touching what stands there; return it.
+
+    For a name that another program has given to another model since, for a folder that is
+    gone for good, and for a receipt that nobody can read.
+
+    Args:
+        vault: The vault that made the install.
+        name: As for ``uninstall``.
+        target: As for ``uninstall``.
+        folder: As for ``uninstall``.
 
     Raises:
-        UnsupportedVersion: A newer release wrote it.
-        CatalogDamaged: It does not parse, or is another install's.
+        InstallNotFound: Nothing is installed under this name.
+        BadOption: Several installs answer to it.
     """
-    install = recorded.install
-    damaged = f"the receipt of install {recorded.id} ({install.target} '{install.name}')"
-    hint = "install the same model again: that writes a new receipt"
-    try:
-        receipt = Receipt.parse(install.receipt)
-    except MalformedRecord as error:
-        raise CatalogDamaged(f"{damaged} does not parse: {error}", hint=hint) from error
-    facts = (receipt.artifact, receipt.target, receipt.name, receipt.location)
-    if facts != (install.artifact, install.target, install.name, install.location):
-        raise CatalogDamaged(f"{damaged} is another install's", hint=hint)
-    return receipt
-
-
-def _runtime_of(receipt: Receipt) -> Runtime:
-    """Return the runtime that a receipt names.
-
-    Raises:
-        UnsupportedVersion: This release does not know it.
-    """
-    try:
-        return runtime(receipt.target)
-    except UnknownTarget as error:
-        raise UnsupportedVersion(
-            f"{receipt.name!r} was installed for {receipt.target!r} by a newer release",
-            hint="update modelvault: the release that installed it can uninstall it",
-        ) from error
-
-
-def _names(vault: Vault, recorded: RecordedInstall) -> set[str]:
-    names = {recorded.install.name}
-    try:
-        artifact = vault.catalog.artifact(recorded.install.artifact).artifact
-    except ArtifactNotFound:
-        return names
-    return names | {artifact.label, str(artifact.reference)}
-
-
-def _of_digest(installs: Sequence[RecordedInstall], text: str) -> list[RecordedInstall]:
-    """Return the installs of the artefacts whose digest begins with a text."""
-    try:
-        start = parse_reference(text)
-    except BadReference:
-        return []
-    return [
-        item
-        for item in installs
-        if isinstance(start, DigestStart) and item.install.artifact.hex.startswith(start.hex)
-    ]
-
-
-def label_of(vault: Vault, recorded: RecordedInstall) -> str:
-    """Return what people call the artefact of an install; its digest where it is gone."""
-    try:
-        return vault.catalog.artifact(recorded.install.artifact).artifact.label
-    except ArtifactNotFound:
-        return str(recorded.install.artifact)
-
-
-def _event(verb: str, label: str, receipt: Receipt) -> Event:
-    return Event(
-        verb=verb,
-        subject=label,
-        details={
-            "artifact": str(receipt.artifact),
-            "target": receipt.target,
-            "name": receipt.name,
-            "location": receipt.location,
-        },
-    )
+    found = find_install(vault, name, target, folder)
+    event = install_event("forget install", label_of(vault, found), found.install)
+    return vault.catalog.close_install(found.id, event=event)

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import dataclass
 
-from modelvault.app.install import label_of, read_receipt
+from modelvault.app.receipts import label_of, read_receipt
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.app.whole import Whole, whole_task

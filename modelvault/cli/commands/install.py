@@ -49,6 +49,8 @@ def install(
             return
         with show_progress(session, expected=None) as progress:
             done = verb.install(vault, plan, progress)
+    for line in done.warnings:
+        session.warn(line)
     receipt = done.receipt
     session.result(
         FinishedInstall.of(done),
@@ -57,6 +59,7 @@ def install(
                 f"{done.artifact.label} {'installed' if done.new else 'was already installed'}: "
                 f"{receipt.target} '{receipt.name}' in {receipt.location}"
             ),
+            *((f"  replaces {done.replaced}",) if done.replaced else ()),
             f"  files    {_placements(receipt)}",
             *(f"  {note}" for note in receipt.notes),
         ],

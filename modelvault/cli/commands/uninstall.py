@@ -16,6 +16,7 @@ from modelvault.targets.registry import NAMES
 
 def uninstall(
     context: typer.Context,
+    *,
     name: Annotated[
         str,
         typer.Argument(
@@ -33,10 +34,25 @@ def uninstall(
     folder: Annotated[
         Path | None, typer.Option("--dir", help="The runtime's folder, where it is in several.")
     ] = None,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget the install, and touch nothing of it.")
+    ] = False,
 ) -> None:
     """Take back exactly what an install did, as its receipt says."""
     session = Session.of(context)
     with Vault.open(session.vault) as vault:
+        if forget:
+            forgotten = verb.forget_install(vault, name, target, folder).install
+            session.result(
+                FinishedUninstall.forgotten_of(forgotten),
+                [
+                    (
+                        f"forgot {forgotten.target} '{forgotten.name}' in {forgotten.location}: "
+                        "nothing there was touched"
+                    )
+                ],
+            )
+            return
         receipt, removal = verb.uninstall(vault, name, target, folder)
     kept = [f"  kept {path}: another model there needs it" for path in removal.kept]
     session.result(

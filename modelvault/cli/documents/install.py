@@ -6,6 +6,7 @@ from typing import Self
 
 from modelvault.app.install import Installed
 from modelvault.app.status import StatusRow
+from modelvault.catalog.values import Install
 from modelvault.cli.documents.document import Document, parse_time
 from modelvault.core.digest import Digest
 from modelvault.core.names import Reference
@@ -74,6 +75,9 @@ class FinishedInstall(Document):
     notes: tuple[str, ...]
     new: bool
     """False where exactly this stood before; its files were checked and mended."""
+    replaced: str | None
+    """Reference of what this vault had installed under the name; null for nothing."""
+    warnings: tuple[str, ...]
 
     @classmethod
     def of(cls, done: Installed) -> Self:
@@ -91,6 +95,8 @@ class FinishedInstall(Document):
             ),
             notes=receipt.notes,
             new=done.new,
+            replaced=done.replaced,
+            warnings=done.warnings,
         )
 
 
@@ -106,6 +112,8 @@ class FinishedUninstall(Document):
     """Paths, relative to the location."""
     kept: tuple[str, ...]
     """Paths that another model there needs."""
+    forgotten: bool
+    """Whether the install was forgotten and nothing there was touched: ``--forget``."""
 
     @classmethod
     def of(cls, receipt: Receipt, removal: Removal) -> Self:
@@ -116,6 +124,19 @@ class FinishedUninstall(Document):
             location=receipt.location,
             removed=removal.removed,
             kept=removal.kept,
+            forgotten=False,
+        )
+
+    @classmethod
+    def forgotten_of(cls, install: Install) -> Self:
+        """Return an install that was forgotten for programs."""
+        return cls(
+            target=install.target,
+            name=install.name,
+            location=install.location,
+            removed=(),
+            kept=(),
+            forgotten=True,
         )
 
 
