@@ -62,6 +62,10 @@ class BadConfiguration(BadInput):
     """``config.toml`` or an environment variable holds something unusable."""
 
 
+class IncompleteModel(BadInput):
+    """What is to be pulled lacks parts of itself, or holds stand-ins for them."""
+
+
 class UnsupportedVersion(BadInput):
     """A record, bundle, receipt or vault is of a newer format than this release reads."""
 

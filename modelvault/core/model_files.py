@@ -84,6 +84,8 @@ _LICENSE = re.compile(
     r"(?:licen[cs]es?|copying|notices?|use[ _-]policy)(?:[ ._-].*)?",
     re.IGNORECASE,
 )
+_CONSOLIDATED = re.compile(r"consolidated(?:[.-].*)?", re.IGNORECASE)
+_MATRIX = re.compile(r"(?<![a-z])imatrix(?![a-z])", re.IGNORECASE)
 _PROJECTOR = re.compile(r"(?<![a-z0-9])mmproj(?![a-z0-9])", re.IGNORECASE)
 # A label ends where no further part of a quantisation's name follows: Q4_0_4_4 is no Q4_0.
 _QUANTIZATION = re.compile(
@@ -150,9 +152,18 @@ def is_projector(path: str) -> bool:
     return weight_format(path) is WeightFormat.GGUF and bool(_PROJECTOR.search(_name(path)))
 
 
+def is_gguf_model(path: str) -> bool:
+    """Return whether a GGUF holds a model, and neither a projector nor an importance matrix."""
+    return (
+        weight_format(path) is WeightFormat.GGUF
+        and not is_projector(path)
+        and _MATRIX.search(_name(path)) is None
+    )
+
+
 def is_consolidated(path: str) -> bool:
     """Return whether a file repeats a model's weights under the names of its training."""
-    return _name(path).lower().startswith("consolidated")
+    return _CONSOLIDATED.fullmatch(_name(path)) is not None
 
 
 def is_training_state(path: str) -> bool:
@@ -195,7 +206,7 @@ def quantization_label(path: str) -> str | None:
     A projector's is its own, not the model's. A label that no release of llama.cpp has is
     returned as it stands, never as one that it begins with.
     """
-    if weight_format(path) is not WeightFormat.GGUF or is_projector(path):
+    if not is_gguf_model(path):
         return None
     labels: list[str] = _QUANTIZATION.findall(_name(path))
     return labels[-1] if labels else None
