@@ -1,5 +1,6 @@
 """Where a Hub is and what opens it: endpoints and access tokens, checked before use."""
 
+import ipaddress
 import re
 from urllib.parse import urlsplit
 
@@ -7,7 +8,8 @@ from modelvault.errors import BadConfiguration, BadOption
 
 REAL_HUB = "https://huggingface.co"
 
-_TOKEN = re.compile(r"[!-~]{1,4096}")
+_TOKEN = re.compile(r"[!#-&(-~]{1,4096}")
+"""What a header takes, but for quotes: no token has any, and one left on it is refused."""
 
 
 def parse_endpoint(text: str) -> str:
@@ -31,15 +33,40 @@ def parse_endpoint(text: str) -> str:
     return text.rstrip("/")
 
 
-def check_token(text: str) -> str:
+def is_loopback(endpoint: str) -> bool:
+    """Return whether an endpoint is on this machine, so that nobody reads along."""
+    host = urlsplit(endpoint).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def unquoted(token: str) -> str:
+    """Return a token without the white space and the quotes that files and shells left on it.
+
+    ``docker --env-file`` and unit files hand on quotes as they stand; no token has any.
+    """
+    token = token.strip().removeprefix("\ufeff").strip()
+    if len(token) > 1 and token[0] == token[-1] and token[0] in "'\"":
+        return token[1:-1].strip()
+    return token
+
+
+def check_token(text: str, *, name: str = "") -> str:
     """Return an access token that can be sent as a header.
+
+    Args:
+        text: The token.
+        name: Of the variable that holds it; empty for any other place.
 
     Raises:
         BadConfiguration: It cannot; the message does not quote it.
     """
     if not _TOKEN.fullmatch(text):
         raise BadConfiguration(
-            "the access token holds white space or characters that cannot be sent",
+            f"the access token{f' in {name}' if name else ''} holds white space, line ends, quotes"
+            " or characters that cannot be sent",
             hint="copy it again from the Hub's settings",
         )
     return text

@@ -7,12 +7,21 @@ Example:
 
 import base64
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelvault.errors import BadOption
 from modelvault.sources.net.certificates import tls_context
-from modelvault.sources.net.retry import Limits
+from modelvault.sources.net.retry import WINDOW, Limits
+
+Tell = Callable[[str], None]
+"""Told in a sentence why nothing moves."""
+
+
+def say_nothing(_: str) -> None:
+    """Tell nobody."""
+
 
 CONNECTIONS = 8
 """Connections at once, unless told otherwise: what the Hub's own client opens, too."""
@@ -57,6 +66,10 @@ class Connection:
     """Bytes a second over all connections; None for no limit."""
     limits: Limits = field(default_factory=Limits)
     """Times, and where patience ends."""
+    longest_wait: float = WINDOW
+    """Seconds that a server may ask to wait before a question is asked again."""
+    tell: Tell = field(default=say_nothing, repr=False, compare=False)
+    """Told when a server asks to wait."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be used.

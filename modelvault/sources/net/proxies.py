@@ -1,19 +1,18 @@
-"""Connections and how they get out: directly, or through the proxies of the environment.
+"""Pools of connections for the bytes: directly, or through the proxies of the environment.
 
-``HTTP_PROXY``, ``HTTPS_PROXY``, ``ALL_PROXY`` and ``NO_PROXY`` (or their lower-case forms)
-choose the way for each URL; a proxy's user and password may stand in its address.
+A proxy's user and password may stand in its address.
 """
 
 import ssl
 import threading
-from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import unquote
 
 import urllib3
 from urllib3.exceptions import LocationValueError, ProxySchemeUnknown
 
 from modelvault.errors import BadConfiguration, SourceUnreachable
 from modelvault.sources.net.abortable import make_abortable
+from modelvault.sources.net.environment import Proxies
 from modelvault.sources.net.urls import label_of
 
 
@@ -38,7 +37,7 @@ class Pools:
         """
         self._connections = connections
         self._tls = tls
-        self._proxies = getproxies()
+        self._proxies = Proxies()
         self._pools: dict[str, urllib3.PoolManager] = {}
         self._mutex = threading.Lock()
 
@@ -48,10 +47,7 @@ class Pools:
         Raises:
             BadConfiguration: The proxy's address cannot be used.
         """
-        parts = urlsplit(url)
-        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all", "")
-        if proxy and proxy_bypass(parts.netloc.rpartition("@")[2]):
-            proxy = ""
+        proxy = self._proxies.proxy_for(url)
         with self._mutex:
             if proxy not in self._pools:
                 self._pools[proxy] = self._make_pool(proxy)
@@ -61,8 +57,6 @@ class Pools:
     def _make_pool(self, proxy: str) -> urllib3.PoolManager:
         if not proxy:
             return urllib3.PoolManager(maxsize=self._connections, ssl_context=self._tls)
-        if "://" not in proxy:
-            proxy = f"http://{proxy}"
         try:
             auth = unquote(urllib3.util.parse_url(proxy).auth or "")
             headers = urllib3.make_headers(proxy_basic_auth=auth) if auth else None

@@ -4,7 +4,9 @@ A download is watched over by the thread that waits for it. A question has no ot
 server that sends a byte every few seconds is never silent, and would hold a pull up for ever.
 Here a thread of its own cuts what has had its time.
 
-Invariant: ``read`` and ``head`` end within their seconds, and a connection attempt.
+Invariant: ``read`` and ``head`` end within their seconds, and a connection attempt. Where many
+things are asked one after another (a list), the waits that a server asks for come on top: they are
+bounded one by one, and told to the user.
 
 Example:
     >>> with Questions(Connection()) as questions:                  # doctest: +SKIP
@@ -12,6 +14,7 @@ Example:
 """
 
 import contextlib
+import dataclasses
 import logging
 import threading
 import time
@@ -25,13 +28,22 @@ from modelvault.sources.net.cancel import Watchdog
 from modelvault.sources.net.client import Answer, HttpClient, asked_to_wait
 from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.failures import TransientFailure
-from modelvault.sources.net.retry import QUESTION_LIMITS, Patience, is_busy
+from modelvault.sources.net.retry import (
+    QUESTION_LIMITS,
+    WINDOW,
+    Patience,
+    is_busy,
+    whole_seconds,
+)
 from modelvault.sources.net.urls import label_of, origin_of
 
 _log = logging.getLogger(__name__)
 
 QUESTION_SECONDS = 60.0
-"""Whole time of one question, unless told otherwise: attempts, waits and answer together."""
+"""Whole time of one question, unless told otherwise: attempts and answer together."""
+
+WORTH_TELLING = 5.0
+"""Seconds of a wait that the user is told of."""
 
 _TICK = 0.1
 """Seconds between two looks at what is under way."""
@@ -65,6 +77,13 @@ class Questions:
             BadConfiguration: A proxy variable or certificate file cannot be used.
         """
         limits = connection.limits
+        self._limits = dataclasses.replace(
+            QUESTION_LIMITS,
+            longest_hint=connection.longest_wait,
+            read_timeout=max(limits.read_timeout, QUESTION_LIMITS.read_timeout),
+        )
+        self._waits_out = connection.longest_wait > WINDOW
+        self._tell = connection.tell
         self._watchdog = Watchdog(stall_window=limits.stall_window, stall_bytes=0)
         self._client = HttpClient(connection, self._watchdog)
         self._closed = threading.Event()
@@ -83,7 +102,7 @@ class Questions:
 
     def client(self, seconds: float) -> HttpClient:
         """Return a client for several requests that end within some seconds, all together."""
-        return self._client.until(time.monotonic() + seconds)
+        return self._client.until(time.monotonic() + whole_seconds(self._limits, seconds))
 
     def watching(self, socket: AbortableSocket) -> contextlib.AbstractContextManager[None]:
         """Watch over an answer's body while it is read in the block."""
@@ -144,12 +163,11 @@ class Questions:
     def _ask(
         self, url: str, limit: int | None, seconds: float, send: Callable[[HttpClient], Answer]
     ) -> Reply:
-        ends = time.monotonic() + seconds
-        client = self._client.until(ends)
-        patience = Patience(QUESTION_LIMITS, QUESTION_LIMITS.attempts)
+        ends = time.monotonic() + whole_seconds(self._limits, seconds)
+        patience = Patience(self._limits, self._limits.attempts)
         while True:
             try:
-                answer = send(client)
+                answer = send(self._client.until(ends))
                 with contextlib.closing(answer.body):
                     _log.debug("%s answers %d", label_of(answer.url), answer.status)
                     if not is_busy(answer.status):
@@ -160,12 +178,16 @@ class Questions:
                 failure = error
             again = patience.failed()
             wait = patience.wait(failure.hint)
+            if self._waits_out and (failure.hint or 0.0) <= self._limits.longest_hint:
+                ends += wait  # asked for: it is not the answer that takes long
             if not again or time.monotonic() + wait >= ends:
                 raise SourceUnreachable(
                     f"{label_of(url)}: no answer that can be used: {failure.reason}",
                     hint="check the network and the proxy settings, then run the command again",
                 ) from failure
             _log.info("%s: %s; asked again in %.1f s", label_of(url), failure.reason, wait)
+            if wait > WORTH_TELLING:
+                self._tell(f"{origin_of(url)} limits requests: going on in {wait:.0f} s")
             self._watchdog.sleep(wait)
 
     def _read(self, answer: Answer, limit: int | None) -> Reply:

@@ -9,7 +9,7 @@ Source: RFC 9110 (Retry-After); the IETF draft on ``RateLimit`` header fields.
 import random
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -52,8 +52,41 @@ class Limits:
     """Bytes; see ``stall_window``."""
 
 
-QUESTION_LIMITS = Limits(attempts=3, longest_hint=60.0)
-"""Patience with a question that the user waits for: four attempts, no wait above a minute."""
+WINDOW = 330.0
+"""Seconds that sit out a whole window of the Hub's rate limit, which is 300, and a little more."""
+
+QUESTION_LIMITS = Limits(attempts=3, longest_hint=WINDOW)
+"""Patience with a question that the user waits for: four attempts, no wait above a window."""
+
+
+def with_timeout(limits: Limits, seconds: float | None) -> Limits:
+    """Return limits under which a connection may be silent for some seconds.
+
+    What counts as stalled grows with it: a gateway that looks into a file before it hands it out
+    is silent for a long time, and is meant to be waited for.
+
+    Args:
+        limits: The usual ones.
+        seconds: Silence that is borne; None for the usual.
+    """
+    if seconds is None:
+        return limits
+    return replace(
+        limits,
+        connect_timeout=seconds,
+        read_timeout=seconds,
+        stall_window=max(limits.stall_window, 2 * seconds),
+    )
+
+
+def whole_seconds(limits: Limits, usual: float) -> float:
+    """Return the time after which an answer has to be whole.
+
+    Args:
+        limits: How long a connection may be silent; what is borne beyond the usual is added.
+        usual: Seconds that are enough for the usual limits.
+    """
+    return usual + 2 * max(0.0, limits.read_timeout - Limits().read_timeout)
 
 
 def is_busy(status: int) -> bool:
