@@ -64,7 +64,13 @@ RECOVERABLE = {
     "overloaded": Fault(kind=Kind.STATUS, status=503, times=4),
     "hub overloaded": Fault(kind=Kind.STATUS, status=502, stage=Stage.RESOLVE, times=3),
     "corrupt": Fault(kind=Kind.CORRUPT, after=5),
-    "no head": Fault(kind=Kind.STATUS, status=405, stage=Stage.RESOLVE, method="HEAD"),
+    **{
+        f"no head, {status}": Fault(
+            kind=Kind.STATUS, status=status, stage=Stage.RESOLVE, method="HEAD", times=None
+        )
+        for status in (400, 403, 404, 405, 406, 501)
+    },
+    "head broken off": Fault(kind=Kind.DROP, stage=Stage.RESOLVE, method="HEAD", times=None),
 }
 
 
@@ -122,6 +128,7 @@ def test_wrong_bytes_twice_are_quarantined(
     hub.faults.add(Fault(kind=Kind.CORRUPT, after=5, times=None))
     with pytest.raises(DigestMismatch) as caught:
         downloader(store).fetch(file)
+    assert caught.value.message.startswith("model.safetensors: its sha256 is ")
     assert "quarantine" in caught.value.hint
     assert len(list(store.paths.quarantine.glob("*.txt"))) == 2
     assert list(store.blobs()) == []

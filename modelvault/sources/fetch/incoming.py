@@ -107,17 +107,21 @@ class IncomingFile:
         if not self.partial.complete:  # hashing now would read what was never written
             raise SizeMismatch(f"{self.file.path}: {self.partial.missing()} still missing")
         computed = self._hasher.digest()
-        declared = self.file.checksum.hex
-        if self._git is not None and (found := self._git.hexdigest()) != declared:
-            where = self._store.set_aside(
-                self.partial, f"expected git blob {declared}, computed {found}"
-            )
-            raise DigestMismatch(
-                f"{self.file.path}: its git blob id is {found} instead of {declared}",
-                hint=f"the bytes are kept in {where}",
-            )
+        if self._git is not None and (found := self._git.hexdigest()) != self.file.checksum.hex:
+            raise self._wrong("git blob id", found)
+        if self.file.sha256 not in (None, computed):
+            raise self._wrong("sha256", computed.hex)
         self._store.adopt(self.partial, computed, expected=self.file.sha256)
         return computed
+
+    def _wrong(self, kind: str, found: str) -> DigestMismatch:
+        """Put the bytes aside; return the error that names the file, not the blob."""
+        declared = self.file.checksum.hex
+        where = self._store.set_aside(self.partial, f"expected {declared}, computed {found}")
+        return DigestMismatch(
+            f"{self.file.path}: its {kind} is {found} instead of {declared}",
+            hint=f"the bytes are kept in {where}",
+        )
 
     def stop(self) -> None:
         """Make a ``publish`` that waits for the hasher give up."""

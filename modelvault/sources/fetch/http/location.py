@@ -24,7 +24,6 @@ from modelvault.sources.net.urls import label_of, origin_of, plain_etag
 _log = logging.getLogger(__name__)
 
 _NO_HEAD = frozenset({405, 501})
-_HEAD_REFUSED = frozenset({400, 403, 404})
 
 
 class Stale(Exception):
@@ -205,7 +204,12 @@ class Location:
 
     def _ask(self) -> str:
         began = time.monotonic()
-        answer = self._client.head(self._file.url)
+        try:
+            answer = self._client.head(self._file.url)
+        except TransientFailure as failure:
+            if failure.unreachable or not self._serves_bytes():
+                raise
+            return self._file.url  # a gateway that breaks off what it does not know
         answer.body.close()
         _log.debug(
             "%s: %s answers %d in %.2f s%s",
@@ -225,7 +229,8 @@ class Location:
             return self._file.url
         if judge(answer.status, answer.headers, None) is Verdict.WAIT:
             self._wait(answer)
-        if answer.status in _HEAD_REFUSED and self._serves_bytes():
+        closed = answer.status == 401  # that of a login, for every method alike
+        if 400 <= answer.status < 500 and not closed and self._serves_bytes():
             return self._file.url
         raise self._file.home.refusal(self._file, answer.status, answer.headers)
 
@@ -233,4 +238,6 @@ class Location:
         """Ask for the first byte: some gateways and storages let nothing but ``GET`` through."""
         answer = self._client.get(self._file.url, home=self._home, start=0, end=1)
         answer.body.close()
+        if judge(answer.status, answer.headers, 0) is Verdict.WAIT:
+            self._wait(answer)
         return answer.status in (200, 206)
