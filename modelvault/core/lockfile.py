@@ -1,10 +1,11 @@
 """Lock files: which commits and bytes a mirror list stood for when it was pulled.
 
-Canonical JSON, so that equal sets give equal files and a version control system shows what
-changed. Nothing in it is secret or local: no endpoint of a Hub, token, time or path of a machine.
+Canonical JSON, so that equal sets give equal files, with a line for each pull and each file, so
+that a version control system shows what changed. Nothing in it is secret or local: no endpoint of a
+Hub, token, time or path of a machine.
 
-Format (``modelvault/lockfile/v1`` and ``v2``): see ``docs/formats/lockfile.md``. A file in which
-nothing is pinned by a list of checksums is written as ``v1``, which every release reads.
+Format (``modelvault/lockfile/v1`` to ``v3``): see ``docs/formats/lockfile.md``. ``v3`` is written;
+``v1`` and ``v2`` are the same in one line, as earlier releases wrote them.
 """
 
 from collections.abc import Iterable
@@ -25,6 +26,9 @@ LOCK_LIMIT = 64 * 1024 * 1024
 MOST_VALUES = 4_000_000
 """Most values of JSON in a lock file; one of the greatest length has about 2,600,000."""
 MOST_ENTRIES = 10_000
+_NEWEST = 3
+_IN_LINES = 3
+"""The first version with more than one line."""
 _MOST_PATTERNS = 1000
 _LONGEST_PATTERN = 3000
 
@@ -65,23 +69,32 @@ class LockEntry:
 
 
 def encode_lock(entries: Iterable[LockEntry]) -> bytes:
-    """Return the canonical bytes of a lock file."""
+    """Return the bytes of a lock file: without its line ends it is canonical JSON."""
     ordered = sorted(entries, key=lambda entry: entry.key)
-    version = 1 if all(entry.sums is None for entry in ordered) else 2
-    items = [_encode(entry, version) for entry in ordered]
-    return canonical.encode({"_type": f"{LOCK_KIND}/v{version}", "entries": items})
+    head = canonical.encode({"_type": f"{LOCK_KIND}/v{_NEWEST}", "entries": []})
+    return head.replace(b"[]", _list(map(_encode, ordered)), 1) + b"\n"
 
 
-def _encode(entry: LockEntry, version: int) -> Json:
-    return {
-        "model": str(entry.model),
-        "requested": entry.requested,
-        "commit": entry.commit,
-        "include": list(entry.include),
-        "exclude": list(entry.exclude),
-        "files": [_encode_file(file) for file in entry.manifest.files],
-        **({} if version == 1 else {"sums": _encode_sums(entry.sums)}),
-    }
+def _list(items: Iterable[bytes]) -> bytes:
+    """Return a list with a line for each item."""
+    return b"[\n" + b"".join((b",\n".join(items), b"\n")).lstrip(b"\n") + b"]"
+
+
+def _encode(entry: LockEntry) -> bytes:
+    fields = canonical.encode(
+        {
+            "model": str(entry.model),
+            "requested": entry.requested,
+            "commit": entry.commit,
+            "include": list(entry.include),
+            "exclude": list(entry.exclude),
+            "files": [],
+            "sums": _encode_sums(entry.sums),
+        }
+    )
+    files = (canonical.encode(_encode_file(file)) for file in entry.manifest.files)
+    before, _, after = fields.partition(b'"files":[]')  # no text holds it: its quotes are escaped
+    return before + b'"files":' + _list(files) + after
 
 
 def _encode_sums(sums: PinnedSums | None) -> Json:
@@ -100,14 +113,20 @@ def parse_lock(data: bytes) -> tuple[LockEntry, ...]:
             above the limits.
         UnsupportedVersion: A newer release wrote it.
     """
-    record = Fields(canonical.parse(data, limit=LOCK_LIMIT, values=MOST_VALUES), where="lock file")
-    version = record.version(LOCK_KIND, newest=2)
+    text = data.replace(b"\r\n", b"\n")  # as version control may hand it out
+    one_line = text.replace(b"\n", b"")
+    record = Fields(
+        canonical.parse(one_line, limit=LOCK_LIMIT, values=MOST_VALUES), where="lock file"
+    )
+    version = record.version(LOCK_KIND, newest=_NEWEST)
     items = record.items("entries", most=MOST_ENTRIES)
     entries = tuple(_parse(item, version) for item in items)
     record.finish()
     keys = [entry.key for entry in entries]
     if keys != sorted(set(keys)):
         raise MalformedRecord("lock file: entries are not sorted, or one is given twice")
+    if text != (encode_lock(entries) if version >= _IN_LINES else one_line):
+        raise MalformedRecord("lock file: its lines do not end where they should")
     return entries
 
 

@@ -54,7 +54,7 @@ LOCK = encode_lock(
     [
         (Artifact.parse, ARTIFACT.encode(), 1),
         (Manifest.parse, MANIFEST.encode(), 1),
-        (parse_lock, LOCK, 2),
+        (parse_lock, LOCK, 3),
     ],
 )
 def test_record_of_a_newer_version_says_so(

@@ -10,7 +10,7 @@ def next_version(data: bytes, newest: int = 1) -> bytes:
     """Return a record of the newest version as one of the next, with a field that nobody knows."""
     newer = data.replace(b'/v%d",' % newest, b'/v%d",' % (newest + 1), 1)
     assert newer != data
-    return newer[:-1] + b',"zeta":[{"new":1}]}'
+    return newer.rstrip(b"\n")[:-1] + b',"zeta":[{"new":1}]}'
 
 
 class NewerArtifact(Artifact):
