@@ -95,6 +95,7 @@ def plan_pull(
     engine: str | None = None,
     limit_rate: str | None = None,
     ca_bundle: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
 ) -> PullPlan:
     """Return what a pull would bring, without fetching it.
 
@@ -116,9 +117,11 @@ def plan_pull(
         engine: ``http``, ``xet`` or ``hf-transfer``.
         limit_rate: Bytes a second over all connections, such as ``20MB``.
         ca_bundle: Certificate authorities to believe, a PEM file.
+        timeout: Seconds of silence on a connection that are borne.
 
     Raises:
-        BadInput: The reference, a pattern or an option cannot be used.
+        BadInput: The reference, a pattern or an option cannot be used, or what is chosen is not
+            whole.
         NotFound: No such repository, revision or folder, or nothing is selected.
         FetchError: The source cannot be reached or refuses.
     """
@@ -133,6 +136,7 @@ def plan_pull(
         engine=engine,
         limit_rate=limit_rate,
         ca_bundle=_path(ca_bundle),
+        timeout=timeout,
     )
     text = source if isinstance(source, str) else str(Path(source).absolute())
     return pulling.plan_pull(

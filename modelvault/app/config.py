@@ -8,6 +8,7 @@
     engine = "http"                      # default of --engine
     limit_rate = "20MB"                  # default of --limit-rate; none by default
     ca_bundle = "/etc/ssl/site.pem"      # default of --ca-bundle
+    timeout = 60                         # default of --timeout, in seconds
 
     [catalog]
     url = "postgresql://db.example/vault"  # where the catalogue is; "sqlite" for the vault's folder
@@ -33,6 +34,7 @@ _KNOWN: dict[str, dict[str, type]] = {
         "engine": str,
         "limit_rate": str,
         "ca_bundle": str,
+        "timeout": int,
     },
     "catalog": {"url": str},
     "trust": {"threshold": int},
@@ -48,6 +50,8 @@ class Config:
     engine: str | None = None
     limit_rate: str | None = None
     ca_bundle: Path | None = None
+    timeout: int | None = None
+    """Seconds."""
     threshold: int = 1
     database_url: str | None = None
     """``MODELVAULT_DATABASE_URL``, else ``catalog.url``: where the catalogue is. ``sqlite`` is

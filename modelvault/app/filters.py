@@ -53,18 +53,23 @@ class Filters:
         return cls(include=tuple(both["include"]), exclude=tuple(both["exclude"]))
 
 
+def last_pull(vault: Vault, artifact: Artifact) -> Mapping[str, str]:
+    """Return the details of the pull that last brought an artefact; empty where none is logged."""
+    found: Mapping[str, str] = {}
+    for event in vault.catalog.history(artifact.label):
+        its_own = event.details.get("artifact") == str(artifact.digest)
+        if event.verb == "pull" and its_own and PART not in event.details:
+            found = event.details
+    return found
+
+
 def recall_filters(vault: Vault, artifact: Artifact) -> Filters:
     """Return the filters that an artefact was last pulled with; none where no pull is logged.
 
     Raises:
         CatalogDamaged: The log holds what no pull writes.
     """
-    found: Mapping[str, str] = {}
-    for event in vault.catalog.history(artifact.label):
-        its_own = event.details.get("artifact") == str(artifact.digest)
-        if event.verb == "pull" and its_own and PART not in event.details:
-            found = event.details
     try:
-        return Filters.parse(found)
+        return Filters.parse(last_pull(vault, artifact))
     except (ValueError, RecursionError) as error:
         raise CatalogDamaged(f"the log of {artifact.reference} holds unreadable filters") from error

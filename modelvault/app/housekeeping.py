@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault import fsio
+from modelvault.app.left_out import LeftOutGroup, recall_left_out
 from modelvault.app.records import Unknown, find_unknown, restorable
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
@@ -40,6 +41,8 @@ class Shown:
     """What it was converted from, nearest first, as far as the vault knows it."""
     children: tuple[Artifact, ...]
     """What was converted from it."""
+    left_out: tuple[LeftOutGroup, ...]
+    """What the pull that brought it left out, as far as the log remembers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +92,7 @@ def show(vault: Vault, reference: AnyReference) -> Shown:
         manifest=vault.manifest(found.artifact),
         parents=tuple(item.artifact for item in vault.catalog.parents(digest)),
         children=tuple(item.artifact for item in vault.catalog.children(digest)),
+        left_out=recall_left_out(vault, found.artifact),
     )
 
 
@@ -133,7 +137,7 @@ def _choose_removed(vault: Vault, references: Sequence[AnyReference]) -> tuple[A
         try:
             found = vault.catalog.find_all(reference)
             if len(found) > 1:
-                raise _fits_several(reference, found)
+                raise _fits_several(vault, reference, found)
         except (ArtifactNotFound, BadReference) as error:
             refused.append(error)
         else:
@@ -149,13 +153,18 @@ def _choose_removed(vault: Vault, references: Sequence[AnyReference]) -> tuple[A
     return tuple(chosen.values())
 
 
-def _fits_several(reference: AnyReference, found: Sequence[CatalogedArtifact]) -> BadReference:
+def _fits_several(
+    vault: Vault, reference: AnyReference, found: Sequence[CatalogedArtifact]
+) -> BadReference:
+    """Return the question which artefact is meant, with the command for each."""
+    commands = [vault.command("remove", item.digest.short) for item in found[:_MOST_LISTED]]
     return BadReference(
         f"{reference} fits {len(found)} artefacts",
-        hint="name the one that is meant by its digest, or the start of it",
+        hint="name the one that is meant by its digest, or the start of it: " + commands[-1],
         issues=[
-            f"{item.digest.short}  {item.artifact.reference}, added {item.created_at:%Y-%m-%d}"
-            for item in found[:_MOST_LISTED]
+            f"{command}  ({', '.join((str(item.artifact.reference), *item.labels))},"
+            f" added {item.created_at:%Y-%m-%d})"
+            for command, item in zip(commands, found)
         ],
     )
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from modelvault import fsio
 from modelvault.app.filters import Filters
 from modelvault.app.outcomes import Failure, collecting
-from modelvault.app.pull import Pulled, plan_pull, plan_selection, pull
+from modelvault.app.pins import is_stored, select_pinned
+from modelvault.app.pull import Pulled, PullPlan, plan_pull, plan_selection, pull
 from modelvault.app.sources import SourceOptions, hub_source, sums_source
-from modelvault.app.supersede import contains, find_siblings
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.core.artifact import SumsOrigin
@@ -24,12 +24,12 @@ from modelvault.core.digest import Digest
 from modelvault.core.lockfile import LOCK_LIMIT, LockEntry, PinnedSums, encode_lock, parse_lock
 from modelvault.core.manifest import Manifest
 from modelvault.core.mirror_list import ListEntry, parse_list
-from modelvault.core.names import ModelName, Reference, is_commit
+from modelvault.core.names import ModelName, is_commit
 from modelvault.core.ports import Progress
 from modelvault.core.sums import SumsUrl
-from modelvault.errors import BadInput, MalformedRecord, UpstreamChanged
-from modelvault.sources.selection import LeftOut, Selection
-from modelvault.sources.source import FollowableSource, Offer
+from modelvault.errors import BadInput, MalformedRecord
+from modelvault.sources.source import FollowableSource
+from modelvault.store.paths import VaultPaths
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ class MirrorEntry:
     """The list of checksums to pull by; None for a repository of a Hub."""
     sums_digest: Digest | None = None
     """What that list must hash to."""
+    type: str = ""
+    """The type of GGUF files that the line names; ``filters`` stands for it. Empty for none."""
 
     @property
     def subject(self) -> str:
@@ -123,6 +125,7 @@ def read_mirror_list(path: Path, *, locked: bool) -> MirrorList:
                 pin=pin,
                 url=item.url,
                 sums_digest=item.pinned,
+                type=item.type,
             )
         )
     if locked:
@@ -194,6 +197,7 @@ def pull_list(
     Raises:
         StorageError: The lock file cannot be written.
     """
+    options = dataclasses.replace(options, many=True)
     done: dict[str, Mirrored] = {}
     failures: list[Failure] = []
     for number, entry in enumerate(mirror.entries, start=1):
@@ -218,6 +222,37 @@ def _write_lock(path: Path, entries: Sequence[MirrorEntry], done: dict[str, Mirr
 def _pull_entry(
     vault: Vault, entry: MirrorEntry, options: SourceOptions, progress: Progress, locked: bool
 ) -> Mirrored:
+    planned = plan_entry(vault, vault.store.paths, entry, options, locked=locked)
+    if isinstance(planned, LockEntry):
+        return Mirrored(entry=entry, pin=planned, pulled=None)
+    if locked and entry.pin is not None:
+        done = pull(vault, planned, progress, expected=entry.pin.manifest)
+        return Mirrored(entry=entry, pin=entry.pin, pulled=done)
+    done = pull(vault, planned, progress)
+    return Mirrored(entry=entry, pin=_pin(entry, done), pulled=done)
+
+
+def plan_entry(
+    vault: Vault | None,
+    paths: VaultPaths,
+    entry: MirrorEntry,
+    options: SourceOptions,
+    *,
+    locked: bool,
+) -> PullPlan | LockEntry:
+    """Return what a pull of an entry would do; its pin where everything is here already.
+
+    Args:
+        vault: Where it would go; None where there is none yet.
+        paths: Of that vault.
+        entry: What is to be pulled.
+        options: How its servers are spoken to.
+        locked: Whether its pin decides.
+
+    Raises:
+        UpstreamChanged: The source offers something else than is pinned.
+        ModelVaultError: As ``plan_pull``.
+    """
     pin = entry.pin
     _log.info(
         "%s %s: %s",
@@ -225,22 +260,17 @@ def _pull_entry(
         entry.subject,
         f"pinned to {pin.commit}" if pin is not None else "not pinned",
     )
-    stored = pin is not None and _is_stored(vault, pin)
+    stored = pin is not None and vault is not None and is_stored(vault, pin)
     if pin is not None and stored and (locked or is_commit(entry.requested)):
-        return Mirrored(entry=entry, pin=pin, pulled=None)
+        return pin
     source = _open(entry, options, locked)
-    paths = vault.store.paths
     if pin is not None and locked:
-        offer, selection = _select_pinned(source.offer(), pin)
-        plan = plan_selection(source, offer, selection, paths, entry.filters)
-        done = pull(vault, plan, progress, expected=pin.manifest)
-        return Mirrored(entry=entry, pin=pin, pulled=done)
+        offer, selection = select_pinned(source.offer(), pin)
+        return plan_selection(source, offer, selection, paths, entry.filters)
     if pin is not None and stored and source.find_revision() == pin.commit:
-        return Mirrored(entry=entry, pin=pin, pulled=None)
-    include, exclude = entry.filters.include, entry.filters.exclude
-    plan = plan_pull(source, paths, include=include, exclude=exclude)
-    done = pull(vault, plan, progress)
-    return Mirrored(entry=entry, pin=_pin(entry, done), pulled=done)
+        return pin
+    include = () if entry.type else entry.filters.include  # the source knows the type's patterns
+    return plan_pull(source, paths, include=include, exclude=entry.filters.exclude)
 
 
 def _open(entry: MirrorEntry, options: SourceOptions, locked: bool) -> FollowableSource:
@@ -248,9 +278,10 @@ def _open(entry: MirrorEntry, options: SourceOptions, locked: bool) -> Followabl
     pin = entry.pin if locked else None
     if entry.url is None:
         revision = entry.requested if pin is None else pin.commit
-        return hub_source(entry.model, revision, options.endpoint, options)
+        type_ = entry.type if pin is None else ""
+        return hub_source(entry.model, revision, options.endpoint, options, type_=type_)
     digest = entry.sums_digest if pin is None or pin.sums is None else pin.sums.digest
-    return sums_source(entry.model, entry.url, digest, dataclasses.replace(options, many=True))
+    return sums_source(entry.model, entry.url, digest, options)
 
 
 def _pin(entry: MirrorEntry, done: Pulled) -> LockEntry:
@@ -268,46 +299,3 @@ def _pin(entry: MirrorEntry, done: Pulled) -> LockEntry:
         manifest=Manifest.of(file for file in done.manifest.files if file.path in selected),
         sums=sums,
     )
-
-
-def _is_stored(vault: Vault, pin: LockEntry) -> bool:
-    """Return whether the vault holds everything a pin names, catalogued and in the store."""
-    reference = Reference(model=pin.model, revision=pin.commit)
-    return any(
-        contains(sibling.manifest, pin.manifest) for sibling in find_siblings(vault, reference)
-    ) and all(vault.store.has(file.digest, file.size) for file in pin.manifest.files)
-
-
-def _select_pinned(offer: Offer, pin: LockEntry) -> tuple[Offer, Selection]:
-    """Return the offer under the name that was pinned, and exactly the pinned files of it.
-
-    Raises:
-        UpstreamChanged: The source offers something else; ``issues`` names each file.
-    """
-    offered = {file.path: file for file in offer.files}
-    issues: list[str] = []
-    for entry in pin.manifest.files:
-        file = offered.get(entry.path)
-        if file is None:
-            issues.append(f"{entry.path}: no longer there")
-        elif file.size not in (None, entry.size):
-            issues.append(f"{entry.path}: {file.size} bytes instead of {entry.size}")
-        elif file.sha256 not in (None, entry.digest):
-            issues.append(f"{entry.path}: {file.sha256} instead of {entry.digest}")
-    if issues:
-        raise UpstreamChanged(
-            f"{pin.model}: the source offers other files than are pinned: {issues[0]}",
-            hint="this endpoint does not serve what was locked: find out why before going on",
-            issues=issues[:_MOST_ISSUES],
-        )
-    paths = {entry.path for entry in pin.manifest.files}
-    selection = Selection(
-        chosen=tuple(file for file in offer.files if file.path in paths),
-        left_out=tuple(
-            LeftOut(path=file.path, size=file.size, reason="not in the lock file")
-            for file in offer.files
-            if file.path not in paths
-        ),
-        notes=(),
-    )
-    return offer.asked_as(pin.requested), selection  # so that the record is the locked one

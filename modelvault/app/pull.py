@@ -9,6 +9,8 @@ from modelvault import fsio
 from modelvault.app.conflicts import refuse_moved_revision
 from modelvault.app.describe import adapter_fields, describe
 from modelvault.app.filters import PART, Filters
+from modelvault.app.left_out import remember_left_out
+from modelvault.app.preview import Preview, warn_of
 from modelvault.app.supersede import contains, drop_records, find_siblings, supersede
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
@@ -16,20 +18,16 @@ from modelvault.catalog.values import Event
 from modelvault.core.artifact import Artifact, Followable, License
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
-from modelvault.core.model_files import (
-    WeightFormat,
-    is_code,
-    weight_format,
-)
 from modelvault.core.names import Reference
 from modelvault.core.ports import Progress
-from modelvault.errors import UpstreamChanged
+from modelvault.core.repository import is_dataset
+from modelvault.errors import BadOption, UpstreamChanged
 from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.fetch.stored import DeliveryPlan, check_again, plan_delivery
-from modelvault.sources.quantizations import Quantization, group_quantizations
+from modelvault.sources.quantizations import Quantization, group_quantizations, patterns_of_type
 from modelvault.sources.selection import Selection, select
-from modelvault.sources.source import Measurable, Offer, Source, Unsized
+from modelvault.sources.source import Measurable, Narrowed, Offer, Source, Unsized
 from modelvault.store.blobs import Store
 from modelvault.store.paths import VaultPaths
 
@@ -111,19 +109,48 @@ def plan_pull(
     """Return what a pull would do; the vault need not exist yet.
 
     Raises:
-        BadOption: A pattern is empty, or there are too many.
+        BadOption: A pattern is empty, there are too many, or the source was named with files.
         NotFound: No such repository, revision or folder, or nothing selected.
         FetchError: The source cannot be reached or refuses.
-        BadPath: The repository holds paths that are unsafe.
+        BadPath: Chosen files have names that are unsafe.
+        IncompleteModel: What is chosen lacks parts of itself, or holds stand-ins for them.
     """
-    filters = Filters(include=tuple(include), exclude=tuple(exclude))
+    wanted = _wanted(source, include)
     offer = source.offer()
-    selection = select(offer.files, include=filters.include, exclude=filters.exclude)
-    return plan_selection(source, offer, selection, paths, filters)
+    if isinstance(source, Narrowed) and source.type:
+        wanted = patterns_of_type(source.type, offer.files, str(offer.model))
+    filters = Filters(include=wanted, exclude=tuple(exclude))
+    selection = select(
+        offer.files,
+        include=filters.include,
+        exclude=filters.exclude,
+        dataset=is_dataset(offer.model),
+    )
+    return plan_selection(source, offer, selection, paths, filters, check=True)
+
+
+def _wanted(source: Source, include: Sequence[str]) -> tuple[str, ...]:
+    """Return the patterns that were given, or those of the files that the source was named with.
+
+    Raises:
+        BadOption: There are both.
+    """
+    if not isinstance(source, Narrowed) or not (source.include or source.type):
+        return tuple(include)
+    if include:
+        named = source.type or ", ".join(source.include)
+        raise BadOption(f"--include does not go with a name that says {named} already")
+    return source.include
 
 
 def plan_selection(
-    source: Source, offer: Offer, selection: Selection, paths: VaultPaths, filters: Filters
+    source: Source,
+    offer: Offer,
+    selection: Selection,
+    paths: VaultPaths,
+    filters: Filters,
+    *,
+    check: bool = False,
 ) -> PullPlan:
     """Return the plan of a pull whose files are chosen already.
 
@@ -133,22 +160,27 @@ def plan_selection(
         selection: Which of them.
         paths: Of the vault, which need not exist yet.
         filters: What chose them, for the record.
+        check: Whether what cannot work is refused.
 
     Raises:
+        IncompleteModel: What is chosen lacks parts of itself, or holds stand-ins for them.
         SourceError: The size of a chosen file is not known.
         StorageError: A blob cannot be read.
     """
     if isinstance(source, Unsized):
         chosen = source.settle_sizes(selection.chosen)
         selection = dataclasses.replace(selection, chosen=chosen)
+    delivery = plan_delivery(selection.chosen, Store(paths))
+    preview = Preview(source, offer, selection, delivery, Store(paths))
+    gaps = preview.check_whole(filters.include) if check else ()
     plan = PullPlan(
         source=source,
         offer=offer,
         filters=filters,
         selection=selection,
-        delivery=plan_delivery(selection.chosen, Store(paths)),
+        delivery=delivery,
         free=fsio.free_bytes(paths.blobs),
-        warnings=(*offer.notes, *selection.notes, *_warnings(selection.chosen)),
+        warnings=(*offer.notes, *selection.notes, *gaps, *warn_of(selection.chosen)),
     )
     _log.info(
         "%s@%s: %d files chosen, %d left out; of %d bytes %d are stored",
@@ -283,22 +315,6 @@ def _known(
     return artifact, manifest
 
 
-def _warnings(files: Sequence[OfferedFile]) -> list[str]:
-    flagged = [file.path for file in files if file.scan in ("unsafe", "suspicious")]
-    pickles = [file.path for file in files if weight_format(file.path) is WeightFormat.PICKLE]
-    scripts = [file.path for file in files if is_code(file.path)]
-    warnings = [f"the Hub's scanner flags {path}" for path in flagged]
-    if pickles:
-        warnings.append(f"pickle files can execute code when loaded: {_first(pickles)}")
-    if scripts:
-        warnings.append(f"Python files are carried, never executed: {_first(scripts)}")
-    return warnings
-
-
-def _first(paths: Sequence[str]) -> str:
-    return paths[0] + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
-
-
 def _event(plan: PullPlan, artifact: Artifact, *, part: bool) -> Event:
     details = {
         "artifact": str(artifact.digest),
@@ -306,6 +322,7 @@ def _event(plan: PullPlan, artifact: Artifact, *, part: bool) -> Event:
         "files": str(len(plan.files)),
         "bytes": str(plan.size),
         "left_out": str(len(plan.selection.left_out)),
+        **remember_left_out(plan.selection.left_out),
         **plan.filters.details(),
         **({PART: "yes"} if part else {}),
     }

@@ -2,6 +2,8 @@
 
 import dataclasses
 import logging
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,21 +12,35 @@ from modelvault import fsio
 from modelvault.app.config import Config
 from modelvault.core.artifact import Artifact, HubOrigin, SumsOrigin
 from modelvault.core.digest import Digest
+from modelvault.core.hub_request import is_hub_address, parse_hub_request
 from modelvault.core.names import ModelName, is_revision
-from modelvault.core.repository import parse_hub_reference
 from modelvault.core.sums import SumsUrl, is_url, parse_sums_digest
 from modelvault.errors import BadOption, NotFound
+from modelvault.sources.net.connection import CONNECTIONS, Connection, Tell, say_nothing
+from modelvault.sources.net.rate_limit import parse_rate
+from modelvault.sources.net.retry import Limits, with_timeout
+from modelvault.sources.net.timeouts import read_timeout
 from modelvault.sources.source import FollowableSource, Source
 
 if TYPE_CHECKING:
     from modelvault.sources.hub.source import HubSource
-    from modelvault.sources.net.connection import Connection
     from modelvault.sources.sums.source import SumsSource
 
 _log = logging.getLogger(__name__)
 
 _LONGEST_TOKEN = 4096
 _NO_SETTINGS = Config()
+_OF_THE_NETWORK = (
+    "endpoint",
+    "token_file",
+    "connections",
+    "engine",
+    "limit_rate",
+    "ca_bundle",
+    "timeout",
+)
+_LONGEST_WAIT_OF_A_LIST = 3600.0
+"""Seconds that a server may ask a list to wait: its other entries would only be refused, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +64,10 @@ class SourceOptions:
     limit_rate: str | None = None
     """Bytes a second, as text: ``20MB``."""
     ca_bundle: Path | None = None
+    timeout: float | None = None
+    """Seconds for which a connection may be silent."""
+    tell: Tell = say_nothing
+    """Told when a server asks to wait."""
 
     def or_configured(self, config: Config) -> "SourceOptions":
         """Return them with what the vault's settings say where nothing is said here."""
@@ -58,14 +78,31 @@ class SourceOptions:
             engine=self.engine or config.engine,
             limit_rate=self.limit_rate or config.limit_rate,
             ca_bundle=self.ca_bundle or config.ca_bundle,
+            timeout=config.timeout if self.timeout is None else self.timeout,
         )
+
+    def refuse(self, names: Iterable[str], what: str) -> None:
+        """Refuse options that something cannot heed; call it before ``or_configured``.
+
+        Args:
+            names: Of the fields.
+            what: What cannot heed them, such as ``a folder``.
+
+        Raises:
+            BadOption: One of them was given.
+        """
+        given = [name for name in names if getattr(self, name) not in (None, False)]
+        if given:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            verb = "does" if len(given) == 1 else "do"
+            raise BadOption(f"{options} {verb} not go with {what}", hint="leave it out")
 
 
 def choose_source(text: str, options: SourceOptions, config: Config = _NO_SETTINGS) -> Source:
     """Return the source that ``pull TEXT`` means.
 
-    A list of checksums is meant where the text is a URL; a folder where ``--as`` is given or
-    the text is spelled as a path.
+    A page of the Hub, or of the endpoint, stands for its repository. Any other URL is that of a
+    list of checksums; a folder is meant where ``--as`` is given or the text is spelled as a path.
 
     Args:
         text: What is to be pulled.
@@ -73,20 +110,24 @@ def choose_source(text: str, options: SourceOptions, config: Config = _NO_SETTIN
         config: The vault's settings, for what was not.
 
     Raises:
-        BadReference: Neither a path nor ``ORG/NAME[@REVISION]``.
-        BadOption: Options that do not go together.
+        BadReference: Neither a path nor a repository.
+        BadOption: Options that do not go together, or that the source cannot heed.
         NotFound: No such folder.
     """
+    configured = options.or_configured(config)
+    endpoint = configured.endpoint or os.environ.get("HF_ENDPOINT") or ""
+    if options.name is None and is_hub_address(text, endpoint):
+        return _hub(text, configured, endpoint)
     if is_url(text):
-        if options.engine or options.endpoint:  # a setting for the Hub says nothing of this server
+        if options.engine or options.endpoint:  # settings for the Hub say nothing of this server
             raise BadOption("--engine and --endpoint do not go with a list of checksums")
-        return _sums(text, options.or_configured(config))
-    options = options.or_configured(config)
+        return _sums(text, configured)
     if options.sums_digest is not None:
         raise BadOption("--sums-digest goes with the URL of a list of checksums only")
     if options.name is not None or text.startswith((".", "/", "~")):
+        options.refuse((*_OF_THE_NETWORK, "revision", "dataset"), "a folder")
         return _folder(text, options)
-    return _hub(text, options)
+    return _hub(text, configured, endpoint)
 
 
 def _folder(text: str, options: SourceOptions) -> Source:
@@ -94,11 +135,13 @@ def _folder(text: str, options: SourceOptions) -> Source:
 
     if options.name is None:
         raise BadOption(f"{text} is a folder", hint=f"name the model: pull {text} --as ORG/NAME")
-    if options.revision or options.token_file or options.dataset:
-        raise BadOption("--revision, --dataset and --token-file do not go with a folder")
     folder = Path(text).expanduser()
     if not folder.is_dir():
-        raise NotFound(f"{folder}: no such folder")
+        raise NotFound(
+            f"{folder}: no such folder",
+            hint="--as names what comes from a folder or a URL; what comes from the Hub has its"
+            " own name",
+        )
     _log.info("%s from the folder %s", options.name, folder)
     return FolderSource(folder, ModelName.parse(options.name))
 
@@ -125,7 +168,7 @@ def sums_source(
         model: What they are called in the vault.
         url: Where the list is.
         pinned: What its bytes must hash to; None for whatever https brings.
-        options: Token, connections, rate and certificates; the rest is not looked at.
+        options: Token, connections, rate, times and certificates; the rest is not looked at.
 
     Raises:
         BadOption: Nothing protects the list, or the rate or the token file cannot be used.
@@ -138,23 +181,33 @@ def sums_source(
     return SumsSource(url, model, open_connection(str(url), options), pinned=pinned)
 
 
-def _hub(text: str, options: SourceOptions) -> Source:
-    reference = parse_hub_reference(text, dataset=options.dataset)
-    if reference.variant:
-        raise BadOption(
-            f"{text}: the Hub has no variants",
-            hint=f"pull {reference.model}, then: convert {reference.model} --to …",
-        )
-    if reference.revision and options.revision and reference.revision != options.revision:
+def _hub(text: str, options: SourceOptions, endpoint: str) -> Source:
+    if options.sums_digest is not None:
+        raise BadOption("--sums-digest goes with the URL of a list of checksums only")
+    request = parse_hub_request(text, dataset=options.dataset, endpoint=endpoint)
+    if request.revision and options.revision and request.revision != options.revision:
         raise BadOption(f"{text}: --revision {options.revision} names another revision")
-    revision = options.revision or reference.revision
+    revision = options.revision or request.revision
     if revision is not None and not is_revision(revision):
         raise BadOption(f"--revision {revision!r}: not a branch, tag or commit")
-    return hub_source(reference.model, revision, options.endpoint, options)
+    return hub_source(
+        request.model,
+        revision,
+        options.endpoint,
+        options,
+        include=request.include,
+        type_=request.type,
+    )
 
 
 def hub_source(
-    model: ModelName, revision: str | None, endpoint: str | None, options: SourceOptions
+    model: ModelName,
+    revision: str | None,
+    endpoint: str | None,
+    options: SourceOptions,
+    *,
+    include: tuple[str, ...] = (),
+    type_: str = "",
 ) -> "HubSource":
     """Return one repository of a Hub as a source.
 
@@ -162,16 +215,25 @@ def hub_source(
         model: Its name in a vault.
         revision: Branch, tag or commit; None for the default branch.
         endpoint: Base URL of the Hub or mirror; None for the environment's.
-        options: Token, connections, rate and certificates; the rest is not looked at.
+        options: Token, connections, rate, times and certificates; the rest is not looked at.
+        include: Patterns of the files that were named with it.
+        type_: The type of GGUF files that was named with it.
 
     Raises:
         BadOption: The endpoint, the rate or the token file cannot be used.
-        BadConfiguration: The token cannot be sent.
+        BadConfiguration: The token cannot be sent, or a variable cannot be used.
     """
+    connection = open_connection(endpoint, options)  # before the Hub's library reads variables
     from modelvault.sources.hub.source import HubSource
 
-    connection = open_connection(endpoint, options)
-    return HubSource(model, revision, connection, engine=options.engine or "http")
+    return HubSource(
+        model,
+        revision,
+        connection,
+        engine=options.engine or "http",
+        include=include,
+        type_=type_,
+    )
 
 
 def reopen(artifact: Artifact, options: SourceOptions) -> FollowableSource:
@@ -179,7 +241,7 @@ def reopen(artifact: Artifact, options: SourceOptions) -> FollowableSource:
 
     Args:
         artifact: What was pulled; its origin says from where, and by which name.
-        options: Token, connections, rate and certificates; the rest is not looked at.
+        options: Token, connections, rate, times and certificates; the rest is not looked at.
 
     Raises:
         BadOption: It came from nothing that can be asked.
@@ -198,19 +260,18 @@ def reopen(artifact: Artifact, options: SourceOptions) -> FollowableSource:
             )
 
 
-def open_connection(endpoint: str | None, options: SourceOptions) -> "Connection":
+def open_connection(endpoint: str | None, options: SourceOptions) -> Connection:
     """Return how a server is spoken to, as the command line says; nothing is sent yet.
 
     Args:
         endpoint: Base URL; None for the source's own default.
-        options: Token, connections, rate and certificates; the rest is not looked at.
+        options: Token, connections, rate, times and certificates; the rest is not looked at.
 
     Raises:
-        BadOption: The rate, the connections or the token file cannot be used.
+        BadOption: The rate, the connections, the timeout or the token file cannot be used.
+        BadConfiguration: A variable of the environment cannot be used.
     """
-    from modelvault.sources.net.connection import CONNECTIONS, Connection
-    from modelvault.sources.net.rate_limit import parse_rate
-
+    usual = Connection()
     _log.info(
         "%s: %d connections, rate %s, token %s",
         endpoint or "the usual endpoint",
@@ -218,21 +279,27 @@ def open_connection(endpoint: str | None, options: SourceOptions) -> "Connection
         options.limit_rate or "unlimited",
         "from a file" if options.token_file else "of the environment, if any",
     )
-    return Connection(
+    return dataclasses.replace(
+        usual,
         endpoint=endpoint or "",
         token=_read_token(options.token_file) if options.token_file else None,
         ca_bundle=options.ca_bundle,
         connections=CONNECTIONS if options.connections is None else options.connections,
         rate=parse_rate(options.limit_rate) if options.limit_rate else None,
+        limits=with_timeout(Limits(), read_timeout(options.timeout)),
+        longest_wait=_LONGEST_WAIT_OF_A_LIST if options.many else usual.longest_wait,
+        tell=options.tell,
     )
 
 
 def _read_token(path: Path) -> str:
+    from modelvault.sources.hub.endpoint import unquoted
+
     try:
-        with fsio.storage_errors(path), open(path, encoding="ascii") as file:
-            token = file.read(_LONGEST_TOKEN).strip()
+        with fsio.storage_errors(path), open(path, encoding="utf-8-sig") as file:
+            token = unquoted(file.read(_LONGEST_TOKEN))
     except (FileNotFoundError, UnicodeDecodeError) as error:
         raise BadOption(f"--token-file {path}: not a readable token file") from error
-    if not token or not token.isprintable() or " " in token:
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise BadOption(f"--token-file {path}: does not hold a token")
     return token

@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from modelvault.app.filters import recall_filters
 from modelvault.app.outcomes import Failure, collecting
-from modelvault.app.pull import plan_pull, pull
+from modelvault.app.pull import Pulled, plan_pull, pull
 from modelvault.app.sources import SourceOptions, reopen
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
@@ -22,6 +22,7 @@ from modelvault.core.artifact import Artifact, Followable, SumsOrigin
 from modelvault.core.manifest import Manifest
 from modelvault.core.names import AnyReference, is_commit
 from modelvault.core.ports import Progress
+from modelvault.core.repository import is_dataset
 from modelvault.errors import (
     AccessDenied,
     BadInput,
@@ -127,7 +128,12 @@ def _differ(vault: Vault, artifact: Artifact, files: Sequence[OfferedFile]) -> D
     """Compare what an update would select with what the artefact holds."""
     filters = recall_filters(vault, artifact)
     try:
-        chosen = select(files, include=filters.include, exclude=filters.exclude).chosen
+        chosen = select(
+            files,
+            include=filters.include,
+            exclude=filters.exclude,
+            dataset=is_dataset(artifact.model),
+        ).chosen
     except NothingSelected:
         chosen = ()  # none of the wanted files is left
     manifest: Manifest = vault.manifest(artifact)
@@ -153,6 +159,19 @@ class Followed:
     """The same artefact where the branch did not move."""
     fetched: int
     """Bytes that the vault lacked."""
+    pulled: Pulled | None = None
+    """What the pull did; None where the branch did not move."""
+
+
+def refuse_unheeded(vault: Vault, reference: AnyReference, options: SourceOptions) -> None:
+    """Refuse options that an artefact's source cannot heed; call it before ``or_configured``.
+
+    Raises:
+        ArtifactNotFound: The reference names nothing.
+        BadOption: An option is for the Hub, and the artefact came from elsewhere.
+    """
+    if isinstance(vault.catalog.find(reference).artifact.origin, SumsOrigin):
+        options.refuse(("engine",), "a list of checksums")
 
 
 def find_branches(vault: Vault, reference: AnyReference | None) -> tuple[Artifact, ...]:
@@ -213,7 +232,7 @@ def follow(
     filters = recall_filters(vault, artifact)
     plan = plan_pull(source, vault.store.paths, include=filters.include, exclude=filters.exclude)
     done = pull(vault, plan, progress)
-    return Followed(before=artifact, after=done.artifact, fetched=plan.to_fetch)
+    return Followed(before=artifact, after=done.artifact, fetched=plan.to_fetch, pulled=done)
 
 
 @timed(_log, "update")

@@ -5,7 +5,8 @@ r"""Mirror lists: what a site carries, one reference a line.
     # what the lab runs
     meta-llama/Llama-3.1-8B-Instruct
     Qwen/Qwen3-8B@v1.0
-    bartowski/SOME-GGUF --include '*Q4_K_M*' --exclude 'old/*'
+    bartowski/SOME-GGUF:Q4_K_M --exclude 'old/*'
+    unsloth/OTHER-GGUF --include '*Q8_0*'
     datasets/acme/evaluation
     https://files.example/models/foo/SHA256SUMS --as acme/foo
 
@@ -17,8 +18,8 @@ import shlex
 from dataclasses import dataclass
 
 from modelvault.core.digest import Digest
+from modelvault.core.hub_request import is_hub_address, parse_hub_request
 from modelvault.core.names import ModelName, Reference
-from modelvault.core.repository import parse_hub_reference
 from modelvault.core.sums import SumsUrl, is_url, parse_sums_digest
 from modelvault.errors import BadDigest, BadInput, BadOption, BadReference, UnsupportedVersion
 
@@ -48,6 +49,8 @@ class ListEntry:
     """The list of checksums to pull by; None for a repository of a Hub."""
     pinned: Digest | None = None
     """What that list must hash to."""
+    type: str = ""
+    """The type of GGUF files that ``include`` stands for; empty where none is named."""
 
     @property
     def requested(self) -> str:
@@ -130,17 +133,19 @@ def _parse_line(number: int, line: str) -> ListEntry | None:
     if not words:
         return None
     name, *rest = words
-    if is_url(name):
+    named = any(word.partition("=")[0] == "--as" for word in rest)
+    if is_url(name) and (named or not is_hub_address(name)):
         return _parse_sums_line(number, name, rest)
-    reference = parse_hub_reference(name)
-    if reference.variant:
-        raise ValueError(f"{name}: the Hub has no variants")
+    request = parse_hub_request(name)
     values = _parse_options(rest, _PATTERNS)
+    if request.patterns and values["--include"]:
+        raise ValueError(f"{name} says already which files are meant: leave out --include")
     return ListEntry(
         line=number,
-        reference=reference,
-        include=tuple(values["--include"]),
+        reference=Reference(model=request.model, revision=request.revision),
+        include=request.patterns or tuple(values["--include"]),
         exclude=tuple(values["--exclude"]),
+        type=request.type,
     )
 
 

@@ -11,13 +11,11 @@ Example:
     'datasets/acme/quiz'
 """
 
-import dataclasses
 from dataclasses import dataclass
 
-from modelvault.core.names import ModelName, Reference
+from modelvault.core.names import ModelName
 
 _DATASETS = "datasets."
-_PAGES = "datasets/"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +31,11 @@ class HubRepository:
     def path(self) -> str:
         """Where its page and files stand below the endpoint."""
         return f"datasets/{self.id}" if self.kind == "dataset" else self.id
+
+    @property
+    def api_path(self) -> str:
+        """Where its description stands below the endpoint."""
+        return f"/api/{self.kind}s/{self.id}"
 
 
 def dataset_name(name: ModelName) -> ModelName:
@@ -52,22 +55,3 @@ def repository_of(name: ModelName) -> HubRepository:
     if is_dataset(name):
         return HubRepository(kind="dataset", id=f"{name.org.removeprefix(_DATASETS)}/{name.name}")
     return HubRepository(kind="model", id=str(name))
-
-
-def parse_hub_reference(text: str, *, dataset: bool = False) -> Reference:
-    """Return what a user names at the Hub, by the name it has in a vault.
-
-    ``datasets/ORG/NAME`` is a dataset, as in the addresses of the Hub's own pages.
-
-    Args:
-        text: ``[datasets/]ORG/NAME[@REVISION]``.
-        dataset: Whether a bare name means a dataset.
-
-    Raises:
-        BadReference: It is not spelled so.
-    """
-    bare = text.removeprefix(_PAGES)
-    reference = Reference.parse(bare)
-    if dataset or bare != text:
-        return dataclasses.replace(reference, model=dataset_name(reference.model))
-    return reference

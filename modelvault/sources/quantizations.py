@@ -5,11 +5,17 @@ Example:
     ['Q4_K_M', 'Q8_0']
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
-from modelvault.core.model_files import quantization_label
+from modelvault.core.hub_request import literal_pattern, patterns_for_type
+from modelvault.core.model_files import is_license, is_model_card, quantization_label
+from modelvault.errors import NothingSelected
 from modelvault.sources.fetch.file import OfferedFile
+
+_DYNAMIC = "UD-"
+"""What some publishers put before a type whose tensors they chose one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +53,36 @@ def group_quantizations(files: Iterable[OfferedFile]) -> tuple[Quantization, ...
         for label, members in found.items()
     ]
     return tuple(sorted(groups, key=lambda group: (group.size or 0, group.label)))
+
+
+def patterns_of_type(label: str, files: Sequence[OfferedFile], model: str) -> tuple[str, ...]:
+    """Return what takes one type of a repository, with its licence and card.
+
+    Args:
+        label: The type as a user spells it: ``q4_k_m``.
+        files: What the repository holds.
+        model: Its name.
+
+    Raises:
+        NothingSelected: There are no such files; the hint names the types that there are.
+    """
+    groups = group_quantizations(files)
+    wanted = label.upper().removeprefix(_DYNAMIC)
+    patterns = tuple(
+        pattern
+        for pattern in patterns_for_type(label)
+        if any(fnmatchcase(file.path, pattern) for file in files)
+    )
+    if not patterns or not any(group.label == wanted for group in groups):
+        labels = ", ".join(sorted(group.label for group in groups))
+        raise NothingSelected(
+            f"{model} holds no GGUF files of type {label}",
+            hint=f"there are: {labels}"
+            if labels
+            else f"pull {model}, then: modelvault convert {model} --to gguf:{label}",
+        )
+    texts = (file.path for file in files if is_license(file.path) or is_model_card(file.path))
+    return (*patterns, *map(literal_pattern, texts))
 
 
 def _total(sizes: Iterable[int | None]) -> int | None:

@@ -1,16 +1,12 @@
 """Which files of an offer to pull: a decision, without touching disk or network.
 
 Patterns are the Hub client's: ``fnmatch`` over the whole path, ``*`` crosses folders, and
-``folder/`` stands for everything below it. Excludes go first. Without includes, one copy
-of the weights is chosen where a repository holds several:
+``folder/`` stands for everything below it. Excludes go first. Without includes everything comes
+along but copies of weights that come (``copies``); of a dataset, everything. An include overrides
+that: what it matches comes, with what that does not work without (``companions``).
 
-* safetensors before GGUF, pickle, ONNX, TensorFlow and Flax files beside or below them;
-  pickle before the last three where there are no safetensors;
-* the weights of the ``transformers`` layout before ``consolidated*`` and ``original/``;
-* ``model.safetensors`` before ``model.fp16.safetensors`` and the like;
-* no training state (optimizer, scheduler …).
-
-An include overrides all of that. Whatever is left out is named, with its reason.
+Whatever is left out is named, with its reason. A name that cannot be carried is refused only where
+the file is chosen.
 
 Example:
     >>> selection = select(offer.files, include=["*.json", "*Q4_K_M*"], exclude=[])
@@ -19,30 +15,29 @@ Example:
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import fnmatchcase, translate
 
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
-from modelvault.core.model_files import (
-    WeightFormat,
-    indexed_name,
-    is_adapter,
-    is_consolidated,
-    is_training_state,
-    weight_format,
-)
+from modelvault.core.names import check_path
 from modelvault.errors import BadOption, BadPath, NothingSelected
+from modelvault.sources.companions import find_companions
+from modelvault.sources.copies import find_copies
 from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.quantizations import group_quantizations
 
-_MODELS = frozenset({WeightFormat.SAFETENSORS, WeightFormat.PICKLE})
-_OTHERS = frozenset(WeightFormat) - _MODELS - {WeightFormat.GGUF}
+EVERYTHING = "*"
+"""The include that takes an offer as it is."""
 
-_PRECISION = r"(?:fp|bf|float|int)(?:4|8|16|32)(?:_[a-z0-9]+)?|[48]bit|ema|non_ema"
-_VARIANT = re.compile(rf"\.({_PRECISION})(?=[.-])")
-_LAYOUT = re.compile(r"(?:model|pytorch_model)(?:[.-][^/]*)?\.(?:safetensors|bin)")
+EXCLUDED = "matches --exclude"
+NOT_INCLUDED = "does not match --include"
+USERS_REASONS = frozenset({EXCLUDED, NOT_INCLUDED})
+"""Reasons that the user gave; any other is a decision of ours."""
+
 _ANY_DIGEST = Digest("0" * 64)
 _EXAMPLES = 5
+_MOST_ISSUES = 100
+_ODD = re.compile(r"[^A-Za-z0-9_./ +=@%,-]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,31 +63,41 @@ class Selection:
 
 
 def select(
-    files: Iterable[OfferedFile], *, include: Sequence[str], exclude: Sequence[str]
+    files: Iterable[OfferedFile],
+    *,
+    include: Sequence[str],
+    exclude: Sequence[str],
+    dataset: bool = False,
 ) -> Selection:
     """Return what to pull of ``files``.
+
+    Args:
+        files: What is offered.
+        include: Patterns of what is wanted; none for everything but copies.
+        exclude: Patterns of what is not.
+        dataset: Whether the files are data: nothing of it is a copy, or belongs to another.
 
     Raises:
         BadOption: A pattern is empty.
         NothingSelected: No file is left; the hint names some that there are.
-        BadPath: Two chosen paths would be one file on some systems.
+        BadPath: Chosen names cannot be carried, or two would be one file on some systems.
     """
     offered = sorted(files, key=lambda file: file.path)
-    wanted, unwanted = _patterns(include, "--include"), _patterns(exclude, "--exclude")
-    reasons: dict[str, str] = {}
-    for file in offered:
-        if _matches(file.path, unwanted):
-            reasons[file.path] = "matches --exclude"
-        elif wanted and not _matches(file.path, wanted):
-            reasons[file.path] = "does not match --include"
-    if not wanted:
-        for rule in (_training_state, _second_copies, _other_layouts, _variants):
-            left = [file.path for file in offered if file.path not in reasons]
-            reasons |= rule(left)
+    reasons = _by_patterns(offered, include, exclude)
+    left = [file.path for file in offered if file.path not in reasons]
+    notes: tuple[str, ...] = ()
+    if not include and not dataset:
+        reasons |= find_copies(left)
+    elif include and not dataset:
+        others = [path for path, reason in reasons.items() if reason == NOT_INCLUDED]
+        companions = find_companions(left, others)
+        notes = companions.notes
+        for path in companions.added:
+            del reasons[path]
     chosen = tuple(file for file in offered if file.path not in reasons)
     if not chosen:
         raise _nothing_selected(offered)
-    _check_together(chosen)
+    _check_names(chosen)
     return Selection(
         chosen=chosen,
         left_out=tuple(
@@ -100,14 +105,30 @@ def select(
             for file in offered
             if file.path in reasons
         ),
-        notes=(*_unmatched(offered, include, exclude), *_suggest_one(chosen, include)),
+        notes=(*_unmatched(offered, include, exclude), *notes, *_suggest_one(chosen, include)),
     )
 
 
-def _patterns(patterns: Sequence[str], option: str) -> list[str]:
+def _by_patterns(
+    offered: Sequence[OfferedFile], include: Sequence[str], exclude: Sequence[str]
+) -> dict[str, str]:
+    """Return what the user's patterns leave out."""
+    wanted, unwanted = _patterns(include, "--include"), _patterns(exclude, "--exclude")
+    reasons: dict[str, str] = {}
+    for file in offered:
+        if unwanted and unwanted.match(file.path):
+            reasons[file.path] = EXCLUDED
+        elif wanted and not wanted.match(file.path):
+            reasons[file.path] = NOT_INCLUDED
+    return reasons
+
+
+def _patterns(patterns: Sequence[str], option: str) -> re.Pattern[str] | None:
     if not all(patterns):
         raise BadOption(f"{option}: an empty pattern matches nothing")
-    return [_pattern(text) for text in patterns]
+    if not patterns:
+        return None
+    return re.compile("|".join(translate(_pattern(text)) for text in patterns))
 
 
 def _pattern(text: str) -> str:
@@ -115,93 +136,9 @@ def _pattern(text: str) -> str:
     return f"{text}*" if text.endswith("/") else text
 
 
-def _matches(path: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(path, pattern) for pattern in patterns)
-
-
-# -- the defaults: each rule maps paths that it leaves out to the reason
-
-
-def _training_state(paths: Sequence[str]) -> dict[str, str]:
-    return {path: "training state" for path in paths if is_training_state(path)}
-
-
-def _second_copies(paths: Sequence[str]) -> dict[str, str]:
-    """Leave out weights where better ones of the same family stand beside or above them."""
-    safe = {_home(path) for path in paths if _weights(path) is WeightFormat.SAFETENSORS}
-    pickled = {_home(path) for path in paths if _weights(path) is WeightFormat.PICKLE}
-    reasons: dict[str, str] = {}
-    for path in paths:
-        format_ = _weights(path)
-        if format_ is None or format_ is WeightFormat.SAFETENSORS:
-            continue
-        if _covered(path, safe):
-            reasons[path] = "safetensors hold the same weights"
-        elif format_ in _OTHERS and _covered(path, pickled):
-            reasons[path] = "PyTorch files hold the same weights"
-    return reasons
-
-
-def _other_layouts(paths: Sequence[str]) -> dict[str, str]:
-    """Leave out the publisher's own layout where that of ``transformers`` is there."""
-    homes = {_folder(path) for path in paths if _LAYOUT.fullmatch(_name(path))}
-    reasons: dict[str, str] = {}
-    for path in paths:
-        if path.startswith("original/") and "" in homes:
-            reasons[path] = "the original layout of the same weights"
-        elif is_consolidated(path) and _weights(path) in _MODELS and _folder(path) in homes:
-            reasons[path] = "consolidated copy of the same weights"
-    return reasons
-
-
-def _variants(paths: Sequence[str]) -> dict[str, str]:
-    """Leave out ``model.fp16.safetensors`` where there is a ``model.safetensors``."""
-    models = [path for path in paths if _weights(path) in _MODELS]
-    plain = {_base(path) for path in models if not _variant(path)}
-    return {
-        path: f"variant {_variant(path)} of weights that are chosen"
-        for path in models
-        if _variant(path) and _base(path) in plain
-    }
-
-
-def _weights(path: str) -> WeightFormat | None:
-    """Return the format of weights that a path names, itself or as their index."""
-    return weight_format(indexed_name(path))
-
-
-def _home(path: str) -> tuple[str, bool]:
-    """Return the folder of weights, and whether they are an adapter's, not a model's."""
-    return _folder(path), is_adapter(path)
-
-
-def _covered(path: str, homes: set[tuple[str, bool]]) -> bool:
-    folder, adapter = _home(path)
-    while folder:
-        if (folder, adapter) in homes:
-            return True
-        folder = _folder(folder)
-    return ("", adapter) in homes
-
-
-def _variant(path: str) -> str:
-    match = _VARIANT.search(_name(path))
-    return match[1] if match else ""
-
-
-def _base(path: str) -> str:
-    """Return folder and first word of a weight file's name, its shard and variant dropped."""
-    name = indexed_name(_name(path))
-    stem, _, suffix = _VARIANT.sub("", name).rpartition(".")
-    return f"{_folder(path)}/{re.sub(r'-[0-9]+-of-[0-9]+$', '', stem)}.{suffix}"
-
-
-def _folder(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _name(path: str) -> str:
-    return path.rpartition("/")[2]
+def pattern_for(path: str) -> str:
+    """Return a pattern that takes a path, whatever is in its name, and can be typed anywhere."""
+    return _ODD.sub("?", path)
 
 
 # -- what the user is told
@@ -210,11 +147,39 @@ def _name(path: str) -> str:
 def _nothing_selected(offered: Sequence[OfferedFile]) -> NothingSelected:
     if not offered:
         return NothingSelected("there are no files to pull", hint="check the revision or folder")
+    groups = group_quantizations(offered)
+    if len(groups) > 1:
+        labels = ", ".join(sorted(group.label for group in groups))
+        return NothingSelected(
+            f"none of {len(offered)} files is selected", hint=f"there are the types {labels}"
+        )
     names = ", ".join(file.path for file in offered[:_EXAMPLES])
     more = f" and {len(offered) - _EXAMPLES} more" if len(offered) > _EXAMPLES else ""
     return NothingSelected(
         f"none of {len(offered)} files is selected", hint=f"there are: {names}{more}"
     )
+
+
+def _check_names(chosen: Sequence[OfferedFile]) -> None:
+    """Refuse what cannot be carried, all of it at once, before a byte is fetched."""
+    bad: dict[str, str] = {}
+    for file in chosen:
+        try:
+            check_path(file.path)
+        except BadPath as error:
+            bad[file.path] = error.message
+        if file.fault:
+            bad[file.path] = file.fault
+    if bad:
+        issues = list(bad.values())
+        more = f", and {len(issues) - 1} more" if len(issues) > 1 else ""
+        options = " ".join(f"--exclude '{pattern_for(path)}'" for path in list(bad)[:_EXAMPLES])
+        raise BadPath(
+            f"{issues[0]}{more}",
+            hint=f"leave it out: {options}; or have it renamed where it comes from",
+            issues=issues[:_MOST_ISSUES],
+        )
+    _check_together(chosen)
 
 
 def _check_together(chosen: Sequence[OfferedFile]) -> None:

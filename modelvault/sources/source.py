@@ -12,13 +12,15 @@ from typing import Protocol, runtime_checkable
 
 from modelvault.core.artifact import HubOrigin, License, Origin, SumsOrigin
 from modelvault.core.digest import Digest
-from modelvault.core.names import ModelName, check_path
+from modelvault.core.names import ModelName
 from modelvault.core.ports import Progress
-from modelvault.errors import BadPath
 from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.fetch.stored import DeliveryPlan
 from modelvault.store.blobs import Store
+
+LARGEST_SMALL = 16 * 1024 * 1024
+"""Bytes of the largest file that is read before it is delivered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,7 @@ class Offer:
     """What the user asked for and the revision was found by: a branch, a tag, the revision
     itself. Empty where there is nothing to ask for by name."""
     files: tuple[OfferedFile, ...]
-    """Everything the revision holds, sorted by path."""
+    """Everything the revision holds, sorted by path; a name is checked when it is chosen."""
     license: License | None
     card: Mapping[str, str] = field(hash=False)
     """Chosen fields of the model card, as in ``Artifact.card``."""
@@ -109,6 +111,31 @@ class Unsized(Protocol):
 
 
 @runtime_checkable
+class Narrowed(Protocol):
+    """A source that was named together with the files that are meant."""
+
+    @property
+    def include(self) -> tuple[str, ...]:
+        """Patterns of these files; empty where only the source was named."""
+
+    @property
+    def type(self) -> str:
+        """The type of GGUF files that was named, such as ``Q4_K_M``; empty for none."""
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A source whose small files can be read before anything is delivered."""
+
+    def read_small(self, files: Sequence[OfferedFile]) -> Mapping[str, bytes]:
+        """Return path → content of those that can be read now and are what the offer declares.
+
+        Args:
+            files: Some of an offer's, at most ``LARGEST_SMALL`` bytes each; others are left out.
+        """
+
+
+@runtime_checkable
 class Measurable(Protocol):
     """A source whose bytes come over a network, as fast as that happens to be."""
 
@@ -126,30 +153,3 @@ def report_stored(plan: DeliveryPlan, progress: Progress) -> None:
         if file.path in plan.stored:
             progress.begin(file.path, total=file.size, done=file.known_size)
             progress.end(file.path, note="already in the vault")
-
-
-def check_paths(paths: Sequence[str], *, where: str) -> None:
-    """Check the paths that a source wants to offer, all of them before complaining.
-
-    Args:
-        paths: Relative paths, ``/`` between their parts.
-        where: What the source is, for the message.
-
-    Raises:
-        BadPath: A path is unsafe or listed twice; ``issues`` has every finding.
-    """
-    issues: list[str] = []
-    for path in paths:
-        try:
-            check_path(path)
-        except BadPath as error:
-            issues.append(error.message)
-    if len(set(paths)) != len(paths):
-        issues.append("a path is listed twice")
-    if issues:
-        more = f", and {len(issues) - 1} more" if len(issues) > 1 else ""
-        raise BadPath(
-            f"{where}: {issues[0]}{more}",
-            hint="such names cannot be carried safely; ask the publisher to rename the file",
-            issues=issues[:100],
-        )

@@ -190,7 +190,7 @@ def test_list_of_models_takes_lines_of_both_kinds(site: Site, server: FileServer
     models.write_text(line)
     done = site.run("pull", "--from-file", "models.txt", "--json").ok().document
     assert [entry["state"] for entry in done["entries"]] == ["pulled"]
-    assert '"_type":"modelvault/lockfile/v2"' in (site.home / "models.txt.lock").read_text()
+    assert '"_type":"modelvault/lockfile/v3"' in (site.home / "models.txt.lock").read_text()
     server.journal.clear()
     held = site.run("pull", "--from-file", "models.txt.lock", "--json").ok().document
     assert [entry["state"] for entry in held["entries"]] == ["in_vault"]
@@ -232,7 +232,8 @@ def test_options_of_the_hub_do_not_go_with_a_list(
     ("command", "words"),
     [
         (["pull", "https://files.example/tiny/SHA256SUMS"], "--as ORG/NAME"),
-        (["pull", "https://huggingface.co/acme/tiny"], "from the Hub: pull ORG/NAME"),
+        (["pull", "https://files.example/acme/tiny"], "from the Hub: pull ORG/NAME"),
+        (["pull", "https://huggingface.co/spaces/acme/tiny"], "a Space is a program"),
         (["pull", "https://files.example/tiny/", "--as", "acme/tiny"], "SHA256SUMS"),
         (["pull", "https://u:hush@files.example/S", "--as", "acme/tiny"], "~/.netrc"),
         (["pull", "acme/tiny", "--sums-digest", "0" * 64], "--sums-digest goes with the URL"),

@@ -1,6 +1,7 @@
 """The promises of ``Source``, kept alike by the Hub, by folders, by web servers and by the fake."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from modelvault.core.names import ModelName, check_path
 from modelvault.core.ports import ProgressEvent, Silence
 from modelvault.core.sums import SumsUrl
 from modelvault.errors import BadPath, Corruption, FetchError, NotFound
+from modelvault.sources.fetch.file import OfferedFile
 from modelvault.sources.folder.source import FolderSource
 from modelvault.sources.hub.source import HubSource
 from modelvault.sources.net.connection import Connection
@@ -305,8 +307,21 @@ def test_absent_source_is_not_found(world: World) -> None:
         world.absent().offer()
 
 
-def test_unsafe_name_is_refused_in_the_offer(world: World) -> None:
+def test_unsafe_name_is_refused_when_it_is_chosen(world: World) -> None:
     """Attack: a name that leads out of a folder, or that other systems cannot hold."""
+    offer = world.unsafe().offer()
     with pytest.raises(BadPath) as error:
-        world.unsafe().offer()
+        select(offer.files, include=[], exclude=[])
     assert len(error.value.issues) == 1
+    assert "--exclude '" in error.value.hint
+
+
+def test_unsafe_name_hinders_nobody_who_leaves_it_out(world: World) -> None:
+    """By the very pattern that the refusal suggests."""
+    offer = world.unsafe().offer()
+    files = (*offer.files, OfferedFile(path="good.json", size=2))
+    with pytest.raises(BadPath) as error:
+        select(files, include=[], exclude=[])
+    (pattern,) = re.findall(r"--exclude '([^']+)'", error.value.hint)
+    chosen = select(files, include=[], exclude=[pattern]).chosen
+    assert "good.json" in [file.path for file in chosen]

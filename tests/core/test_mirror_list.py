@@ -61,6 +61,21 @@ VECTOR_OF_SUMS = (
     b'"sha256:a330395cc0a53ad1207736546afff4735940937564bbf75ce1edad40780d9139"'
     b',"url":"https://files.example/web/SHA256SUMS"}}]}'
 )
+VECTOR_IN_LINES = (
+    b'{"_type":"modelvault/lockfile/v3","entries":[\n'
+    b'{"commit":"' + b"a" * 40 + b'","exclude":[],"files":[\n'
+    b'{"digest":"sha256:9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"'
+    b',"path":"weights.bin","size":7}\n'
+    b'],"include":["*.bin"],"model":"acme/tiny","requested":"main","sums":null},\n'
+    b'{"commit":"' + b"b" * 40 + b'","exclude":[],"files":[\n'
+    b'{"digest":"sha256:9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"'
+    b',"path":"weights.bin","size":7}\n'
+    b'],"include":[],"model":"acme/web","requested":"SHA256SUMS",'
+    b'"sums":{"digest":'
+    b'"sha256:a330395cc0a53ad1207736546afff4735940937564bbf75ce1edad40780d9139"'
+    b',"url":"https://files.example/web/SHA256SUMS"}}\n'
+    b"]}\n"
+)
 
 
 def test_list_is_read_as_a_person_writes_it() -> None:
@@ -81,7 +96,7 @@ def test_all_bad_lines_are_reported_with_their_numbers() -> None:
     bad = [
         "tiny",
         "acme/tiny@",
-        "acme/tiny:Q4_K_M",
+        "acme/tiny:Q4_K_M --include x",
         "acme/a --only x",
         "acme/b --include",
         "acme/c 'open",
@@ -113,16 +128,28 @@ def test_any_text_is_a_list_or_bad_input(text: str) -> None:
         assert error.message  # noqa: PT017 - either outcome will do
 
 
-def test_lock_file_vector_stays_readable() -> None:
-    """Frozen: these bytes mean this entry, for ever."""
-    assert encode_lock([ENTRY]) == VECTOR
+def test_lock_file_vectors_stay_readable() -> None:
+    """Frozen: these bytes mean these entries, for ever; the newest form is what is written."""
     assert parse_lock(VECTOR) == (ENTRY,)
-
-
-def test_lock_file_with_a_list_of_checksums_stays_readable() -> None:
-    """Frozen as version 2; a file without such an entry goes on being version 1."""
-    assert encode_lock([ENTRY_OF_SUMS, ENTRY]) == VECTOR_OF_SUMS
     assert parse_lock(VECTOR_OF_SUMS) == (ENTRY, ENTRY_OF_SUMS)
+    assert encode_lock([ENTRY_OF_SUMS, ENTRY]) == VECTOR_IN_LINES
+    assert parse_lock(VECTOR_IN_LINES) == (ENTRY, ENTRY_OF_SUMS)
+
+
+def test_lock_file_has_a_line_for_each_file() -> None:
+    """So that a change of one file is a change of one line, whatever reads it as JSON."""
+    lines = VECTOR_IN_LINES.splitlines()
+    assert sum(b'"path":"weights.bin"' in line for line in lines) == 2
+    assert max(map(len, lines)) < 200
+    assert VECTOR_IN_LINES.endswith(b"}\n")
+    assert canonical.encode(json.loads(VECTOR_IN_LINES)) == VECTOR_IN_LINES.replace(b"\n", b"")
+    assert json.loads(encode_lock([])) == {"_type": "modelvault/lockfile/v3", "entries": []}
+    assert parse_lock(encode_lock([])) == ()
+
+
+def test_lock_file_that_version_control_gave_other_line_ends_is_read() -> None:
+    """As a checkout on Windows has it."""
+    assert parse_lock(VECTOR_IN_LINES.replace(b"\n", b"\r\n")) == (ENTRY, ENTRY_OF_SUMS)
 
 
 def test_lines_of_lists_of_checksums_are_read() -> None:
@@ -166,11 +193,19 @@ def broken(**fields: object) -> bytes:
     return canonical.encode(record)
 
 
+LINES = VECTOR_IN_LINES.splitlines(keepends=True)
+
+
 @pytest.mark.parametrize(
     "data",
     [
         b"{}",
         VECTOR + b"\n",
+        VECTOR_IN_LINES.rstrip(b"\n"),
+        VECTOR_IN_LINES.replace(b"\n", b""),
+        VECTOR_IN_LINES.replace(b"\n", b" \n"),
+        VECTOR_IN_LINES.replace(b"\n", b"\n\n", 1),
+        b"".join([LINES[0], *LINES[4:7], *LINES[1:4], *LINES[7:]]),
         VECTOR_OF_SUMS.replace(b"/v2", b"/v1"),
         VECTOR_OF_SUMS.replace(b"https://", b"https://u:p@"),
         VECTOR_OF_SUMS.replace(b'"requested":"SHA256SUMS"', b'"requested":"main"'),
@@ -218,10 +253,12 @@ def test_lock_file_round_trip_is_exact(names: list[str]) -> None:
     assert parse_lock(encode_lock(entries)) == tuple(sorted(entries, key=lambda item: item.key))
 
 
-@pytest.mark.parametrize("vector", [VECTOR, VECTOR_OF_SUMS], ids=["v1", "v2"])
+@pytest.mark.parametrize(
+    "vector", [VECTOR, VECTOR_OF_SUMS, VECTOR_IN_LINES], ids=["v1", "v2", "v3"]
+)
 def test_document_shows_the_frozen_vectors(vector: bytes) -> None:
     """The example in the format's page is these bytes, and its digest and length are theirs."""
     page = (Path(__file__).parents[2] / "docs" / "formats" / "lockfile.md").read_text("utf-8")
-    assert vector.decode() in page
+    assert f"```json\n{vector.decode().rstrip()}\n```" in page
     assert f"<!-- vector: {Digest.of(vector)} -->" in page
     assert f"{len(vector)} bytes" in page

@@ -1,5 +1,7 @@
 """Which files are pulled: one copy of the weights, unless the user says otherwise."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +72,48 @@ REPOSITORIES = {
     ),
     "quantised": (("model-Q4_K_M.gguf", "model-Q8_0.gguf", "mmproj-F16.gguf"), ()),
     "names that only look like variants": (("model.safetensors", "model.v2.safetensors"), ()),
+    "speech, with tables and a vocoder": (
+        ("model.safetensors", "speakers.pt", "speaker_embeddings/en_0.npz", "vocoder/model.pth",
+         "campplus.onnx", "preprocessor.pkl", "vocoder/pytorch_model.bin"),
+        ("pytorch_model.bin",),
+    ),
+    "sentence-transformers": (
+        ("model.safetensors", "2_Dense/pytorch_model.bin", "3_Dense/model.safetensors",
+         "openvino/openvino_model.bin", "openvino/openvino_model.xml"),
+        ("pytorch_model.bin", "3_Dense/pytorch_model.bin", "onnx/model.onnx",
+         "onnx/model_O4.onnx", "onnx/model_qint8_avx512.onnx", "tf_model.h5"),
+    ),
+    "a folder of exports that holds a model of its own": (
+        ("model.safetensors", "onnx/vad.onnx", "onnx/model.onnx"), (),
+    ),
+    "diffusers, every framework": (
+        ("text_encoder/model.safetensors", "unet/diffusion_pytorch_model.safetensors",
+         "safety_checker/pytorch_model.bin"),
+        ("text_encoder/pytorch_model.bin", "unet/diffusion_pytorch_model.bin",
+         "unet/diffusion_flax_model.msgpack", "unet/diffusion_pytorch_model.non_ema.safetensors"),
+    ),
+    "same stem": (("lora.safetensors", "other.pt"), ("lora.pt", "lora.npz", "lora.ckpt")),
+    "half precision is no copy of the whole": (
+        ("model.fp16.safetensors", "pytorch_model.bin"), ("pytorch_model.fp16.bin",),
+    ),
+    "safetensors that lack a part": (
+        ("model-00001-of-00002.safetensors", "pytorch_model.bin", "model.safetensors.index.json"),
+        (),
+    ),
+    "an index alone": (("model.safetensors.index.json", "pytorch_model.bin"), ()),
+    "CTranslate2 beside transformers": (("model.safetensors", "model.bin"), ()),
+    "GPT-OSS": (
+        ("model-00001-of-00001.safetensors", "model.safetensors.index.json", "metal/model.bin"),
+        ("original/model.safetensors", "original/dtypes.json"),
+    ),
+    "a folder called original without weights": (
+        ("model.safetensors", "original/readme.txt"), (),
+    ),
+    "GGUF beside its source": (
+        ("model.safetensors", "imatrix.gguf"), ("model-Q4_0.gguf", "mmproj-f16.gguf"),
+    ),
+    "GGUF below its source": (("model.safetensors", "gguf/model-Q4_0.gguf"), ()),
+    "GPT-2's first copies": (("model.safetensors",), ("64.tflite", "64-fp16.tflite")),
 }  # fmt: skip
 
 
@@ -81,6 +125,53 @@ def test_one_copy_of_the_weights_is_chosen(name: str) -> None:
     assert paths(selection) == sorted((*REST, *kept))
     assert [item.path for item in selection.left_out] == sorted(left)
     assert all(item.reason and item.size == len(item.path) for item in selection.left_out)
+
+
+def test_datasets_are_taken_whole() -> None:
+    """Data of any format is data: nothing in it is a copy, a variant or training's."""
+    names = ("data.npz", "data.safetensors", "data.bin", "optimizer.pt", "original/a.bin",
+             "model.safetensors", "model.fp16.safetensors", "pytorch_model.bin")  # fmt: skip
+    files = [OfferedFile(path=path, size=1) for path in names]
+    selection = select(files, include=(), exclude=(), dataset=True)
+    assert paths(selection) == sorted(names)
+    assert selection.left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("include", "others", "taken"),
+    [
+        ("*Q4_K_M*", ("mmproj-F32.gguf", "mmproj-F16.gguf", "mmproj-BF16.gguf"), "mmproj-F16.gguf"),
+        ("*Q4_K_M*", ("X-mmproj-f32.gguf", "X-mmproj-bf16.gguf"), "X-mmproj-bf16.gguf"),
+        ("sub/*", ("mmproj-F16.gguf",), "mmproj-F16.gguf"),
+        ("sub/*", ("mmproj-F16.gguf", "sub/mmproj-Q8_0.gguf"), "sub/mmproj-Q8_0.gguf"),
+        ("*Q4_K_M*", ("mmproj/mmproj-F16.gguf",), "mmproj/mmproj-F16.gguf"),
+    ],
+)
+def test_projector_comes_along_with_a_chosen_quantisation(
+    include: str, others: tuple[str, ...], taken: str
+) -> None:
+    """Without it the model sees no images: one, the nearest and most usable, and it is said."""
+    model = "sub/m-Q4_K_M.gguf" if include == "sub/*" else "m-Q4_K_M.gguf"
+    selection = choose(model, "m-Q8_0.gguf", *others, include=(include,))
+    assert taken in paths(selection)
+    assert [path for path in paths(selection) if "mmproj" in path] == [taken]
+    if not taken.startswith("sub/"):
+        assert any(note.startswith(f"{taken} comes along") for note in selection.notes)
+
+
+def test_projector_that_is_left_out_by_name_stays_out() -> None:
+    """An exclude goes first; and whoever asks for no model gets no projector."""
+    names = ("m-Q4_K_M.gguf", "mmproj-F16.gguf", "config.json")
+    assert paths(choose(*names, include=("*Q4*",), exclude=("mmproj*",))) == ["m-Q4_K_M.gguf"]
+    assert paths(choose(*names, include=("*.json",))) == ["config.json"]
+
+
+def test_parts_of_a_chosen_model_come_along() -> None:
+    """One part of three is no model: the others are added, and it is said."""
+    parts = [f"m-Q4_K_M-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    selection = choose(*parts, "m-Q8_0.gguf", include=(parts[0],))
+    assert paths(selection) == parts
+    assert any("2 more parts of m-Q4_K_M-*-of-00003.gguf" in note for note in selection.notes)
 
 
 def test_include_overrides_every_default() -> None:
@@ -144,8 +235,9 @@ def test_quantisation_that_was_dropped_is_not_the_one_it_begins_with() -> None:
     selection = choose(*names)
     groups = {group.label: group for group in group_quantizations(selection.chosen)}
     assert sorted(groups) == ["Q4_0", "Q4_0_4_4", "Q8_0"]
-    assert paths(choose(*names, include=(groups["Q4_0"].include,))) == ["m-Q4_0.gguf"]
-    assert paths(choose(*names, include=(groups["Q4_0_4_4"].include,))) == ["m-Q4_0_4_4.gguf"]
+    for label in ("Q4_0", "Q4_0_4_4"):
+        taken = paths(choose(*names, include=(groups[label].include,)))
+        assert taken == [f"m-{label}.gguf", "m-mmproj-f16.gguf"]  # the projector is everybody's
 
 
 def test_capitals_change_nothing() -> None:
@@ -169,6 +261,27 @@ def test_paths_that_collide_on_other_systems_are_refused_unless_excluded() -> No
         choose("README.md", "readme.md")
     assert "--exclude" in error.value.hint
     assert paths(choose("README.md", "readme.md", exclude=("readme.md",))) == ["README.md"]
+
+
+def test_names_that_cannot_be_carried_are_refused_all_at_once() -> None:
+    """With patterns that leave them out, and the other files are not to blame."""
+    names = ("config.json", "a:b", "x\ty", "dir/..", "cafe\u0301.txt")
+    with pytest.raises(BadPath) as error:
+        choose(*names)
+    assert len(error.value.issues) == 4
+    patterns = re.findall(r"--exclude '([^']+)'", error.value.hint)
+    assert paths(choose(*names, exclude=tuple(patterns))) == ["config.json"]
+
+
+def test_file_that_cannot_be_taken_is_refused_only_where_it_is_chosen() -> None:
+    """A link out of a folder hinders nobody who leaves it out."""
+    files = [
+        OfferedFile(path="config.json", size=2),
+        OfferedFile(path="link", size=None, fault="link: a link out of the folder"),
+    ]
+    with pytest.raises(BadPath, match="out of the folder"):
+        select(files, include=(), exclude=())
+    assert paths(select(files, include=(), exclude=("link",))) == ["config.json"]
 
 
 NAMES = st.text("abm/.-01", min_size=1, max_size=12).map(

@@ -15,7 +15,12 @@ from modelvault.cli.commands.pull_update import pull_update
 from modelvault.cli.completion import complete_followed, complete_from
 from modelvault.cli.documents.pull import FinishedPull, PlannedPull
 from modelvault.cli.lines import text
-from modelvault.cli.lines.pull import left_out_lines, license_text, plan_lines
+from modelvault.cli.lines.pull import (
+    left_out_notes,
+    left_out_warnings,
+    license_text,
+    plan_lines,
+)
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.errors import BadOption, FetchError
@@ -78,6 +83,12 @@ def pull(
         Path | None,
         typer.Option("--ca-bundle", help="Certificate authorities to believe (PEM file)."),
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", help="Seconds of silence that are borne (default 30).", show_default=False
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be pulled, and stop.")
     ] = False,
@@ -107,6 +118,8 @@ def pull(
         engine=engine,
         limit_rate=limit_rate,
         ca_bundle=ca_bundle,
+        timeout=timeout,
+        tell=session.note,
     )
     single = {
         "--as": name,
@@ -115,16 +128,15 @@ def pull(
         "--revision": revision,
         "--include": include,
         "--exclude": exclude,
-        "--dry-run": dry_run,
     }
     if locked and from_file is None:
         raise BadOption("--locked goes with --from-file only")
     if from_file is not None:
         _refuse("--from-file", {**single, "--update": update, "a reference": model})
-        pull_from_file(session, from_file, options.or_configured(config), locked=locked)
+        pull_from_file(session, from_file, options, config, locked=locked, dry_run=dry_run)
     elif update:
-        _refuse("--update", {**single, "--endpoint": endpoint})
-        pull_update(session, model, options.or_configured(config))
+        _refuse("--update", {**single, "--dry-run": dry_run, "--endpoint": endpoint})
+        pull_update(session, model, options, config)
     elif model is None:
         raise BadOption(
             "nothing to pull is named", hint="name ORG/NAME, or a FOLDER or URL with --as"
@@ -170,14 +182,21 @@ def _pull_one(
         speed = _measure(session, plan)
         session.result(PlannedPull.of(plan, speed), plan_lines(plan, speed))
         return
-    for line in left_out_lines(plan):
-        session.note(line)
+    tell_left_out(session, plan)
     with (
         Vault.open(session.vault, create=True) as vault,
         show_progress(session, expected=plan.size) as progress,
     ):
         done = verb.pull(vault, plan, progress)
     _report(session, done)
+
+
+def tell_left_out(session: Session, plan: PullPlan) -> None:
+    """Say what is not pulled: what nobody asked to leave out in any case."""
+    for line in left_out_warnings(plan):
+        session.warn(line)
+    for line in left_out_notes(plan):
+        session.note(line)
 
 
 def _measure(session: Session, plan: PullPlan) -> Speed | None:

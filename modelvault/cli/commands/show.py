@@ -9,6 +9,7 @@ from modelvault.app.vault import Vault
 from modelvault.cli.completion import ReferenceArgument
 from modelvault.cli.documents.show import ShownArtifact
 from modelvault.cli.lines import text
+from modelvault.cli.lines.pull import group_text
 from modelvault.cli.lines.quality import figures_line, layer_lines
 from modelvault.cli.lines.table import Column, Line, Table
 from modelvault.cli.session import Session
@@ -47,6 +48,7 @@ def _show_lines(shown: Shown) -> list[Line]:
         *_origin_facts(artifact),
         *(("made from", str(parent.reference)) for parent in shown.parents),
         *(("converted to", str(child.reference)) for child in shown.children),
+        *(("left out", group_text(group)) for group in shown.left_out),
     ]
     files = Table(
         columns=(Column("SIZE", right=True), Column("DIGEST", spare=1), Column("FILE", least=16)),

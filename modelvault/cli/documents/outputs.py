@@ -28,7 +28,8 @@ from modelvault.cli.documents.progress import (
     RetryEvent,
     StepEvent,
 )
-from modelvault.cli.documents.pull import FinishedList, FinishedPull, FinishedUpdate, PlannedPull
+from modelvault.cli.documents.pull import FinishedPull, FinishedUpdate, PlannedPull
+from modelvault.cli.documents.pull_list import FinishedList, PlannedList
 from modelvault.cli.documents.report import ErrorEvent, WarningEvent
 from modelvault.cli.documents.show import ShownArtifact
 from modelvault.cli.documents.usage import UsedSpace
@@ -41,7 +42,7 @@ from modelvault.cli.documents.vault import (
 )
 
 OUTPUTS: dict[str, object] = {
-    "pull": PlannedPull | FinishedPull | FinishedUpdate | FinishedList,
+    "pull": PlannedPull | FinishedPull | FinishedUpdate | FinishedList | PlannedList,
     "list": tuple[ListedArtifact, ...],
     "verify": VerifiedVault,
     "du": UsedSpace,

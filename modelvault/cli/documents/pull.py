@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Self
 
-from modelvault.app.mirror_list import Mirrored
 from modelvault.app.outcomes import Failure
 from modelvault.app.pull import Pulled, PullPlan
 from modelvault.app.upstream import Followed
@@ -118,6 +116,14 @@ class FinishedPull(PlannedPull):
         )
 
 
+def left_out_of(plan: PullPlan) -> tuple[LeftOutFile, ...]:
+    """Return what a plan leaves out, for programs."""
+    return tuple(
+        LeftOutFile(path=item.path, size=item.size, reason=item.reason)
+        for item in plan.selection.left_out
+    )
+
+
 def _plan_fields(plan: PullPlan, speed: Speed | None) -> dict[str, Any]:
     offer = plan.offer
     hub = offer.origin if isinstance(offer.origin, HubOrigin) else None
@@ -139,10 +145,7 @@ def _plan_fields(plan: PullPlan, speed: Speed | None) -> dict[str, Any]:
             )
             for file in plan.selection.chosen
         ),
-        "left_out": tuple(
-            LeftOutFile(path=item.path, size=item.size, reason=item.reason)
-            for item in plan.selection.left_out
-        ),
+        "left_out": left_out_of(plan),
         "quantizations": tuple(
             OfferedQuantization(
                 label=group.label, include=group.include, files=tuple(group.files), size=group.size
@@ -221,49 +224,3 @@ class FinishedUpdate(Document):
     def of(cls, done: Iterable[Followed], failures: Iterable[Failure]) -> Self:
         """Return what was followed, and what failed, for programs."""
         return cls(updates=(*map(FollowedBranch.of, done), *map(FailedPull.of, failures)))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedPull(Document):
-    """One line of a list that was pulled, or was here."""
-
-    reference: Reference
-    requested: str
-    """Branch, tag or commit that the list names."""
-    state: Literal["in_vault", "pulled"]
-    artifact: Digest | None
-    """Null where everything was in the vault already."""
-    file_count: int
-    size: int
-    fetched: int
-    """Bytes that the vault lacked."""
-
-    @classmethod
-    def of(cls, item: Mirrored) -> Self:
-        """Return one entry for programs."""
-        pulled = item.pulled
-        return cls(
-            reference=Reference(model=item.entry.model, revision=item.pin.commit),
-            requested=item.entry.requested,
-            state="in_vault" if pulled is None else "pulled",
-            artifact=None if pulled is None else pulled.artifact.digest,
-            file_count=len(item.pin.manifest.files),
-            size=item.pin.manifest.size,
-            fetched=0 if pulled is None else pulled.plan.to_fetch,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishedList(Document):
-    """What came of ``--from-file``."""
-
-    entries: tuple[ListedPull | FailedPull, ...]
-    lock: Path | None
-    """The lock file that pins it; null where one was followed."""
-
-    @classmethod
-    def of(
-        cls, done: Iterable[Mirrored], failures: Iterable[Failure], *, lock: Path | None
-    ) -> Self:
-        """Return what was pulled or was here, and what failed, for programs."""
-        return cls(entries=(*map(ListedPull.of, done), *map(FailedPull.of, failures)), lock=lock)

@@ -27,6 +27,16 @@ class ShownFile(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOutFiles(Document):
+    """Files that a pull left out for one reason."""
+
+    reason: str
+    count: int
+    paths: tuple[str, ...]
+    """The first of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ShownArtifact(Document):
     """Everything known of one artefact."""
 
@@ -44,6 +54,8 @@ class ShownArtifact(Document):
     """What it was converted from, nearest first."""
     children: tuple[ArtifactName, ...]
     """What was converted from it."""
+    left_out: tuple[LeftOutFiles, ...]
+    """What the pull that brought it here left out; empty for what came otherwise."""
 
     @classmethod
     def of(cls, shown: Shown) -> Self:
@@ -66,4 +78,8 @@ class ShownArtifact(Document):
             quality=Quality.of(measured) if measured else None,
             parents=names_of(shown.parents),
             children=names_of(shown.children),
+            left_out=tuple(
+                LeftOutFiles(reason=group.reason, count=group.count, paths=group.paths)
+                for group in shown.left_out
+            ),
         )

@@ -2,11 +2,16 @@
 
 from collections.abc import Iterable
 
+from modelvault.app.left_out import LeftOutGroup, group_left_out
 from modelvault.app.pull import PullPlan
 from modelvault.cli.lines import text
 from modelvault.cli.lines.table import Column, Line, Table
 from modelvault.core.artifact import HubOrigin
 from modelvault.sources.fetch.speed import Speed
+
+_NAMED = 5
+"""Files that a warning names."""
+_EVERYTHING = "the same command with --include '*' takes everything, as one artefact"
 
 
 def plan_lines(plan: PullPlan, speed: Speed | None) -> list[Line]:
@@ -105,8 +110,29 @@ def left_out_lines(plan: PullPlan) -> list[str]:
     if not left_out:
         return []
     total = _size(_total(item.size for item in left_out))
-    lines = [f"left out: {text.count(len(left_out), 'file')}, {total} (--include takes them)"]
+    lines = [f"left out: {text.count(len(left_out), 'file')}, {total} ({_EVERYTHING})"]
     return lines + [f"  {_size(item.size)} {item.path}: {item.reason}" for item in left_out]
+
+
+def left_out_warnings(plan: PullPlan) -> list[str]:
+    """Return what is not pulled though nobody asked for that, a line for each reason."""
+    groups = [group for group in group_left_out(plan.selection.left_out) if not group.is_users]
+    lines = [f"left out: {group_text(group)}" for group in groups]
+    return [*lines, _EVERYTHING] if lines else []
+
+
+def left_out_notes(plan: PullPlan) -> list[str]:
+    """Return what the user's own patterns leave out, a line for each."""
+    groups = [group for group in group_left_out(plan.selection.left_out) if group.is_users]
+    return [f"left out: {group_text(group)}" for group in groups]
+
+
+def group_text(group: LeftOutGroup) -> str:
+    """Return files that are left out for one reason: some of them, how many, and why."""
+    names = ", ".join(text.visible(path) for path in group.paths[:_NAMED])
+    more = group.count - min(_NAMED, len(group.paths))
+    size = f" ({text.size(group.size)})" if group.size is not None else ""
+    return f"{names}{f' and {more} more' if more else ''}{size}: {group.reason}"
 
 
 def _total(sizes: Iterable[int | None]) -> int | None:

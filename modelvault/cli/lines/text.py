@@ -6,6 +6,9 @@ if TYPE_CHECKING:
     from modelvault.core.protocol import Stepped
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_LONGEST = 99 * _DAY
+"""Seconds; a span above is not worth its number."""
 
 
 def size(number: float) -> str:
@@ -32,15 +35,21 @@ def share(done: float, whole: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return a time span: ``42 s``, ``3 min 05 s``, ``2 h 10 min``, ``3 d 04 h``."""
-    total = round(seconds)
-    if total < 60:
+    """Return a time span: ``42 s``, ``3 min 05 s``, ``2 h 10 min``, ``3 d 04 h``.
+
+    What takes longer than anybody waits is told as that: the number would only say how little has
+    come so far.
+    """
+    total = round(min(seconds, _LONGEST))
+    if total < _MINUTE:
         return f"{total} s"
-    if total < 3600:
-        return f"{total // 60} min {total % 60:02d} s"
-    if total < 2 * 86_400:
-        return f"{total // 3600} h {total % 3600 // 60:02d} min"
-    return f"{total // 86_400} d {total % 86_400 // 3600:02d} h"
+    if total < _HOUR:
+        return f"{total // _MINUTE} min {total % _MINUTE:02d} s"
+    if total < 2 * _DAY:
+        return f"{total // _HOUR} h {total % _HOUR // _MINUTE:02d} min"
+    if total < _LONGEST:
+        return f"{total // _DAY} d {total % _DAY // _HOUR:02d} h"
+    return f"more than {_LONGEST // _DAY} d"
 
 
 def count(number: int, singular: str, plural: str = "") -> str:

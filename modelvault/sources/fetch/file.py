@@ -45,7 +45,7 @@ class OfferedFile:
     """One file of an offered revision."""
 
     path: str
-    """Relative path, checked to be safe."""
+    """Relative path as it is recorded; only what is chosen is checked to be safe."""
     size: int | None
     """Length in bytes; None where the source has to be asked for each file's."""
     checksum: Checksum | None = None
@@ -54,6 +54,10 @@ class OfferedFile:
     """Name of the content in the Hub's Xet storage, where it is there."""
     scan: str = ""
     """The Hub's verdict on the file (``safe``, ``unsafe``, ``suspicious`` …), where known."""
+    fault: str = ""
+    """Why nobody can take it, in words: a link out of its folder. Empty for a usable file."""
+    doubt: str = ""
+    """Why it may not be what its name says: a Git LFS pointer. Empty where nothing is known."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense.
@@ -129,6 +133,8 @@ class RemoteFile(OfferedFile):
             checksum=file.checksum,
             xet_hash=file.xet_hash,
             scan=file.scan,
+            fault=file.fault,
+            doubt=file.doubt,
             url=url,
             home=home,
         )

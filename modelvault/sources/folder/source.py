@@ -4,6 +4,9 @@ The user's files stay the user's: they are copied, never linked, and read only. 
 followed to files inside the folder and, for a snapshot in the Hub client's cache, into
 that cache's blobs, whose names then say what their bytes must hash to.
 
+A file that cannot be taken, such as a link out of the folder, is offered with its fault: it is
+refused when it is chosen, and hinders nobody who leaves it out.
+
 Invariants:
     * No file outside these folders is read, whatever links say.
     * What arrives is what stood in the file at one time: a file that changes during the
@@ -15,11 +18,13 @@ Example:
     >>> digests = source.deliver(offer, plan_delivery(offer.files, store), store, Silence())
 """
 
+import contextlib
+import dataclasses
 import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,12 +34,21 @@ from modelvault.core.digest import Digest
 from modelvault.core.manifest import MOST_FILES
 from modelvault.core.names import ModelName
 from modelvault.core.ports import Progress
-from modelvault.errors import BadInput, BadPath, NotFound, SourceError, UpstreamChanged
+from modelvault.core.stand_ins import LARGEST_STAND_IN, describe_stand_in, may_stand_in
+from modelvault.errors import (
+    BadInput,
+    BadPath,
+    NotFound,
+    SourceError,
+    StorageError,
+    UpstreamChanged,
+)
 from modelvault.sources.card import CARD_LIMIT, README, clean, read_card
-from modelvault.sources.fetch.file import Checksum, GitBlob
+from modelvault.sources.fetch.file import Checksum, GitBlob, OfferedFile
 from modelvault.sources.fetch.stored import DeliveryPlan
 from modelvault.sources.folder.copying import FolderFile, Version, bring_in, bring_in_small
-from modelvault.sources.source import Offer, check_paths, report_stored
+from modelvault.sources.naming import name_files
+from modelvault.sources.source import LARGEST_SMALL, Offer, report_stored
 from modelvault.store.batch import SMALL
 from modelvault.store.blobs import Store
 
@@ -62,23 +76,33 @@ class FolderSource:
         Raises:
             NotFound: No such folder.
             BadInput: It is a cache of the Hub's client, not a snapshot in one.
-            BadPath: A name is unsafe, a link leads outside, or something is not a file.
+            BadPath: There are more files than a manifest may hold.
             StorageError: The file system refuses.
         """
         root = _check_folder(self._folder)
-        files = sorted(_walk(root), key=lambda file: file.path)
-        check_paths([file.path for file in files], where=str(self._folder))
+        walked = list(_walk(root))
+        naming = name_files([file.path for file in walked])
+        files = [_renamed(file, naming.recorded[file.path]) for file in walked]
         readme = next((file for file in files if file.path == README), None)
         license_, card, notes = _read_card(readme)
         return Offer(
             model=self._model,
             revision="",
-            files=tuple(files),
+            files=tuple(sorted(files, key=lambda file: file.path)),
             license=license_,
             card=card,
             origin=FolderOrigin(label=clean(root.name, longest=255) or "folder"),
-            notes=notes,
+            notes=(*notes, *naming.notes, *_unfinished_downloads(root)),
         )
+
+    def read_small(self, files: Sequence[OfferedFile]) -> Mapping[str, bytes]:
+        """Return path → content of those that can be read now and are as they were offered."""
+        contents: dict[str, bytes] = {}
+        for file in files:
+            if isinstance(file, FolderFile) and file.size <= LARGEST_SMALL:
+                with contextlib.suppress(StorageError, UpstreamChanged):
+                    contents[file.path] = _read(file.version.path, file.size)
+        return contents
 
     def deliver(
         self, offer: Offer, plan: DeliveryPlan, store: Store, progress: Progress
@@ -110,16 +134,41 @@ class FolderSource:
         return digests
 
 
+def _renamed(file: OfferedFile, path: str) -> OfferedFile:
+    return file if file.path == path else dataclasses.replace(file, path=path)
+
+
 def _read_card(
-    readme: FolderFile | None,
+    readme: OfferedFile | None,
 ) -> tuple[License | None, dict[str, str], tuple[str, ...]]:
     """Return the licence and the card that a README declares, and what to note of it."""
-    if readme is None:
+    if not isinstance(readme, FolderFile):
         return None, {}, ()
-    real = readme.version.path
+    return read_card(_read(readme.version.path, CARD_LIMIT))
+
+
+def _read(real: str, most: int) -> bytes:
     with _open(real) as file, fsio.storage_errors(real):
-        data = file.read(CARD_LIMIT)
-    return read_card(data)
+        return file.read(most)
+
+
+def _unfinished_downloads(root: Path) -> tuple[str, ...]:
+    """Return a note where the Hub's client was interrupted while it made this folder.
+
+    Source: huggingface_hub, "Understand caching" and "Download files to a local folder".
+    """
+    folders = [root / ".cache" / "huggingface" / "download", *_cache_blobs(root)[:1]]
+    count = 0
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            count += sum(1 for _ in folder.glob("**/*.incomplete"))
+    if not count:
+        return ()
+    note = (
+        f"{count} unfinished downloads of the Hub's client belong to this folder: files may be"
+        " missing from it until 'hf download' has ended"
+    )
+    return (note,)
 
 
 def _check_folder(folder: Path) -> Path:
@@ -135,8 +184,8 @@ def _check_folder(folder: Path) -> Path:
     return root
 
 
-def _walk(root: Path) -> Iterator[FolderFile]:
-    """Yield every file below ``root``."""
+def _walk(root: Path) -> Iterator[OfferedFile]:
+    """Yield every file below ``root``; one that cannot be taken with its fault."""
     pending = [""]
     count = 0
     while pending:
@@ -154,7 +203,11 @@ def _walk(root: Path) -> Iterator[FolderFile]:
             count += 1
             if count > MOST_FILES:
                 raise BadPath(f"{root}: more than {MOST_FILES} files")
-            yield _find(root, path)
+            try:
+                yield _find(root, path)
+            except BadPath as error:
+                fault = ": ".join(filter(None, (error.message, error.hint)))
+                yield OfferedFile(path=path, size=None, fault=fault)
 
 
 def _find(root: Path, relative: str) -> FolderFile:
@@ -179,7 +232,16 @@ def _find(root: Path, relative: str) -> FolderFile:
         size=status.st_size,
         checksum=_read_checksum(declared),
         version=Version.of(real, status),
+        doubt=_doubt(real) if may_stand_in(relative, status.st_size) else "",
     )
+
+
+def _doubt(real: str) -> str:
+    """Return what a small file stands for, if it is not itself."""
+    try:
+        return describe_stand_in(_read(real, LARGEST_STAND_IN))
+    except (StorageError, UpstreamChanged):
+        return ""  # whoever copies it will say so
 
 
 def _follow(root: Path, link: Path) -> tuple[str, str]:

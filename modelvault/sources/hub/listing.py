@@ -20,20 +20,39 @@ class Unusable(Exception):
     """The answer makes no sense; its text says what it was, not who gave it."""
 
 
-def read_entry(entry: Any, findings: Mapping[str, str], *, base: str, home: HubHome) -> RemoteFile:
+def read_path(entry: Any) -> str:
+    """Return what a file of a repository's tree is called there.
+
+    Raises:
+        Unusable: It is no text.
+    """
+    if not isinstance(entry.path, str):
+        raise Unusable(f"file {entry.path!r:.200}")
+    return entry.path
+
+
+def read_entry(
+    entry: Any,
+    findings: Mapping[str, str],
+    recorded: Mapping[str, str],
+    *,
+    base: str,
+    home: HubHome,
+) -> RemoteFile:
     """Return one file of a repository's tree.
 
     Args:
         entry: What the Hub's client made of the answer; any field may be of any type.
         findings: Path → level, from the scan of the whole repository.
+        recorded: Path at the Hub → path as it is recorded.
         base: URL below which the revision's files are.
         home: The Hub, at the pinned commit.
 
     Raises:
         Unusable: Size, digest or id are not what they should be.
     """
-    path, size, blob = entry.path, entry.size, entry.blob_id
-    if not isinstance(path, str) or type(size) is not int or not 0 <= size <= LARGEST_FILE:
+    path, size, blob = read_path(entry), entry.size, entry.blob_id
+    if type(size) is not int or not 0 <= size <= LARGEST_FILE:
         raise Unusable(f"file {path!r:.200} of size {size!r:.50}")
     scan = entry.security.status if entry.security else ""
     scan = clean(scan, longest=32) if isinstance(scan, str) else ""
@@ -50,12 +69,12 @@ def read_entry(entry: Any, findings: Mapping[str, str], *, base: str, home: HubH
     else:
         raise Unusable(f"blob id {blob!r:.80} of {path}")
     return RemoteFile(
-        path=path,
+        path=recorded[path],
         size=size,
         checksum=checksum,
         xet_hash=read_xet_hash(entry.xet_hash) if entry.lfs is not None else None,
         scan=scan,
-        url=f"{base}/{quote(path)}",
+        url=f"{base}/{quote(path, errors='surrogatepass')}",
         home=home,
     )
 

@@ -28,10 +28,11 @@ from modelvault.sources.hub.client import HubClient, Info
 from modelvault.sources.hub.endpoint import REAL_HUB, check_token, parse_endpoint
 from modelvault.sources.hub.files import HubFiles
 from modelvault.sources.hub.home import HubHome
-from modelvault.sources.hub.listing import Unusable, parse_name, read_entry
+from modelvault.sources.hub.listing import Unusable, parse_name, read_entry, read_path
 from modelvault.sources.hub.scan import read_scan
+from modelvault.sources.naming import name_files
 from modelvault.sources.net.connection import Connection
-from modelvault.sources.source import Offer, check_paths
+from modelvault.sources.source import Offer
 from modelvault.store.blobs import Store
 
 
@@ -45,6 +46,8 @@ class HubSource:
         connection: Connection,
         *,
         engine: str = HTTP,
+        include: tuple[str, ...] = (),
+        type_: str = "",
     ) -> None:
         """Name what to pull; nothing is asked yet.
 
@@ -55,6 +58,8 @@ class HubSource:
                 ``HF_ENDPOINT`` or the real Hub; without a token, ``HF_TOKEN``,
                 ``HUGGING_FACE_HUB_TOKEN`` or the file that ``hf auth login`` writes.
             engine: How large files come; see ``fetch.choice``.
+            include: Patterns of the files that were named with the repository.
+            type_: The type of GGUF files that was named with it, such as ``Q4_K_M``.
 
         Raises:
             BadOption: The endpoint is not a plain ``http`` or ``https`` URL, or the engine
@@ -67,7 +72,10 @@ class HubSource:
             check_token(connection.token)
         self._engine = engine
         self._model = model
-        self._requested = revision or "main"
+        self.include = include
+        """Patterns of the files that are meant; empty where only the repository was named."""
+        self.type = type_
+        """The type of GGUF files that is meant; empty for none."""
         self._connection = dataclasses.replace(connection, endpoint=parse_endpoint(endpoint))
         self._client = HubClient(model, revision, self._connection)
 
@@ -82,7 +90,6 @@ class HubSource:
             BadConfiguration: The stored token cannot be read or sent.
             HubUnreachable: No answer within the permitted attempts.
             HubError: The answer cannot be used.
-            BadPath: The repository holds paths that are unsafe.
         """
         info, commit = self._client.describe()
         return self._describe(info, commit)
@@ -95,6 +102,10 @@ class HubSource:
             FetchError: As ``offer``.
         """
         return self._client.describe()[1]
+
+    def read_small(self, files: Sequence[OfferedFile]) -> Mapping[str, bytes]:
+        """Return path → content of those that can be read now and are what the Hub declares."""
+        return self._files("").read_small(files)
 
     def measure(self, files: Sequence[OfferedFile]) -> Speed | None:
         """Fetch the beginning of the largest file and drop it; None where all are empty.
@@ -119,7 +130,9 @@ class HubSource:
 
     def _files(self, commit: str) -> HubFiles:
         return HubFiles(
-            connection=dataclasses.replace(self._connection, token=self._client.find_token()),
+            connection=dataclasses.replace(
+                self._connection, token=self._client.find_token(), endpoint=self._client.endpoint
+            ),
             repository=repository_of(self._model),
             commit=commit,
             engine=self._engine,
@@ -129,32 +142,35 @@ class HubSource:
         scan = read_scan(getattr(info, "security_repo_status", None))
         asked = repository_of(self._model)
         answered = parse_name(info.id, asked) or asked
-        base = f"{self._connection.endpoint}/{answered.path}/resolve/{commit}"
+        base = f"{self._client.endpoint}/{answered.path}/resolve/{commit}"
         home = HubHome(commit=commit)
         try:
+            entries = self._client.list_files(info, commit)
+            naming = name_files([read_path(entry) for entry in entries])
             files = [
-                read_entry(entry, scan.files, base=base, home=home)
-                for entry in self._client.list_files(info, commit)
+                read_entry(entry, scan.files, naming.recorded, base=base, home=home)
+                for entry in entries
             ]
         except Unusable as error:
             raise self._client.unusable(str(error)) from error
-        check_paths([file.path for file in files], where=str(self._model))
         card = self._client.read_card(info)
-        renamed = f"{asked.path} is now called {answered.path} on the Hub"
+        renamed = [f"{asked.path} is now called {answered.path} on the Hub"]
+        if answered == asked:
+            renamed = []
         return Offer(
             model=self._model,
             revision=commit,
-            requested=self._requested,
+            requested=self._client.requested,
             files=tuple(sorted(files, key=lambda file: file.path)),
             license=read_license(card),
             card=choose_fields(card),
             origin=HubOrigin(
                 endpoint=self._connection.endpoint,
                 commit=commit,
-                requested=self._requested,
+                requested=self._client.requested,
                 gated=bool(info.gated),
                 private=bool(info.private),
             ),
-            notes=(renamed,) if answered != asked else (),
+            notes=(*self._client.notes, *renamed, *naming.notes),
             scan=scan.summary,
         )

@@ -16,8 +16,10 @@ Example:
     >>> digests = source.deliver(offer, plan_delivery(files, store), store, Silence())
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from modelvault.core.artifact import License, SumsOrigin
 from modelvault.core.digest import Digest
@@ -33,17 +35,26 @@ from modelvault.errors import (
 )
 from modelvault.sources.card import CARD_LIMIT, README, read_card
 from modelvault.sources.fetch.download import Downloader
-from modelvault.sources.fetch.file import OfferedFile, remote_files
+from modelvault.sources.fetch.file import OfferedFile, RemoteFile, remote_files
 from modelvault.sources.fetch.http.speed_probe import probe_speed
 from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.fetch.stored import DeliveryPlan
+from modelvault.sources.naming import name_files
 from modelvault.sources.net.connection import Connection
-from modelvault.sources.source import Offer, check_paths, report_stored
+from modelvault.sources.source import LARGEST_SMALL, Offer, report_stored
 from modelvault.sources.sums.netrc_login import find_login
 from modelvault.sources.sums.server import describe_files, read_file
 from modelvault.store.blobs import Store
 
 _EMPTY = Digest.of(b"")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedFile(OfferedFile):
+    """A file as its list spells it."""
+
+    listed: str
+    """Path in the list, from which its URL is made."""
 
 
 class SumsSource:
@@ -97,10 +108,9 @@ class SumsSource:
             UpstreamChanged: The list is not the one that is pinned.
             SourceUnreachable: No answer within the attempts or the time.
             SourceError: The answer is no list of checksums.
-            BadPath: The list names paths that are unsafe.
         """
         sums = self._read_list()
-        check_paths(list(sums.files), where=str(self._url))
+        naming = name_files(list(sums.files))
         license_, card, notes = self._read_card(sums)
         requested = self._url.name if self._pinned is None else self._pinned.hex[:40]
         return Offer(
@@ -108,14 +118,36 @@ class SumsSource:
             revision=sums.revision,
             requested=requested,
             files=tuple(
-                OfferedFile(path=path, size=0 if digest == _EMPTY else None, checksum=digest)
-                for path, digest in sums.files.items()
+                sorted(
+                    (
+                        ListedFile(
+                            path=naming.recorded[path],
+                            size=0 if digest == _EMPTY else None,
+                            checksum=digest,
+                            listed=path,
+                        )
+                        for path, digest in sums.files.items()
+                    ),
+                    key=lambda file: file.path,
+                )
             ),
             license=license_,
             card=card,
             origin=SumsOrigin(url=str(self._url), sums=sums.digest, requested=requested),
-            notes=notes,
+            notes=(*notes, *naming.notes),
         )
+
+    def read_small(self, files: Sequence[OfferedFile]) -> Mapping[str, bytes]:
+        """Return path → content of those that can be read now and are what the list says."""
+        contents: dict[str, bytes] = {}
+        for file in files:
+            if not 0 < (file.size or 0) <= LARGEST_SMALL:
+                continue
+            with contextlib.suppress(FetchError, NotFound):
+                data = read_file(self._url_of(file), self._connection, limit=file.known_size)
+                if Digest.of(data) == file.sha256:
+                    contents[file.path] = data
+        return contents
 
     def find_revision(self) -> str:
         """Return the revision that the list stands for now; asks one question.
@@ -133,7 +165,7 @@ class SumsSource:
             UpstreamChanged: A file is not there, or is declared as another.
             FetchError: The server cannot be reached, refuses, or does not say.
         """
-        located = [(file, self._url.url_of(file.path)) for file in files]
+        located = [(file, self._url_of(file)) for file in files]
         return tuple(describe_files(located, self._connection))
 
     def measure(self, files: Sequence[OfferedFile]) -> Speed | None:
@@ -165,6 +197,11 @@ class SumsSource:
         report_stored(plan, progress)
         downloader = Downloader(store, self._connection, progress=progress)
         return {**plan.stored, **downloader.fetch_all(missing)}
+
+    def _url_of(self, file: OfferedFile) -> str:
+        if isinstance(file, RemoteFile):
+            return file.url
+        return self._url.url_of(file.listed if isinstance(file, ListedFile) else file.path)
 
     def _read_list(self) -> SumsList:
         data = read_file(str(self._url), self._connection, limit=SUMS_LIMIT)
