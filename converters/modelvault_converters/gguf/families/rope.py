@@ -30,6 +30,9 @@ FULL, LOCAL = "full_attention", "sliding_attention"
 _USUAL = ("default", "linear", "dynamic", "yarn")
 _SCALINGS: dict[str, tuple[str, ...]] = {
     "llama": (*_USUAL, "llama3"),
+    "exaone": (*_USUAL, "llama3"),
+    "exaone4": (*_USUAL, "llama3"),
+    "exaone-moe": ("default", "llama3"),
     "phi3": ("default", "longrope", "su"),
     "deepseek2": ("default", "yarn"),
     "command-r": ("default",),
@@ -214,7 +217,8 @@ def _llama3_factors(rope: Rope, head: int) -> Floats:
     """Return by how much each rotary frequency is divided, float32 ``[head / 2]``.
 
     Source:
-        transformers ``_compute_llama3_parameters``; computed in float32 as there.
+        transformers ``_compute_llama3_parameters``; computed in float32 as there. The power alone
+        is rounded from float64: numpy's own differs in the last bit from one release to the next.
     """
     factor = rope.section.number("factor")
     low, high = rope.section.number("low_freq_factor"), rope.section.number("high_freq_factor")
@@ -222,9 +226,12 @@ def _llama3_factors(rope: Rope, head: int) -> Floats:
     if not 0 < low < high:
         raise UnsupportedSource(f"config.json: rotary frequency factors {low} and {high}")
     exponents = np.arange(0, head, 2, dtype=np.float32) / np.float32(head)
-    frequencies = np.float32(1) / np.power(np.float32(rope.theta), exponents)
-    wavelengths = np.float32(2 * math.pi) / frequencies
-    smooth = (np.float32(rope.original_context) / wavelengths - low) / (high - low)
+    powers = np.power(np.float64(np.float32(rope.theta)), exponents.astype(np.float64))
+    frequencies = np.float32(1) / powers.astype(np.float32)
+    # PyTorch divides a number by a tensor as the number times the reciprocals.
+    wavelengths = np.float32(1) / frequencies * np.float32(2 * math.pi)
+    ratios = np.float32(1) / wavelengths * np.float32(rope.original_context)
+    smooth = (ratios - low) / (high - low)
     with np.errstate(divide="ignore"):  # outside the band the value is not taken
         between = 1 / ((1 - smooth) / factor + smooth)
     long = wavelengths > rope.original_context / low
