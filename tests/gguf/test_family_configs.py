@@ -138,6 +138,39 @@ MODELS: dict[str, tuple[dict[str, Any], int]] = {
 }  # fmt: skip
 
 
+CARDS: dict[str, tuple[dict[str, Any], float]] = {
+    "EXAONE 3.5 7.8B": (
+        {"architectures": ["ExaoneForCausalLM"], "hidden_size": 4096, "intermediate_size": 14336,
+         "num_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+         "vocab_size": 102400, "max_position_embeddings": 32768, "layer_norm_epsilon": 1e-05,
+         "activation_function": "silu", "rope_theta": 1000000.0, "rope_scaling": LLAMA3,
+         "tie_word_embeddings": False},
+        7.8,
+    ),
+    "EXAONE 4.0 32B": (
+        config("Exaone4ForCausalLM", 5120, 27392, 64, 40, 8, 102400, head_dim=128,
+               sliding_window=4096, sliding_window_pattern="LLLG", rope_theta=1000000.0,
+               rope_scaling=LLAMA3 | {"factor": 16.0}),
+        32.0,
+    ),
+    "GLM-4 32B 0414": (
+        config("Glm4ForCausalLM", 6144, 23040, 61, 48, 2, 151552, head_dim=128,
+               attention_bias=False),
+        32.6,
+    ),
+}  # fmt: skip
+"""Models whose cards round the number of parameters, in thousand millions."""
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_published_configuration_gives_the_size_of_its_card(name: str) -> None:
+    """As many weights as the publisher says, to the digits that he says."""
+    values, billions = CARDS[name]
+    tensors = describe(values).tensors
+    weights = sum(tensor.weights for tensor in tensors if tensor.constant is None)
+    assert round(weights / 1e9, 1) == billions
+
+
 def describe(values: dict[str, Any]) -> Blueprint:
     """Return the blueprint of a configuration."""
     return find_family(values)(values, {})

@@ -38,6 +38,10 @@ DEVIATIONS: dict[str, Mapping[str, object]] = {
     "phi35": {"tokenizer.ggml.eot_token_id": 601},
     "bge": WORDPIECE,
     "minilm": WORDPIECE,
+    # The runtime wants the one key, llama.cpp's converter writes the other alone.
+    "exaone35": {"exaone.attention.layer_norm_rms_epsilon": 9.999999747378752e-06},
+    "glm4": NO_START | {"tokenizer.ggml.eom_token_id": 1028},
+    "glm45": NO_START,
     "olmo2": NO_START,
     "olmo3": NO_START,
     # llama.cpp's converter writes these names in the order of a hash, another each time.

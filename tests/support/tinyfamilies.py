@@ -29,6 +29,22 @@ _COMMON: dict[str, Any] = {
     "pad_token_id": None,
 }
 _GEMMA = {"head_dim": 64, "query_pre_attn_scalar": 64, "sliding_window": 48}
+_HALF = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.5}
+_LLAMA3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10000.0,
+    "factor": 16.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 128,
+}
+_EXPERTS = {
+    "moe_intermediate_size": 64,
+    "num_experts_per_tok": 2,
+    "n_group": 2,
+    "topk_group": 1,
+    "routed_scaling_factor": 1.7,
+}
 _LONG = [1.0 + 0.25 * number for number in range(16)]
 
 FAMILIES: dict[str, tuple[Kind, dict[str, Any]]] = {
@@ -115,6 +131,42 @@ FAMILIES: dict[str, tuple[Kind, dict[str, Any]]] = {
     "cohere2": ("bpe", {"logit_scale": 0.3, "num_hidden_layers": 5, "sliding_window": 48}),
     "stablelm": ("bpe", {"use_qkv_bias": True}),
     "smollm3": ("bpe", {"num_hidden_layers": 5}),
+    "exaone4": (
+        "bpe",
+        {
+            "sliding_window": None,
+            "rope_parameters": _LLAMA3,
+            "layer_types": ["full_attention"] * 2,
+        },
+    ),
+    "exaone_moe": (
+        "bpe",
+        _EXPERTS
+        | {
+            "num_experts": 8,
+            "num_hidden_layers": 5,
+            "sliding_window": 48,
+            "head_dim": 64,
+            "num_shared_experts": 2,
+        },
+    ),
+    "glm4": ("bpe", {"head_dim": 64, "pad_token_id": 0, "rope_parameters": _HALF}),
+    "glm4_moe": (
+        "bpe",
+        _EXPERTS
+        | {
+            "n_routed_experts": 8,
+            "head_dim": 64,
+            "use_qk_norm": True,
+            "attention_bias": True,
+            "num_hidden_layers": 3,
+            "rope_parameters": _HALF,
+        },
+    ),
+    "solar_open": (
+        "bpe",
+        _EXPERTS | {"n_routed_experts": 8, "head_dim": 64, "n_shared_experts": 2},
+    ),
 }
 """Model type of transformers → kind of tokenizer, and what differs from a common shape."""
 
@@ -139,6 +191,9 @@ def make_tiny_family(
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             _fill(name, parameter)
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.copy_(torch.randn(buffer.shape) / 4)
     model.save_pretrained(folder, save_original_format=not fused)
     text: dict[str, Any] = json.loads((folder / "config.json").read_text())
     return text

@@ -12,7 +12,11 @@ from modelvault_converters.gguf.families import (
     bert,
     commandr,
     deepseek2,
+    exaone,
+    exaone_moe,
     gemma,
+    glm4,
+    glm4_moe,
     granite,
     llama,
     olmo2,
@@ -40,6 +44,10 @@ _MODULES = (
     stablelm,
     commandr,
     smollm3,
+    exaone,
+    exaone_moe,
+    glm4,
+    glm4_moe,
 )  # fmt: skip
 
 FAMILIES: dict[str, Describe] = {

@@ -10,6 +10,8 @@ place.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from gguf import ExpertGatingFuncType as GatingFunction
+
 from modelvault_converters.gguf.config import Config
 from modelvault_converters.gguf.families.decoder import MOST_EXPERTS, Decoder
 from modelvault_converters.gguf.tensors import Entry, Part, Shapes, Tensor
@@ -43,6 +45,9 @@ class Spelling:
     up: str = "up_proj"
     down: str = "down_proj"
 
+
+_GATES = {"softmax": GatingFunction.SOFTMAX, "sigmoid": GatingFunction.SIGMOID}
+"""How scores of experts are made → ``expert_gating_func``."""
 
 FUSED = Spelling(router="mlp.gate.weight", expert="mlp.experts.")
 """Names of the form that stores all experts in two tensors; those of Qwen's experts too."""
@@ -97,6 +102,43 @@ def stacked(
             shape=(mixture.experts, rows, columns),
             parts=parts,
         )
+
+
+_SCORES = ("mlp.gate.e_score_correction_bias", "mlp.e_score_correction_bias",
+           "mlp.router.e_score_correction_bias")  # fmt: skip
+"""Where publishers keep what corrects the scores of experts before they are chosen."""
+
+
+def correction(decoder: Decoder, mixture: Mixture, layer: int, shapes: Shapes) -> Iterator[Tensor]:
+    """Yield what corrects the scores of a block's experts."""
+    at = decoder.source(layer)
+    source = next((name for name in _SCORES if f"{at}{name}" in shapes), _SCORES[0])
+    name = f"blk.{layer}.exp_probs_b.bias"
+    yield decoder.take(source, mixture.experts, layer=layer, name=name)
+
+
+def choice_entries(
+    values: Config, decoder: Decoder, *, gate: GatingFunction, scale: float, norm: bool
+) -> Iterator[Entry]:
+    """Yield how a token's experts are chosen and weighed, as DeepSeek V3 does.
+
+    Args:
+        values: The configuration.
+        decoder: The model.
+        gate: How scores are made where ``scoring_func`` does not say it.
+        scale: ``routed_scaling_factor`` where it is not said.
+        norm: ``norm_topk_prob`` where it is not said.
+    """
+    for key, name in (("n_group", "expert_group_count"), ("topk_group", "expert_group_used_count")):
+        if values.has(key):
+            yield decoder.number(name, values.integer(key))
+    said = values.text("scoring_func", default=gate.name.lower())
+    if said not in _GATES:
+        values.fault(f"'scoring_func' is '{said:.40}'; llama.cpp knows {', '.join(_GATES)}")
+    yield decoder.number("expert_gating_func", _GATES.get(said, gate))
+    number = values.number("routed_scaling_factor", default=scale)
+    yield decoder.real("expert_weights_scale", number)
+    yield decoder.flag("expert_weights_norm", value=values.flag("norm_topk_prob", default=norm))
 
 
 def _slices_of(

@@ -77,7 +77,7 @@ _TABLE = (
            aliases={"olmo2": "dbrx", "phi3": "dbrx", "granite": "dbrx", "dbrx": "dbrx",
                     "chatglm": "chatglm-bpe"}),
     _Known(name="qwen2", ignore_merges=False, steps=(f"Split {QWEN2}", _BYTES),
-           aliases={"stablelm": "stablelm2", "solar-open": "solar-open", "grok": "grok-2",
+           aliases={"stablelm": "stablelm2", "glm4moe": "solar-open", "grok": "grok-2",
                     "hunyuan-moe": "hunyuan", "bailingmoe": "bailingmoe",
                     "bailingmoe2": "bailingmoe2", "llada-moe": "llada-moe"}),
     _Known(name="qwen35", ignore_merges=False, steps=(f"Split {QWEN35}", _BYTES)),
