@@ -138,6 +138,7 @@ def _question_of_bash_words(environment: Mapping[str, str]) -> Question:
         is_break = _JOINED.fullmatch(part) is not None
         if joined and (is_break or (goes_on and part)):
             typed = joined[-1] + (part if is_break else "")
+            typed = typed.removesuffix("@")
             joined[-1] += part
         else:
             typed = ""
@@ -147,8 +148,13 @@ def _question_of_bash_words(environment: Mapping[str, str]) -> Question:
 
 
 def _last_break(word: str, breaks: str) -> int:
-    """Return where bash's own word begins: behind the last break in the one that was typed."""
-    ends = (word.rfind(character) + 1 for character in breaks if not character.isspace())
+    """Return where bash's own word begins: behind the last break in the one that was typed.
+
+    An ``@`` is a break, too, but bash counts it as part of what follows.
+    """
+    ends = (
+        word.rfind(character) + (character != "@") for character in breaks if character in word
+    )
     return max(ends, default=0)
 
 

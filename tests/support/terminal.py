@@ -99,6 +99,13 @@ class Screen:
             self._cells = [*self._cells[1:], [" "] * self.columns]
 
 
+class Transcript(Screen):
+    """A screen on which nobody looks: for programs that draw more than a ``Screen`` knows."""
+
+    def feed(self, text: str) -> None:
+        """Take what a program writes, and show none of it."""
+
+
 class Terminal:
     """A program on a pseudo-terminal, with its screen."""
 
@@ -162,6 +169,7 @@ def open_terminal(
     lines: int = 24,
     environment: Mapping[str, str] | None = None,
     cwd: Path | None = None,
+    screen: type[Screen] = Screen,
 ) -> Iterator[Terminal]:
     """Run a program on a terminal for the block; killed where it is still there at the end.
 
@@ -171,6 +179,7 @@ def open_terminal(
         lines: How many lines there are.
         environment: Of the program, as a whole; None for ours.
         cwd: Where it runs.
+        screen: What shows it.
     """
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -179,17 +188,16 @@ def open_terminal(
     for name in ("COLUMNS", "LINES"):
         variables.pop(name, None)
     with subprocess.Popen(
-        [str(item) for item in command],
+        ["setsid", "--ctty", *(str(item) for item in command)],  # the terminal becomes its own
         stdin=slave,
         stdout=slave,
         stderr=slave,
         env=variables,
         cwd=cwd,
-        start_new_session=True,
     ) as process:
         os.close(slave)
         try:
-            yield Terminal(process, master, Screen(columns, lines))
+            yield Terminal(process, master, screen(columns, lines))
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGKILL)
