@@ -1,5 +1,6 @@
 """``export``: write a signed bundle for the other side of the air gap."""
 
+import contextlib
 import datetime as dt
 import logging
 import os
@@ -8,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.app.keys import OwnKey, own_key
+from modelvault.app.refusals import logs_refusals
 from modelvault.app.serials import clock_warnings, next_serial, note_exported, rfc3339
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
@@ -98,6 +100,29 @@ class ExportOptions:
         )
 
 
+def parse_expiry(text: str) -> dt.datetime:
+    """Return the time at which a bundle expires.
+
+    A day means its end, so that the bundle is good all day. A time may name its zone.
+
+    Args:
+        text: ``2027-01-31``, or ISO 8601 with a time; UTC where it names no zone.
+
+    Raises:
+        BadOption: It is neither.
+    """
+    with contextlib.suppress(ValueError):  # a time, or neither
+        day = dt.date.fromisoformat(text)
+        return dt.datetime.combine(day, dt.time(23, 59, 59), tzinfo=dt.UTC)
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadOption(
+            f"--expires {text}: not a day or time", hint="write 2027-01-31 or 2027-01-31T18:00:00"
+        ) from error
+    return time if time.tzinfo else time.replace(tzinfo=dt.UTC)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
     """What is to be exported."""
@@ -156,7 +181,12 @@ def check_destination(folder: Path) -> None:
         raise NoMedium(f"{folder}: neither it nor the folder above it is there", hint=hint)
 
 
+def _about(_: Chosen, folder: Path, *__: object, **___: object) -> str:
+    return str(folder)
+
+
 @timed(_log, "export")
+@logs_refusals("export", about=_about)
 def export(
     vault: Vault,
     chosen: Chosen,

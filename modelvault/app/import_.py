@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.app.conflicts import refuse_bundle_conflicts
+from modelvault.app.refusals import logs_refusals
 from modelvault.app.serials import (
     check_reason,
     judge_age,
@@ -122,7 +123,12 @@ def choose_bundle(folder: Path | None) -> Path:
     return found[0]
 
 
+def _about(folder: Path, *_: object, **__: object) -> str:
+    return str(folder)
+
+
 @timed(_log, "import")
+@logs_refusals("import", about=_about)
 def import_bundle(
     vault: Vault, folder: Path, progress: Progress, *, allow_older: str | None = None
 ) -> Imported:

@@ -17,6 +17,7 @@ from modelvault.app.receipts import (
     read_receipt,
     runtime_of,
 )
+from modelvault.app.refusals import logs_refusals
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import RecordedInstall
@@ -151,7 +152,12 @@ def _standing_receipt(standing: RecordedInstall | None) -> Receipt | None:
     return receipt if os.path.lexists(visible) else None
 
 
+def _about(plan: InstallPlan, *_: object, **__: object) -> str:
+    return f"{plan.target} '{plan.name}' in {plan.location}"
+
+
 @timed(_log, "install")
+@logs_refusals("install", about=_about)
 def install(vault: Vault, plan: InstallPlan, progress: Progress) -> Installed:
     """Carry a plan out and record its receipt.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault import fsio
+from modelvault.app.refusals import logs_refusals
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
@@ -62,7 +63,12 @@ def export_key(vault: Vault, target: Path) -> OwnKey:
     return key
 
 
+def _about(origin: Path, *_: object, **__: object) -> str:
+    return str(origin)
+
+
 @timed(_log, "trust")
+@logs_refusals("trust add", about=_about)
 def trust_key(
     vault: Vault,
     origin: Path,
@@ -70,8 +76,9 @@ def trust_key(
     label: str | None,
     fingerprint: str | None,
     confirm: Callable[[PublicKey], bool] | None,
+    unchecked: bool = False,
 ) -> TrustedKey:
-    """Trust the key in a PEM file or on a medium.
+    """Trust the key in a PEM file or on a medium; the log keeps how it was compared.
 
     Args:
         vault: The vault that will trust it.
@@ -79,6 +86,7 @@ def trust_key(
         label: Whose key it is; None for the name of the file or folder.
         fingerprint: What the operator was told over another channel.
         confirm: Asked where no fingerprint was given; None where no operator can be asked.
+        unchecked: Whether the operator takes the key without a comparison; nobody is asked then.
 
     Raises:
         ConfirmationRequired: The operator has not vouched for the key.
@@ -88,7 +96,8 @@ def trust_key(
     """
     pem = read_public_key(origin)
     key = choose_key(pem, fingerprint)
-    if fingerprint is None and (confirm is None or not confirm(key)):
+    compared = "by --fingerprint" if fingerprint is not None else "no" if unchecked else "asked"
+    if compared == "asked" and (confirm is None or not confirm(key)):
         raise ConfirmationRequired(
             f"the key {key.fingerprint} was not confirmed",
             hint="compare it with what its owner tells you, then: "
@@ -101,7 +110,11 @@ def trust_key(
         when=dt.datetime.now(dt.UTC),
     )
     vault.catalog.record(
-        Event(verb="trust add", subject=trusted.fingerprint, details={"label": trusted.label})
+        Event(
+            verb="trust add",
+            subject=trusted.fingerprint,
+            details={"label": trusted.label, "compared": compared, "from": str(origin)},
+        )
     )
     return trusted
 

@@ -11,6 +11,7 @@ from modelvault.app.describe import adapter_fields, describe
 from modelvault.app.filters import PART, Filters
 from modelvault.app.left_out import remember_left_out
 from modelvault.app.preview import Preview, warn_of
+from modelvault.app.refusals import logs_refusals
 from modelvault.app.supersede import contains, drop_records, find_siblings, supersede
 from modelvault.app.timing import timed
 from modelvault.app.vault import Vault
@@ -208,7 +209,12 @@ def measure(plan: PullPlan) -> Speed | None:
     return plan.source.measure(missing)
 
 
+def _about(plan: PullPlan, *_: object, **__: object) -> str:
+    return str(Reference(model=plan.offer.model, revision=plan.offer.revision or None))
+
+
 @timed(_log, "pull")
+@logs_refusals("pull", about=_about)
 def pull(
     vault: Vault,
     plan: PullPlan,

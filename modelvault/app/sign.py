@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.app.keys import OwnKey, own_key
+from modelvault.app.refusals import logs_refusals
 from modelvault.app.serials import (
     SIGNED,
     check_reason,
@@ -72,7 +73,12 @@ class Signed:
     """What the user should know, one sentence each."""
 
 
+def _about(folders: Sequence[Path], *_: object, **__: object) -> str:
+    return " ".join(map(str, folders))
+
+
 @timed(_log, "signing of a bundle")
+@logs_refusals("bundle sign", about=_about)
 def sign_bundle(
     vault: Vault,
     folders: Sequence[Path],

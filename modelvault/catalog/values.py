@@ -13,10 +13,14 @@ import pwd
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from modelvault.core.artifact import Artifact
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName, Reference
+
+_LOGIN_UID = Path("/proc/self/loginuid")
+_NO_LOGIN = 2**32 - 1
 
 Clock = Callable[[], dt.datetime]
 """Tells the time, with its zone."""
@@ -50,17 +54,41 @@ class Actor:
 
     @classmethod
     def current(cls) -> "Actor":
-        """Return the account this process runs under.
+        """Return the account that logged in, whoever it has become since by ``sudo`` or ``su``.
 
-        The account comes from the system's user database, never from the environment,
-        which any caller can set.
+        The kernel keeps it. Where it does not, as in containers, the account this process runs
+        under acts; one that runs as root is believed when it says for whom: root could log
+        anything. Nobody else's environment is, for any caller can set it.
         """
-        uid = os.getuid()
-        try:
-            name = pwd.getpwuid(uid).pw_name
-        except KeyError:
-            name = f"uid {uid}"
+        login = _login_uid()
+        if login is not None:
+            name = _account(login)
+        else:
+            name = (_named_by_root() if os.geteuid() == 0 else "") or _account(os.getuid())
         return cls(name=name, host=os.uname().nodename)
+
+
+def _login_uid() -> int | None:
+    """Return who logged in, as the kernel keeps it; None where nobody did, or it does not say."""
+    try:
+        uid = int(_LOGIN_UID.read_text())
+    except (OSError, ValueError):
+        return None
+    return None if uid == _NO_LOGIN else uid
+
+
+def _named_by_root() -> str:
+    """Return for whom root acts, as sudo, doas and pkexec say; empty where none does."""
+    uid = os.environ.get("PKEXEC_UID", "")
+    named = os.environ.get("SUDO_USER") or os.environ.get("DOAS_USER") or ""
+    return named or (_account(int(uid)) if uid.isascii() and uid.isdigit() else "")
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return f"uid {uid}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -152,9 +152,7 @@ def _last_break(word: str, breaks: str) -> int:
 
     An ``@`` is a break, too, but bash counts it as part of what follows.
     """
-    ends = (
-        word.rfind(character) + (character != "@") for character in breaks if character in word
-    )
+    ends = (word.rfind(character) + (character != "@") for character in breaks if character in word)
     return max(ends, default=0)
 
 

@@ -121,7 +121,10 @@ def test_attack_on_the_medium_is_refused_and_named(
     tmp_path: Path,
     attack: str,
 ) -> None:
-    """Import and bundle verify both refuse, naming the culprit; the vault is as before."""
+    """Import and bundle verify both refuse, naming the culprit; the vault is as before.
+
+    But for one line in its history: that somebody tried.
+    """
     tamper, status, culprit = ATTACKS[attack]
     bundle = tmp_path / "bundle"
     shutil.copytree(world[0], bundle)
@@ -135,7 +138,12 @@ def test_attack_on_the_medium_is_refused_and_named(
         report = json.loads(refused.stderr.splitlines()[-1])
         assert culprit in " ".join([report["message"], *report["issues"]])
     assert site.run("list", "--json").ok().document == []
-    assert site.run("history", "--json").ok().document == events
+    *same, refusal = site.run("history", "--json").ok().document
+    assert same == events
+    assert (refusal["verb"], refusal["subject"]) == ("import refused", str(bundle))
+    assert culprit in " ".join(
+        [refusal["details"]["message"], refusal["details"].get("issues", "")]
+    )
     orphans = set(snapshot(site.vault)) - set(before)
     assert all(path.startswith("blobs/") for path in orphans), "only orphans, which gc removes"
     site.run("gc").ok()

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from modelvault.app.bundles import Checked, show_bundle, verify_bundle
+from modelvault.app.bundles import Checked, SiteTrust, show_bundle, site_trust, verify_bundle
 from modelvault.cli.documents.bundle import BundleContents
 from modelvault.cli.lines import text
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
+from modelvault.errors import ModelVaultError
 
 
 def verify(
@@ -21,13 +22,11 @@ def verify(
 ) -> None:
     """Check every byte of a bundle against its signature; needs no vault."""
     session = Session.of(context)
+    trust = None if key else _site_trust(session)
     with show_progress(session) as progress:
-        checked = verify_bundle(folder, key, progress)
-    if not checked.trusted:
-        session.warn(
-            "the signature was checked with the key on the medium itself: that shows damage, "
-            "not who signed; compare the fingerprint, or give --key"
-        )
+        checked = verify_bundle(folder, key, progress, trust=trust)
+    for doubt in checked.doubts:
+        session.warn(doubt)
     session.result(
         BundleContents.of(checked), ["intact: every piece, file and record", *_lines(checked)]
     )
@@ -39,14 +38,31 @@ def show(
 ) -> None:
     """Show what a bundle says it holds, without reading the volumes through."""
     session = Session.of(context)
-    shown = show_bundle(folder)
+    shown = show_bundle(folder, trust=_site_trust(session))
+    for doubt in shown.doubts:
+        session.warn(doubt)
     session.result(BundleContents.of(shown), _lines(shown))
+
+
+def _site_trust(session: Session) -> SiteTrust | None:
+    """Return whom the vault believes; where its keys cannot be read, nobody, and that is said.
+
+    Raises:
+        ModelVaultError: The vault is one that the user named.
+    """
+    try:
+        return site_trust(session.vault)
+    except ModelVaultError as error:
+        if session.vault is not None:
+            raise
+        session.warn(f"the vault's keys are not used: {error.message}")
+        return None
 
 
 def _lines(checked: Checked) -> list[str]:
     return [
         f"  index    {checked.index_digest}",
-        f"  signed   {', '.join(checked.signers)}",
+        *(f"  signed   {signer}{_owner(checked, signer)}" for signer in checked.signers),
         f"  created  {checked.created}, serial {checked.serial}"
         + (f", expires {checked.expires}" if checked.expires else ""),
         (
@@ -56,3 +72,8 @@ def _lines(checked: Checked) -> list[str]:
         *(f"  holds    {artifact.reference}" for artifact in checked.artifacts),
         *(f"  newer    {item}" for item in checked.left_out),
     ]
+
+
+def _owner(checked: Checked, signer: str) -> str:
+    owner = checked.labels.get(signer)
+    return "" if owner is None else f" ({owner})"

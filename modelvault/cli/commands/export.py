@@ -1,13 +1,12 @@
 """``modelvault export``."""
 
-import datetime as dt
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from modelvault.app import export as verb
-from modelvault.app.export import ExportOptions, choose_artifacts
+from modelvault.app.export import ExportOptions, choose_artifacts, parse_expiry
 from modelvault.app.vault import Vault
 from modelvault.bundle.write.compression import Compression
 from modelvault.cli.completion import ReferencesArgument, complete_from
@@ -39,8 +38,12 @@ def export(
         ),
     ] = "auto",
     expires: Annotated[
-        dt.datetime | None,
-        typer.Option("--expires", help="Importers refuse the bundle from then on (UTC)."),
+        str | None,
+        typer.Option(
+            "--expires",
+            metavar="DAY|TIME",
+            help="Last day on which importers take the bundle, or a time (UTC).",
+        ),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Write over a bundle that stands there.")
@@ -58,7 +61,7 @@ def export(
     options = ExportOptions.parse(
         volume_size=volume_size,
         compress=compress,
-        expires=expires,
+        expires=parse_expiry(expires) if expires else None,
         replace=replace,
         create=create,
     )

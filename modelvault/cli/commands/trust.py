@@ -26,13 +26,11 @@ def add(
 ) -> None:
     """Trust a publisher's key: its bundles can be imported from now on."""
     session = Session.of(context)
-    confirm = None
-    if yes:
-        confirm = _always
-    elif sys.stdin.isatty() and not session.json:
-        confirm = _ask
+    confirm = _ask if sys.stdin.isatty() and not session.json else None
     with Vault.open(session.vault, create=True) as vault:
-        trusted = trust_key(vault, origin, label=label, fingerprint=fingerprint, confirm=confirm)
+        trusted = trust_key(
+            vault, origin, label=label, fingerprint=fingerprint, confirm=confirm, unchecked=yes
+        )
     session.result(
         NamedKey(fingerprint=trusted.fingerprint, label=trusted.label),
         [f"trusted from now on: {trusted.label}, {trusted.fingerprint}"],
@@ -71,10 +69,6 @@ def remove(
         NamedKey(fingerprint=removed.fingerprint, label=removed.label),
         [f"no longer trusted: {removed.label}, {removed.fingerprint}"],
     )
-
-
-def _always(key: PublicKey) -> bool:
-    return bool(key)
 
 
 def _ask(key: PublicKey) -> bool:

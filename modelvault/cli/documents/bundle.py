@@ -147,7 +147,8 @@ class BundleContents(Document):
     signers: tuple[str, ...]
     """Fingerprints whose signatures verify."""
     trusted: bool
-    """Whether the signature was checked with ``--key``, not with the medium's own key."""
+    """Whether the key of ``--key``, or one that the vault trusts, or its own, has signed it; else
+    the signature was checked with the medium's own key."""
     serial: int
     created_at: dt.datetime
     expires_at: dt.datetime | None
