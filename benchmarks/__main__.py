@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("startup", "pull", "engines", "bundle", "quantize", "awq", "awq_cost")
+BENCHMARKS = ("startup", "pull", "engines", "bundle", "small_files", "quantize", "awq", "awq_cost")
 
 for name in BENCHMARKS:
     print(f"== {name}", flush=True)

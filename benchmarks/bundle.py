@@ -1,11 +1,13 @@
-"""Export and import beside ``cp`` and ``sha256sum`` of the same files.
+"""Export and import beside ``cp`` and ``sha256sum``, or ``tar | zstd``, of the same files.
 
 Each run starts with the files out of the page cache. Ours ends with the bytes on disk, so
 the copy is timed with and without a ``sync`` behind it. Peak memory is that of a child
-process that does nothing else.
+process that does nothing else. With ``--compress auto`` the model is of bf16 weights, and an
+export is compared with ``tar | zstd -1 -T0``, the tool with which people pack such files.
 
 Example:
-    $ python benchmarks/bundle.py --size 2GiB --runs 5 --folder /mnt/scratch
+    $ python -m benchmarks.bundle --size 2GiB --runs 5 --folder /mnt/scratch
+    $ python -m benchmarks.bundle --size 1GiB --compress auto
 """
 
 import argparse
@@ -18,7 +20,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from modelvault.bundle.format.layouts.volumes import parse_volume_size
 from modelvault.bundle.read.bundle import open_bundle
@@ -36,13 +41,24 @@ CHUNK = 8 * 1024 * 1024
 FILES = 2
 
 
-def make_model(store: Store, size: int) -> Artifact:
-    """Put a model of ``size`` incompressible bytes in two files into the store."""
+def noise() -> bytes:
+    """Return bytes that do not shrink."""
+    return os.urandom(CHUNK)
+
+
+def weights() -> bytes:
+    """Return bf16 weights, spread as those of trained models are."""
+    values = np.random.default_rng().standard_normal(CHUNK // 2, dtype=np.float32) * 0.02
+    return (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
+
+
+def make_model(store: Store, size: int, content: Callable[[], bytes]) -> Artifact:
+    """Put a model of ``size`` bytes in two files into the store."""
     entries = []
     for number in range(FILES):
         path = store.paths.root / f"weights-{number}"
         with open(path, "wb") as file:
-            file.writelines(os.urandom(CHUNK) for _ in range(size // FILES // CHUNK))
+            file.writelines(content() for _ in range(size // FILES // CHUNK))
         blob = store.take(path)
         entries.append(
             FileEntry(path=f"model-{number}.safetensors", digest=blob.digest, size=blob.size)
@@ -78,6 +94,19 @@ def run_copy(source: Path, target: Path) -> tuple[float, float]:
     begin = time.perf_counter()
     subprocess.run(["cp", *files, str(target)], check=True)
     subprocess.run(["sha256sum", *files], check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - begin
+    subprocess.run(["sync", "-f", str(target)], check=True)
+    flushed = time.perf_counter() - begin
+    shutil.rmtree(target)
+    return seconds, flushed
+
+
+def run_tar(source: Path, target: Path) -> tuple[float, float]:
+    """Return the seconds of ``tar | zstd -1 -T0`` of a folder, and with ``sync``."""
+    target.mkdir()
+    pipeline = 'tar -cf - -C "$0" . | zstd -1 -T0 -q -o "$1"'
+    begin = time.perf_counter()
+    subprocess.run(["bash", "-c", pipeline, str(source), str(target / "packed")], check=True)
     seconds = time.perf_counter() - begin
     subprocess.run(["sync", "-f", str(target)], check=True)
     flushed = time.perf_counter() - begin
@@ -126,7 +155,8 @@ def run_once(root: Path, compression: str) -> dict[str, tuple[float, float]]:
     (root / "medium").mkdir()
     results = {}
     drop_cache(root / "here")
-    results["copy out"] = run_copy(root / "here" / "blobs", root / "copy")
+    pack = run_copy if compression == Compression.NONE else run_tar
+    results["copy out"] = pack(root / "here" / "blobs", root / "copy")
     drop_cache(root / "here")
     results["export"] = run_child("export", root, compression)
     drop_cache(root / "medium")
@@ -150,16 +180,20 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         root = Path(name)
-        artifact = make_model(Store.create(root / "here"), parse_volume_size(options.size))
+        content = noise if options.compress == Compression.NONE else weights
+        store, size = Store.create(root / "here"), parse_volume_size(options.size)
+        artifact = make_model(store, size, content)
         (root / "artifact.json").write_bytes(artifact.encode())
         runs = [run_once(root, options.compress) for _ in range(options.runs)]
     first = {step: statistics.median(run[step][0] for run in runs) for step in runs[0]}
     second = {step: statistics.median(run[step][1] for run in runs) for step in runs[0]}
-    for step, copy in (("export", "copy out"), ("import", "copy in")):
+    copied = "cp + sha256sum"
+    packed = copied if options.compress == Compression.NONE else "tar | zstd -1 -T0"
+    for step, copy, tool in (("export", "copy out", packed), ("import", "copy in", copied)):
         ours = first[step]
         print(
             f"{step}: {ours:.2f} s, peak memory {second[step]:.0f} MiB;"
-            f" cp + sha256sum: {first[copy]:.2f} s (ratio {ours / first[copy]:.2f});"
+            f" {tool}: {first[copy]:.2f} s (ratio {ours / first[copy]:.2f});"
             f" with sync: {second[copy]:.2f} s (ratio {ours / second[copy]:.2f})"
         )
 

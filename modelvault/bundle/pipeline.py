@@ -1,47 +1,51 @@
-"""Reading ahead: one thread reads, others treat what was read, the caller takes it in order.
+"""Working ahead: threads read and treat jobs, the caller takes the results in order.
 
-Reading, hashing and the codec release the interpreter's lock, so the caller's writing
-overlaps with all of them. Memory is a small ring of buffers, whatever passes through.
+Reading, hashing and the codecs release the interpreter's lock, so that they overlap with
+each other and with the caller's writing. Each thread takes a job through all of its steps, so
+that none waits for the slowest step, and all cores are at work. Memory is a small ring of
+buffers, whatever passes through.
 """
 
+import os
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Job = TypeVar("Job")
 Data = TypeVar("Data")
-First = TypeVar("First")
 Result = TypeVar("Result")
 
-BUFFERS = 4
-"""One is read into, two are treated, one is the caller's."""
+_FEWEST = 2
+"""Threads at least: one reads while another treats."""
+_MOST = 4
+"""… and at most: each has a buffer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Treatment(Generic[Job, Data, First, Result]):
-    """What happens to each job; every step has a thread of its own, and keeps the order."""
+class Treatment(Generic[Job, Data, Result]):
+    """What happens to each job."""
 
     read: Callable[[Job, memoryview], Data]
-    """Fills the buffer it is given, and returns the filled part or parts."""
-    first: Callable[[Job, Data], First]
-    """Treats what was read."""
-    then: Callable[[Job, Data, First], Result]
-    """Goes on with what ``first`` made of it."""
-    beside: Callable[[Job, Data], None] | None = None
-    """Looks at what was read while ``first`` and ``then`` treat it; may refuse it."""
+    """Fills the buffer it is given, and returns the filled part or parts; one job after another,
+    in order."""
+    treat: Callable[[Job, Data], Result]
+    """Makes the result of what was read; several jobs at a time."""
+    look: Callable[[Job, Data], None] | None = None
+    """Looks at what was read before it is treated, and may refuse it; one job after another,
+    in order."""
 
 
-def read_ahead(
-    jobs: Iterable[Job], treatment: Treatment[Job, Data, First, Result], *, buffer_size: int
+def work_ahead(
+    jobs: Iterable[Job], treatment: Treatment[Job, Data, Result], *, buffer_size: int
 ) -> Generator[tuple[Job, Result], None, None]:
-    """Yield each job with the result of its treatment.
+    """Yield each job with the result of its treatment, in the order of the jobs.
 
-    Each step is done to one job after another, in the order of the jobs; the steps of several jobs
-    run beside each other. What is yielded is valid until the next step.
-    Close the generator when it is not run to its end (``contextlib.closing``).
+    What is yielded is valid until the next step. Close the generator when it is not run to
+    its end (``contextlib.closing``).
 
     Args:
         jobs: What to do; taken as buffers become free.
@@ -51,34 +55,65 @@ def read_ahead(
     Raises:
         ModelVaultError: Whatever a step raises, at the job that raised it.
     """
-    waiting = iter(jobs)
-    running: deque[tuple[Job, memoryview, Future[Result], Future[None]]] = deque()
-    with ExitStack() as stack:
-        reading, first, then, beside = (_lane(stack) for _ in range(4))
-
-        def start(job: Job, buffer: memoryview) -> None:
-            data = reading.submit(treatment.read, job, buffer)
-            begun = first.submit(lambda: treatment.first(job, data.result()))
-            done = then.submit(lambda: treatment.then(job, data.result(), begun.result()))
-            look = treatment.beside
-            seen = beside.submit(lambda: look(job, data.result()) if look else None)
-            running.append((job, buffer, done, seen))
-
-        for _ in range(BUFFERS):
-            for job in waiting:
-                start(job, memoryview(bytearray(buffer_size)))
+    threads = max(_FEWEST, min(os.cpu_count() or 1, _MOST))
+    waiting = enumerate(jobs)
+    running: deque[tuple[Job, memoryview, Future[Result]]] = deque()
+    line = _Line(treatment)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="bundle")
+    try:
+        for _ in range(threads + 1):  # one more is the caller's
+            for number, job in waiting:
+                buffer = memoryview(bytearray(buffer_size))
+                running.append((job, buffer, pool.submit(line.carry_out, number, job, buffer)))
                 break
         while running:
-            job, buffer, done, seen = running.popleft()
-            seen.result()
-            yield job, done.result()
-            for following in waiting:
-                start(following, buffer)
+            job, buffer, result = running.popleft()
+            yield job, result.result()
+            for number, following in waiting:
+                result = pool.submit(line.carry_out, number, following, buffer)
+                running.append((following, buffer, result))
                 break
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _lane(stack: ExitStack) -> ThreadPoolExecutor:
-    """Return a thread that does one thing after another until the stack is closed."""
-    lane = ThreadPoolExecutor(max_workers=1)
-    stack.callback(lane.shutdown, wait=True, cancel_futures=True)
-    return lane
+class _Line(Generic[Job, Data, Result]):
+    """Carries jobs out; what has an order is done one job after another."""
+
+    def __init__(self, treatment: Treatment[Job, Data, Result]) -> None:
+        self._treatment = treatment
+        self._reading = _Turns()
+        self._looking = _Turns()
+
+    def carry_out(self, number: int, job: Job, buffer: memoryview) -> Result:
+        """Return the result of a job; threads take up jobs in the order of their numbers."""
+        try:
+            with self._reading.turn(number):
+                data = self._treatment.read(job, buffer)
+        except BaseException:
+            with self._looking.turn(number):
+                raise
+        with self._looking.turn(number):
+            if self._treatment.look is not None:
+                self._treatment.look(job, data)
+        return self._treatment.treat(job, data)
+
+
+class _Turns:
+    """Lets those who come with numbers pass one after another."""
+
+    def __init__(self) -> None:
+        self._next = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def turn(self, number: int) -> Iterator[None]:
+        """Wait until all lower numbers have passed; pass when the block ends, however it does."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._next == number)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._next += 1
+                self._changed.notify_all()

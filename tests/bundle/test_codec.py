@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelvault.bundle.format import planes
+from modelvault.bundle.format import codecs, planes
 from modelvault.bundle.format.codecs import PLAIN, Encoding, decode, encode
 from modelvault.bundle.format.index import NONE, PLANES, ZSTD
 from modelvault.bundle.write.compression import choose
@@ -59,6 +59,36 @@ def test_codec_that_loses_bytes_is_not_used(monkeypatch: pytest.MonkeyPatch) -> 
     wrong = planes.compress(BF16[2:] + b"xx", 2)
     monkeypatch.setattr(planes, "compress", lambda *_, **__: wrong)
     assert encode(BF16, FLOAT16) == (NONE, BF16)
+
+
+def test_repetitions_are_looked_for_where_they_pay() -> None:
+    """Rows that come again shrink by that; weights are smaller without the search."""
+    rows = np.frombuffer(BF16, dtype=np.uint8)[:64_000].reshape(16, -1)
+    again = rows[np.random.default_rng(3).integers(0, 16, 256)].tobytes()
+    chosen = choose([again]).encoding
+    assert chosen.repetitions
+    assert len(encode(again, chosen)[1]) < len(again) / 10
+    sizes = {
+        searched: len(planes.compress(BF16, 2, repetitions=searched)) for searched in (False, True)
+    }
+    assert sizes[False] < sizes[True] < 0.7 * len(BF16)
+
+
+def test_plane_of_noise_is_stored_as_it_is() -> None:
+    """Mantissas cost neither a frame nor its decoding; exponents have one each block."""
+    chunk = planes.compress(BF16, 2)
+    frames = bytes(chunk).count(b"\x28\xb5\x2f\xfd")
+    assert frames == -(-len(BF16) // 2**20)
+
+
+@given(st.binary(max_size=40), st.integers(0, 40))
+def test_any_differing_byte_is_found(data: bytes, position: int) -> None:
+    """Whole words are compared, and what is left behind the last."""
+    assert codecs._are_equal(data, memoryview(bytearray(data)))
+    if position < len(data):
+        changed = bytearray(data)
+        changed[position] ^= 1
+        assert not codecs._are_equal(changed, data)
 
 
 @pytest.mark.parametrize(

@@ -85,9 +85,20 @@ class Prover:
             decoded = decode(codec, stored, len(raw), into=self._memory)
         except BundleDamaged:
             return False
-        # A bytearray compares memory; two memoryviews compare value by value, at a thirteenth of
-        # the speed.
-        return (decoded if isinstance(decoded, bytearray) else bytearray(decoded)) == raw
+        return _are_equal(decoded, raw)
+
+
+def _are_equal(first: Buffer, second: Buffer) -> bool:
+    """Return whether two buffers of one length hold the same bytes.
+
+    Not by ``==``: that compares memoryviews value by value, at a thirteenth of the speed, and keeps
+    all other threads waiting meanwhile.
+    """
+    import numpy as np
+
+    whole = len(first) // 8 * 8
+    words = [np.frombuffer(buffer, dtype="<u8", count=whole // 8) for buffer in (first, second)]
+    return bool((words[0] == words[1]).all()) and bytes(first[whole:]) == bytes(second[whole:])
 
 
 def decode(codec: str, stored: Buffer, size: int, *, into: bytearray | None = None) -> Buffer:

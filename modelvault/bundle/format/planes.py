@@ -18,10 +18,8 @@ Source:
     https://github.com/facebook/zstd/blob/dev/lib/zstd.h (compression parameters)
 """
 
-import os
 import struct
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from typing import Any
 
 from modelvault.errors import BundleDamaged
@@ -36,7 +34,6 @@ SMALLEST = 32 * 1024
 _ACCEPTED_TYPE_SIZES = (1, 2, 4, 8)
 _LEVEL = 1  # higher levels gain one per cent and cost two thirds of the speed
 _BLOCK = 1024 * 1024
-_MOST_THREADS = 8
 _NOISE = 0.98
 """Share of a plane above which it is stored as it is, and read back as fast."""
 
@@ -61,7 +58,7 @@ def compress(raw: Buffer, type_size: int, *, repetitions: bool = False) -> bytea
     block = len(view) // -(-len(view) // _BLOCK) // type_size * type_size
     starts = range(0, len(view), block)
     chunk = bytearray(_HEADER.size + 4 * len(starts))
-    for number, streams in enumerate(_compress_blocks(view, starts, type_size, repetitions)):
+    for number, streams in enumerate(_streams(view, starts, type_size, repetitions)):
         struct.pack_into("<i", chunk, _HEADER.size + 4 * number, len(chunk))
         for stream in streams:
             chunk += len(stream).to_bytes(4, "little")
@@ -69,24 +66,6 @@ def compress(raw: Buffer, type_size: int, *, repetitions: bool = False) -> bytea
     sizes = (len(view), block, len(chunk))
     _HEADER.pack_into(chunk, 0, 5, 1, _SPLIT, type_size, *sizes, _FILTERS, 5, 0, bytes(6), 0, 0)
     return chunk
-
-
-def _compress_blocks(
-    view: memoryview, starts: range, type_size: int, repetitions: bool
-) -> Iterable[list[Buffer]]:
-    """Return the streams of each block, on half of the cores: others hash, decode and write."""
-    threads = min((os.cpu_count() or 1) // 2, _MOST_THREADS, len(starts))
-    if threads <= 1:
-        return _streams(view, starts, type_size, repetitions)
-    share = -(-len(starts) // threads)
-    parts = [starts[first : first + share] for first in range(0, len(starts), share)]
-
-    def compress_part(part: range) -> list[list[Buffer]]:
-        found = _streams(view, part, type_size, repetitions)
-        return [[bytes(stream) for stream in streams] for streams in found]
-
-    with ThreadPoolExecutor(threads) as pool:
-        return [streams for part in pool.map(compress_part, parts) for streams in part]
 
 
 def _streams(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from modelvault.bundle.format.codecs import Buffer
 from modelvault.bundle.format.index import BlobPieces, Piece
-from modelvault.bundle.pipeline import Treatment, read_ahead
+from modelvault.bundle.pipeline import Treatment, work_ahead
 from modelvault.bundle.read.bundle import VerifiedBundle
 from modelvault.bundle.read.cargo import Cargo, read_cargo
 from modelvault.bundle.read.carriers import CarrierReader
@@ -83,13 +83,14 @@ def _check_pieces(
     """Return a sentence per damaged piece, and per blob whose whole is wrong."""
     with bundle.carriers() as carriers:
         pieces = _Pieces(bundle, carriers, labels)
-        steps = read_ahead(
+        steps = work_ahead(
             find_runs(bundle.index.pieces()),
-            Treatment(read=pieces.read, first=pieces.open, then=pieces.take),
+            Treatment(read=pieces.read, treat=pieces.open),
             buffer_size=largest_run(bundle.index.pieces()),
         )
         with contextlib.closing(steps):
-            for run, _ in steps:
+            for run, opened in steps:
+                pieces.take(run, opened)
                 progress.advance(TASK, run.stored)
     return pieces.issues
 
@@ -136,7 +137,7 @@ class _Pieces:
         except BundleDamaged as error:
             return error.message
 
-    def take(self, run: Run, _stored: list[memoryview], opened: list[Buffer | str]) -> None:
+    def take(self, run: Run, opened: list[Buffer | str]) -> None:
         """Note what is wrong with pieces and, at a blob's end, with the whole."""
         for (blob, piece), raw in zip(run.items, opened):
             self._take(blob, piece, raw)

@@ -16,7 +16,7 @@ from typing import Self
 
 from modelvault.bundle.format.codecs import Buffer
 from modelvault.bundle.format.index import NONE, BlobPieces, Piece
-from modelvault.bundle.pipeline import Treatment, read_ahead
+from modelvault.bundle.pipeline import Treatment, work_ahead
 from modelvault.bundle.read.bundle import VerifiedBundle
 from modelvault.bundle.read.carriers import CarrierReader
 from modelvault.bundle.read.runs import Item, Run, find_runs, largest_run
@@ -133,12 +133,11 @@ class Receiver:
     def _receive(self, blobs: Sequence[BlobPieces]) -> None:
         pieces = ((blob, piece) for blob in blobs for piece in blob.pieces)
         with self._bundle.carriers() as carriers:
-            steps = read_ahead(
+            steps = work_ahead(
                 find_runs(self._items(blobs)),
                 Treatment(
                     read=lambda run, buffer: self._read(carriers, run, buffer),
-                    first=self._open,
-                    then=self._check_wholes,
+                    treat=self._open,
                 ),
                 buffer_size=largest_run(pieces),
             )
@@ -191,9 +190,11 @@ class Receiver:
 
     def _open(self, run: Run, stored: list[memoryview]) -> list[Buffer | str]:
         """Return the raw bytes of each piece, or what is wrong with it."""
-        return [self._open_piece(piece, part) for (_, piece), part in zip(run.items, stored)]
+        return [
+            self._open_piece(blob, piece, part) for (blob, piece), part in zip(run.items, stored)
+        ]
 
-    def _open_piece(self, piece: Piece, stored: memoryview) -> Buffer | str:
+    def _open_piece(self, blob: BlobPieces, piece: Piece, stored: memoryview) -> Buffer | str:
         if len(stored) != piece.stored:
             return self._unread.pop((piece.carrier, piece.offset))
         try:
@@ -201,18 +202,10 @@ class Receiver:
         except BundleDamaged as error:
             return error.message
         self._proof = piece
-        return raw
-
-    def _check_wholes(
-        self, run: Run, _stored: list[memoryview], opened: list[Buffer | str]
-    ) -> list[Buffer | str]:
-        """Return the same, where a piece that is all of its blob is right as that, too."""
-        return [
-            raw if isinstance(raw, str) else self._check_whole(blob, piece, raw)
-            for (blob, piece), raw in zip(run.items, opened)
-        ]
+        return self._check_whole(blob, piece, raw)
 
     def _check_whole(self, blob: BlobPieces, piece: Piece, raw: Buffer) -> Buffer | str:
+        """Return the same, where a piece that is all of its blob is right as that, too."""
         # Without a codec, piece and blob have one digest: the index was held to that.
         if len(blob.pieces) > 1 or piece.codec == NONE:
             return raw

@@ -7,6 +7,7 @@ blobs go through many at a time, for the steps between threads cost more than th
 import contextlib
 import hashlib
 import os
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import BinaryIO, Self
 from modelvault import fsio
 from modelvault.bundle.format.codecs import PLAIN, Buffer, Encoding, Prover, squeeze
 from modelvault.bundle.format.index import NONE, BlobPieces, Carrier, Piece
-from modelvault.bundle.pipeline import Treatment, read_ahead
+from modelvault.bundle.pipeline import Treatment, work_ahead
 from modelvault.bundle.write.selection import Content, Selection
 from modelvault.bundle.write.volumes import VolumeWriter
 from modelvault.core.digest import Digest
@@ -88,14 +89,14 @@ def write_volumes(
     with contextlib.ExitStack() as stack:
         volumes = stack.enter_context(VolumeWriter(folder, volume_size))
         treatment = _Packing(stack.enter_context(_ContentReader(store)), encodings).treatment()
-        steps = read_ahead(
+        steps = work_ahead(
             _runs(_cuts(selection, largest)),
             treatment,
             buffer_size=max(min(largest, max(c.size for c in selection.contents)), _RUN),
         )
         for run, encoded in stack.enter_context(contextlib.closing(steps)):
-            for cut, (raw, stored) in zip(run, encoded):
-                pieces[cut.content.digest] += _append_cut(volumes, cut, raw, stored)
+            for cut, piece in zip(run, encoded):
+                pieces[cut.content.digest] += _append_cut(volumes, cut, piece)
             progress.advance(TASK, sum(cut.size for cut in run))
         carriers = volumes.finish()
     blobs = tuple(
@@ -109,9 +110,10 @@ def _piece_size(size: int, volume_size: int, *, compressed: bool) -> int:
     """Return the largest piece to cut, in bytes."""
     largest = PIECE if size <= _LARGE_BUNDLE else 2 * PIECE
     if compressed:
-        # Raw and stored forms are in memory at once; and a compressed piece that does not
-        # fit into a volume wastes the space that is left there.
-        largest = min(largest // 2, volume_size // 16)
+        # Raw, stored and proven forms are in memory at once, of several pieces; and a compressed
+        # piece that does not fit into a volume wastes the space that is left there.
+        parts = 4 if size <= _LARGE_BUNDLE // 4 else 2
+        largest = min(largest // parts, volume_size // 16)
     return max(min(largest, volume_size), 1)
 
 
@@ -144,42 +146,26 @@ class _Packing:
     def __init__(self, reader: "_ContentReader", encodings: Mapping[Digest, Encoding]) -> None:
         self._reader = reader
         self._encodings = encodings
-        self._prover = Prover()
+        self._kept = threading.local()
 
-    def treatment(
-        self,
-    ) -> Treatment[_Run, list[memoryview], list[Buffer | None], list[tuple[memoryview, _Encoded]]]:
-        """Return the steps: squeezing, proving and hashing the whole overlap."""
-        return Treatment(
-            read=self._reader.read,
-            first=self._squeeze,
-            then=self._prove,
-            beside=self._reader.check,
-        )
+    def treatment(self) -> Treatment[_Run, list[memoryview], list[_Encoded]]:
+        """Return the steps."""
+        return Treatment(read=self._reader.read, look=self._reader.check, treat=self._encode_run)
 
-    def _encoding(self, cut: _Cut) -> Encoding:
-        return self._encodings.get(cut.content.digest, PLAIN)
+    def _encode_run(self, run: _Run, raws: list[memoryview]) -> list[_Encoded]:
+        return [self._encode(cut, raw) for cut, raw in zip(run, raws)]
 
-    def _squeeze(self, run: _Run, raws: list[memoryview]) -> list[Buffer | None]:
-        return [squeeze(raw, self._encoding(cut)) for cut, raw in zip(run, raws)]
-
-    def _prove(
-        self, run: _Run, raws: list[memoryview], squeezed: list[Buffer | None]
-    ) -> list[tuple[memoryview, _Encoded]]:
-        return [
-            (raw, self._encode(cut, raw, stored)) for cut, raw, stored in zip(run, raws, squeezed)
-        ]
-
-    def _encode(self, cut: _Cut, raw: memoryview, stored: Buffer | None) -> _Encoded:
-        codec, proven = self._prover.prove(raw, self._encoding(cut), stored)
+    def _encode(self, cut: _Cut, raw: memoryview) -> _Encoded:
+        if not hasattr(self._kept, "prover"):  # of this thread, which keeps its memory
+            self._kept.prover = Prover()
+        encoding = self._encodings.get(cut.content.digest, PLAIN)
+        codec, stored = self._kept.prover.prove(raw, encoding, squeeze(raw, encoding))
         if codec == NONE and cut.whole:
-            return codec, proven, cut.content.digest  # what the reader compares it with
-        return codec, proven, Digest(hashlib.sha256(proven).hexdigest())
+            return codec, stored, cut.content.digest  # with which it was compared
+        return codec, stored, Digest(hashlib.sha256(stored).hexdigest())
 
 
-def _append_cut(
-    volumes: VolumeWriter, cut: _Cut, raw: memoryview, encoded: _Encoded
-) -> list[Piece]:
+def _append_cut(volumes: VolumeWriter, cut: _Cut, encoded: _Encoded) -> list[Piece]:
     """Write one encoded piece; without codec it is split where a volume ends."""
     kind, stored, digest = encoded
     if kind != NONE:
@@ -201,7 +187,7 @@ def _append_cut(
     while position < cut.size:
         if volumes.remaining == 0:
             volumes.roll()
-        part = raw[position : position + volumes.remaining]
+        part = memoryview(stored)[position : position + volumes.remaining]
         carrier, offset = volumes.append(part)
         whole = len(part) == cut.size
         pieces.append(
