@@ -15,6 +15,7 @@ from pathlib import Path
 from modelvault.core.artifact import Artifact
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.core.names import check_path
+from modelvault.core.offline import OFFLINE
 from modelvault.core.ports import Progress
 from modelvault.errors import BadOption, BadPath
 from modelvault.store.blobs import Store
@@ -25,13 +26,6 @@ from modelvault.targets.servable import Servable, select_servable
 from modelvault.targets.swap import check_entry, install_entry
 
 TARGET = "vllm"
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "VLLM_NO_USAGE_STATS": "1",
-    "DO_NOT_TRACK": "1",
-}
-"""Environment that keeps a server from calling out."""
 DEEPEST_NAME = 4
 
 

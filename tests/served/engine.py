@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from modelvault.targets.vllm import OFFLINE
+from modelvault.core.offline import OFFLINE
 
 CHILD = Path(__file__).parent / "child"
 
