@@ -177,6 +177,12 @@ COMMANDS: tuple[CommandRow | GroupRow, ...] = (
         function="status:status",
         panel=CLOSED,
     ),
+    CommandRow(
+        name="serve-config",
+        help="Write the configuration of a server for an installed model: hardened, and offline.",
+        function="serve_config:serve_config",
+        panel=CLOSED,
+    ),
     GroupRow(
         name="key",
         help="This site's signing key.",

@@ -83,7 +83,7 @@ def select_servable(artifact: Artifact, manifest: Manifest, read: Reader) -> Ser
     return Servable(
         files=tuple(files[path] for path in sorted(files)),
         left_out=tuple(path for path in weights if path not in files),
-        context=_context(config),
+        context=declared_context(config),
         quantization=_quantization(config),
         remote_code="auto_map" in config,
     )
@@ -148,7 +148,8 @@ def _is_side_file(path: str) -> bool:
     return name.endswith(_SIDE_FILES) or is_license(name)
 
 
-def _context(config: Mapping[str, object]) -> int | None:
+def declared_context(config: Mapping[str, object]) -> int | None:
+    """Return the longest sequence that a ``config.json`` declares, in tokens."""
     nested = config.get("text_config")
     for holder in (config, nested if isinstance(nested, dict) else {}):
         value = holder.get("max_position_embeddings")

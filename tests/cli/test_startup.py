@@ -16,6 +16,7 @@ HEAVY = {
     "gguf",
     "huggingface_hub",
     "httpx2",
+    "jinja2",
     "numpy",
     "rich.progress",
     "securesystemslib",

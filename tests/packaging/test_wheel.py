@@ -12,12 +12,14 @@ from tests.packaging.conftest import CHECKOUT, Installed
 def test_wheel_installs_into_an_empty_environment_and_runs(
     installed: Installed, tmp_path: Path
 ) -> None:
-    """Built from the tree, installed alone, it pulls a folder: migrations are inside."""
+    """Built from the tree, installed alone, it works: migrations and templates are inside."""
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text("{}")
+    (model / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     command = [installed.modelvault, "--vault", str(tmp_path / "vault")]
-    for arguments in (["pull", str(model), "--as", "acme/tiny"], ["verify"], ["list"]):
+    serve = ["serve-config", "acme/tiny", "--for", "vllm", "--as", "nginx"]
+    for arguments in (["pull", str(model), "--as", "acme/tiny"], serve, ["verify"], ["list"]):
         done = subprocess.run(
             [*command, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path
         )

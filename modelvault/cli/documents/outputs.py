@@ -31,6 +31,7 @@ from modelvault.cli.documents.progress import (
 from modelvault.cli.documents.pull import FinishedPull, FinishedUpdate, PlannedPull
 from modelvault.cli.documents.pull_list import FinishedList, PlannedList
 from modelvault.cli.documents.report import ErrorEvent, WarningEvent
+from modelvault.cli.documents.serve_config import ServingConfiguration
 from modelvault.cli.documents.show import ShownArtifact
 from modelvault.cli.documents.usage import UsedSpace
 from modelvault.cli.documents.vault import (
@@ -63,6 +64,7 @@ OUTPUTS: dict[str, object] = {
     "install": PlannedInstall | FinishedInstall,
     "uninstall": FinishedUninstall,
     "status": tuple[StandingInstall, ...],
+    "serve-config": ServingConfiguration,
     "key generate": SigningKey,
     "key list": SigningKey,
     "key export": ExportedKey,
