@@ -42,6 +42,8 @@ DEVIATIONS: dict[str, Mapping[str, object]] = {
     "exaone35": {"exaone.attention.layer_norm_rms_epsilon": 9.999999747378752e-06},
     "glm4": NO_START | {"tokenizer.ggml.eom_token_id": 1028},
     "glm45": NO_START,
+    # llama.cpp's converter names the type of the experts, which are so in every file of ours.
+    "gpt-oss": {"general.file_type": 1},
     "olmo2": NO_START,
     "olmo3": NO_START,
     # llama.cpp's converter writes these names in the order of a hash, another each time.
@@ -88,9 +90,9 @@ def test_recorded_model_becomes_what_llama_cpp_makes_of_it(name: str, tmp_path: 
         places = golden["tensors"] | expected.get("shapes", {})
         assert list(shapes.items()) == list(places.items()), target
         assert data == expected["data"], target
-        assert as_kept(files[target], golden["kv"]) == golden["kv"] | DEVIATIONS.get(name, {}) | {
-            "general.file_type": expected["file_type"]
-        }, target
+        kept = golden["kv"] | {"general.file_type": expected["file_type"]}
+        found = as_kept(files[target], golden["kv"])
+        assert found == kept | DEVIATIONS.get(name, {}), target
 
 
 def as_kept(path: Path, golden: dict[str, Any]) -> dict[str, Any]:

@@ -48,6 +48,7 @@ HELD: dict[str, set[str]] = {
     "cohere2": {"default"},
     "exaone4": USUAL | {"llama3"},
     "exaone_moe": {"default", "llama3"},
+    "gpt_oss": {"default", "yarn"},
     "deepseek_v2": {"default", "yarn"},
     "deepseek_v3": {"default", "yarn"},
 }

@@ -20,7 +20,7 @@ import zstandard
 SHAPES = "shapes.json"
 """File → tensor → type and shape, in the order of the files."""
 
-_WIDTHS = {"F8_E4M3": 1, "BF16": 2, "F16": 2, "F32": 4, "I64": 8}
+_WIDTHS = {"F8_E4M3": 1, "U8": 1, "BF16": 2, "F16": 2, "F32": 4, "I64": 8}
 
 
 def unpack(packed: Path, folder: Path) -> None:
@@ -108,6 +108,9 @@ def _values(name: str, dtype: str, shape: list[int]) -> npt.NDArray[np.generic]:
     bell = _bell(name, count)
     if dtype == "F8_E4M3":
         return (bell * np.float32(64)).astype(np.int64).astype(np.uint8) & 0xBF  # never NaN
+    if dtype == "U8":  # four-bit values in pairs, or the exponents of their scales
+        pairs = (bell * np.float32(64)).astype(np.int64).astype(np.uint8)
+        return pairs % 16 + 112 if "scale" in name else pairs
     if "scale" in name:
         bell = (np.float32(2) + bell) / np.float32(1024)
     elif "norm" in name.lower() and "bias" not in name:

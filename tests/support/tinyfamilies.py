@@ -163,6 +163,25 @@ FAMILIES: dict[str, tuple[Kind, dict[str, Any]]] = {
             "rope_parameters": _HALF,
         },
     ),
+    "gpt_oss": (
+        "bpe",
+        {
+            "head_dim": 64,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+            "sliding_window": 48,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "attention_bias": True,
+            "rope_parameters": {
+                "rope_type": "yarn",
+                "rope_theta": 150000.0,
+                "factor": 8.0,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "original_max_position_embeddings": 256,
+            },
+        },
+    ),
     "solar_open": (
         "bpe",
         _EXPERTS | {"n_routed_experts": 8, "head_dim": 64, "n_shared_experts": 2},

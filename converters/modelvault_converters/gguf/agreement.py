@@ -12,6 +12,7 @@ from math import prod
 
 from modelvault.errors import FamilyDefect, ModelVaultError, SourceIncomplete, UnsupportedSource
 from modelvault_converters.gguf.families.names import GUIDE, find_key_fault, find_tensor_name
+from modelvault_converters.gguf.mxfp4 import DTYPE
 from modelvault_converters.gguf.rows import READABLE, Stored
 from modelvault_converters.gguf.tensors import Blueprint, Part, Tensor
 
@@ -154,7 +155,7 @@ def _compare(part: Part, stored: Stored | None) -> str:
     """Return what is wrong with a stored tensor; empty when nothing is."""
     if stored is None:
         return ""
-    if stored.dtype not in READABLE:
+    if stored.dtype not in (*READABLE, DTYPE):
         return f"tensor '{part.name}' is of type {stored.dtype:.20}, not {', '.join(READABLE)}"
     if stored.shape != part.shape:
         return f"tensor '{part.name}' has shape {list(stored.shape)}, not {list(part.shape)}"

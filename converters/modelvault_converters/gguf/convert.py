@@ -86,7 +86,7 @@ def _write(request: Request, plan: Plan) -> Iterator[Advanced]:
 
 
 def _types(targets: Sequence[PlannedTarget]) -> set[GgmlType]:
-    return {placed.type for item in targets for placed in item.container.tensors}
+    return {type_ for item in targets for type_ in item.types}
 
 
 def _layout(item: PlannedTarget) -> Iterator[PlannedTensor]:

@@ -68,6 +68,9 @@ def choose_types(
     ranks = {name: _Rank(index=index, total=len(values)) for index, name in enumerate(values)}
     types = []
     for tensor in tensors:
+        if tensor.carried is not None:
+            types.append(tensor.carried)
+            continue
         if not _may_shrink(tensor, target):
             types.append(GgmlType.F32)
             continue

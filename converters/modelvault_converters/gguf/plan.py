@@ -9,10 +9,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
 
+from modelvault.core.ggml import GgmlType
 from modelvault.core.protocol import Request
 from modelvault.errors import UnsupportedTarget
 from modelvault_converters.checkpoint import Checkpoint
-from modelvault_converters.gguf import families, fp8, reranker
+from modelvault_converters.gguf import families, fp8, mxfp4, reranker
 from modelvault_converters.gguf.agreement import check_blueprint, check_stored
 from modelvault_converters.gguf.container import Container, lay_out
 from modelvault_converters.gguf.imatrix import Importance, open_importance
@@ -41,12 +42,18 @@ class PlannedTarget:
     """Name inside the output folder."""
     container: Container
 
+    @property
+    def types(self) -> frozenset[GgmlType]:
+        """Return the types that rows are to be turned into."""
+        made = (placed for placed in self.container.tensors if placed.tensor.carried is None)
+        return frozenset(placed.type for placed in made)
+
     def unseen(self, importance: Importance) -> tuple[str, ...]:
         """Return the names of tensors of which the matrix saw some columns not at all."""
         return importance.unseen(
             (placed.tensor.name, placed.type)
             for placed in self.container.tensors
-            if placed.type.is_quantized
+            if placed.type.is_quantized and placed.tensor.carried is None
         )
 
 
@@ -90,6 +97,8 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     describe = families.find_family(config)
     read = fp8.scaled(read_tensors(source, stack), read_scaling(config))
     config, stored = _settle(config, read), spelled(read)
+    if families.alternates(config):
+        stored = mxfp4.experts_apart(stored)
     blueprint = describe(config, {name: tensor.shape for name, tensor in stored.items()})
     check_blueprint(blueprint)
     tokenizer = read_tokenizer(
@@ -105,6 +114,7 @@ def make_plan(request: Request, stack: ExitStack) -> Plan:
     if ranking:
         blueprint, tokenizer = reranker.rank(blueprint, tokenizer)
     check_stored(blueprint, stored)
+    blueprint = _carry_packed(blueprint, stored)
     tensors = tuple(sorted(blueprint.tensors, key=_file_order))
     entries = (
         *general_entries(request, source, blueprint, tokenizer.vocabulary.tokens),
@@ -135,6 +145,17 @@ def _settle(config: dict[str, Any], stored: Mapping[str, Stored]) -> dict[str, A
     if is_bare(stored) and HEAD not in stored:
         settled["tie_word_embeddings"] = True
     return settled
+
+
+def _carry_packed(blueprint: Blueprint, stored: Mapping[str, Stored]) -> Blueprint:
+    """Return the blueprint with every tensor marked that is stored in a type of the runtime's."""
+    tensors = tuple(
+        replace(tensor, carried=GgmlType.MXFP4)
+        if any(stored[part.name].dtype == mxfp4.DTYPE for part in tensor.parts)
+        else tensor
+        for tensor in blueprint.tensors
+    )
+    return replace(blueprint, tensors=tensors)
 
 
 def _read_targets(request: Request) -> tuple[Target, ...]:
@@ -192,7 +213,7 @@ def _check_importance(
         placed.tensor.name: placed.tensor
         for item in planned
         for placed in item.container.tensors
-        if placed.type.is_quantized
+        if placed.type.is_quantized and placed.tensor.carried is None
     }
     missing = importance.check(blocks.values()) if importance else tuple(blocks)
     for item in planned:

@@ -81,7 +81,11 @@ class FileRows:
         bits = np.empty((stop - start, columns), dtype=np.dtype(f"<u{width}"))
         self._file.read_into(bits.data.cast("B"), tensor.offset + start * columns * width)
         # One pass over the largest magnitude: cheaper than a mask of the same size.
-        if bits.size and (bits & _MAGNITUDE[tensor.dtype]).max() >= _NOT_FINITE[tensor.dtype]:
+        if (
+            bits.size
+            and tensor.dtype in _MAGNITUDE
+            and (bits & _MAGNITUDE[tensor.dtype]).max() >= _NOT_FINITE[tensor.dtype]
+        ):
             raise self._not_finite(tensor, bits, start)
         return bits
 

@@ -121,7 +121,7 @@ def write_targets(plan: Plan, folder: Path, *, threads: int) -> Iterator[Progres
 
 def _prepare(plan: Plan, folder: Path) -> None:
     """Check what can be checked before the first byte: the quantiser and the disk."""
-    prepare({placed.type for item in plan.targets for placed in item.container.tensors})
+    prepare({type_ for item in plan.targets for type_ in item.types})
     needed = sum(item.container.size for item in plan.targets)
     status = os.statvfs(folder)
     free = status.f_bavail * status.f_frsize
@@ -174,23 +174,31 @@ def _step(part: Part) -> int:
 
 def _carry(plan: Plan, piece: _Slice, outputs: Sequence[_Output]) -> list[int]:
     """Read, convert and write one slice; return the bytes written, by target."""
+    tensor = plan.tensors[piece.number]
     bits = _arranged(piece.stored.file.read_rows(piece.stored, piece.start, piece.stop), piece.part)
+    if tensor.carried is not None:
+        return [_write(bits, output, piece, tensor) for output in outputs]
     values = to_floats(bits, piece.stored.dtype)
     made: dict[GgmlType, npt.NDArray[Any]] = {}
     if piece.part.add:
         values = values + np.float32(piece.part.add)
     elif piece.stored.dtype == "BF16":
         made[GgmlType.BF16] = bits  # already what it is to become
-    tensor = plan.tensors[piece.number]
     written = []
     for output in outputs:
         placed = output.planned.container.tensors[piece.number]
         if placed.type not in made:
             made[placed.type] = _encode(plan, tensor, placed.type, values, piece.row)
-        data = _bytes(made[placed.type])
-        output.write(data, placed.offset + _offset(tensor, placed, piece))
-        written.append(len(data))
+        written.append(_write(made[placed.type], output, piece, tensor))
     return written
+
+
+def _write(rows: npt.NDArray[Any], output: _Output, piece: _Slice, tensor: Tensor) -> int:
+    """Write the rows of a slice in their type; return their bytes."""
+    placed = output.planned.container.tensors[piece.number]
+    data = _bytes(rows)
+    output.write(data, placed.offset + _offset(tensor, placed, piece))
+    return len(data)
 
 
 def _arranged(bits: npt.NDArray[Any], part: Part) -> npt.NDArray[Any]:

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from modelvault.core.ggml import GgmlType
+
 Shapes = Mapping[str, tuple[int, ...]]
 """Hub name of every stored tensor → its shape."""
 
@@ -79,6 +81,8 @@ class Tensor:
     """Rows first, the reverse of the file's order."""
     parts: tuple[Part, ...] = ()
     constant: Floats | None = None
+    carried: GgmlType | None = None
+    """Type in which the source stores it already, and in which it stays; None for any."""
 
     @property
     def weights(self) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from modelvault.errors import UnsupportedArchitecture, UnsupportedSource
+from modelvault_converters.gguf import mxfp4
 from modelvault_converters.gguf.families import (
     bert,
     commandr,
@@ -17,6 +18,7 @@ from modelvault_converters.gguf.families import (
     gemma,
     glm4,
     glm4_moe,
+    gpt_oss,
     granite,
     llama,
     olmo2,
@@ -48,6 +50,7 @@ _MODULES = (
     exaone_moe,
     glm4,
     glm4_moe,
+    gpt_oss,
 )  # fmt: skip
 
 FAMILIES: dict[str, Describe] = {
@@ -75,6 +78,11 @@ def find_family(config: Mapping[str, Any]) -> Describe:
         )
     _check_unquantized(config)
     return FAMILIES[architecture]
+
+
+def alternates(config: Mapping[str, Any]) -> bool:
+    """Return whether a model's experts keep gate and up in turn, as ``mxfp4`` takes them apart."""
+    return read_architecture(config) in gpt_oss.ARCHITECTURES
 
 
 def read_architecture(config: Mapping[str, Any]) -> str:
@@ -109,6 +117,8 @@ def _check_unquantized(config: Mapping[str, Any]) -> None:
     if quantization is None or read_scaling(config):
         return
     method = quantization.get("quant_method") if isinstance(quantization, dict) else None
+    if method == mxfp4.METHOD and alternates(config):
+        return
     raise UnsupportedSource(
         f"the weights are already quantised ({method or 'unknown method'!s:.40}): "
         "converting them again would lose what is left of them",

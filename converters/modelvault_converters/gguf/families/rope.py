@@ -23,6 +23,12 @@ _YARN_KEYS = {
     "beta_slow": "yarn_beta_slow",
 }
 _YARN_UNKNOWN = ("mscale", "mscale_all_dim", "truncate")
+_YARN_NEAR = (("gpt-oss", "truncate"),)
+"""Of them what an architecture's published models say and its runtime computes nearly so."""
+_ROUNDED = (
+    "config.json: 'truncate' is false, but llama.cpp rounds where YaRN's two bands of frequencies "
+    "end: answers differ a little"
+)
 
 FULL, LOCAL = "full_attention", "sliding_attention"
 """Kinds of layer that see all, and that see a window."""
@@ -30,6 +36,7 @@ FULL, LOCAL = "full_attention", "sliding_attention"
 _USUAL = ("default", "linear", "dynamic", "yarn")
 _SCALINGS: dict[str, tuple[str, ...]] = {
     "llama": (*_USUAL, "llama3"),
+    "gpt-oss": ("default", "yarn"),
     "exaone": (*_USUAL, "llama3"),
     "exaone4": (*_USUAL, "llama3"),
     "exaone-moe": ("default", "llama3"),
@@ -63,6 +70,8 @@ class Rope:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know."""
+        if self.kind == "yarn" and self.section.has("truncate"):
+            return () if self.section.flag("truncate", default=True) else (_ROUNDED,)
         if self.kind != "dynamic":
             return ()
         warning = (
@@ -166,7 +175,7 @@ def rope_entries(decoder: Decoder, rope: Rope, *, base: str = "rope.freq_base") 
 
 def _yarn_entries(decoder: Decoder, rope: Rope) -> Iterator[Entry]:
     for key in _YARN_UNKNOWN:
-        if rope.section.has(key):
+        if rope.section.has(key) and (decoder.architecture, key) not in _YARN_NEAR:
             rope.section.fault(f"'{key}' is not known for this architecture")
     usual = 0.1 * math.log(max(rope.section.number("factor"), 1.0)) + 1.0
     if abs(rope.section.number("attention_factor", default=usual) - usual) > _NEAR * usual:
