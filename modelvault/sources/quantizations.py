@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from modelvault.core.hub_request import literal_pattern, patterns_for_type
 from modelvault.core.model_files import is_license, is_model_card, quantization_label
-from modelvault.errors import NothingSelected
+from modelvault.errors import BadOption, NothingSelected
 from modelvault.sources.fetch.file import OfferedFile
 
 _DYNAMIC = "UD-"
@@ -64,7 +64,8 @@ def patterns_of_type(label: str, files: Sequence[OfferedFile], model: str) -> tu
         model: Its name.
 
     Raises:
-        NothingSelected: There are no such files; the hint names the types that there are.
+        BadOption: There are no GGUF files at all.
+        NothingSelected: There are none of this type; the hint names those that there are.
     """
     groups = group_quantizations(files)
     wanted = label.upper().removeprefix(_DYNAMIC)
@@ -73,13 +74,15 @@ def patterns_of_type(label: str, files: Sequence[OfferedFile], model: str) -> tu
         for pattern in patterns_for_type(label)
         if any(fnmatchcase(file.path, pattern) for file in files)
     )
+    if not groups:
+        raise BadOption(
+            f"{model} holds no GGUF files, and the Hub has no other variants",
+            hint=f"pull {model}, then: modelvault convert {model} --to gguf:{label}",
+        )
     if not patterns or not any(group.label == wanted for group in groups):
         labels = ", ".join(sorted(group.label for group in groups))
         raise NothingSelected(
-            f"{model} holds no GGUF files of type {label}",
-            hint=f"there are: {labels}"
-            if labels
-            else f"pull {model}, then: modelvault convert {model} --to gguf:{label}",
+            f"{model} holds no GGUF files of type {label}", hint=f"there are: {labels}"
         )
     texts = (file.path for file in files if is_license(file.path) or is_model_card(file.path))
     return (*patterns, *map(literal_pattern, texts))
