@@ -27,6 +27,8 @@ _log = logging.getLogger(__name__)
 GROUP = "modelvault.converters"
 _LONGEST_EVENT = 1024 * 1024
 _CRASH_TAIL = 2000
+_MOST_ANSWERS = 100
+"""Events of an answer that are heard."""
 
 Command = list[str]
 
@@ -45,6 +47,53 @@ def find_converter(name: str) -> Command:
             hint="choose one of these, such as --to gguf:Q4_K_M",
         )
     return _command(found[name])
+
+
+def list_converters() -> dict[str, tuple[Command, tuple[str, ...]]]:
+    """Return every module that converts, with its command line and the converters it serves."""
+    served: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=GROUP):
+        served.setdefault(entry.module, []).append(entry)
+    return {
+        module: (_command(entries[0]), tuple(sorted(entry.name for entry in entries)))
+        for module, entries in sorted(served.items())
+    }
+
+
+def ask_converter(command: Command, request: Request, *, seconds: float) -> Iterator[Event]:
+    """Yield a converter's answer to a question; ``Failed`` is raised, not yielded.
+
+    Args:
+        command: From ``list_converters``.
+        request: The question (``ask_only``).
+        seconds: Time to answer in.
+
+    Raises:
+        ConversionError: What the converter refuses, as its own class.
+        ConverterCrashed: It did not answer, not in time, or not in the protocol.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            input=request.encode(),
+            capture_output=True,
+            timeout=seconds,
+            env=_environment(),
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConverterCrashed(f"the converter does not answer ({type(error).__name__})") from error
+    for line in done.stdout.splitlines()[:_MOST_ANSWERS]:
+        event = parse_event(line)
+        if isinstance(event, Failed):
+            raise failure(event, extra=extra_of(command))
+        yield event
+    if done.returncode != 0:
+        raise ConverterCrashed(f"the converter {_death(done.returncode)}")
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
 def _command(entry: EntryPoint) -> Command:
@@ -71,7 +120,7 @@ def run_converter(command: Command, request: Request) -> Iterator[Event]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
-            env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
+            env=_environment(),
         )
         began = time.monotonic()
         _log.info("process %d begins: %s", child.pid, " ".join(command))

@@ -34,16 +34,17 @@ Convert = Callable[[Request, ExitStack], Iterator[Event]]
 """Carries a request out; what it opens it leaves to the stack."""
 
 
-def main(load: Callable[[], Convert]) -> int:
+def main(load: Callable[[], Convert], ask: Callable[[], Convert] | None = None) -> int:
     """Serve one request; return the exit status.
 
     Args:
         load: Imports the converter: a missing library is to be reported, not a traceback.
+        ask: Imports what answers whether a model could be converted; it is quickly there.
     """
     _die_with_parent()
     events = _take_stdout()
     data = sys.stdin.buffer.read(_LARGEST_REQUEST + 1)
-    with closing(serve(data, load)) as served:
+    with closing(serve(data, load, ask)) as served:
         try:
             for event in served:
                 events.write(encode_event(event))
@@ -53,19 +54,25 @@ def main(load: Callable[[], Convert]) -> int:
     return 0
 
 
-def serve(data: bytes, load: Callable[[], Convert]) -> Generator[Event, None, None]:
+def serve(
+    data: bytes, load: Callable[[], Convert], ask: Callable[[], Convert] | None = None
+) -> Generator[Event, None, None]:
     """Carry out the request in ``data``; yield its events, ``Failed`` as the last one.
 
     Args:
         data: The request as ``Request.encode`` writes it.
         load: As for ``main``.
+        ask: As for ``main``.
     """
     try:
         if len(data) > _LARGEST_REQUEST:
             raise ConverterCrashed("the request is larger than any real one")
         request = Request.parse(data)
+        if request.ask_only and ask is None:
+            raise ConverterCrashed("this converter answers no questions")
+        carry_out = ask if request.ask_only and ask is not None else load
         with ExitStack() as stack:
-            yield from _thinned(load()(request, stack))
+            yield from _thinned(carry_out()(request, stack))
     except ModelVaultError as error:
         yield _failed(error)
     except ImportError as error:

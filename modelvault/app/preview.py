@@ -52,13 +52,13 @@ class Preview:
         return check_whole(
             chosen,
             self._selection.left_out,
-            self._read(wanted_contents(chosen)),
+            self.read(wanted_contents(chosen)),
             include=include,
             dataset=is_dataset(self._offer.model),
         )
 
-    def _read(self, files: Sequence[OfferedFile]) -> Mapping[str, bytes]:
-        """Return path → content of small files, as far as they can be had."""
+    def read(self, files: Sequence[OfferedFile]) -> Mapping[str, bytes]:
+        """Return path → content of small chosen files, as far as they can be had."""
         contents: dict[str, bytes] = {}
         missing: list[OfferedFile] = []
         for file in files:

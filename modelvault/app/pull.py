@@ -49,6 +49,8 @@ class PullPlan:
     free: int
     """Bytes free on the vault's file system."""
     warnings: tuple[str, ...]
+    preview: Preview
+    """Reads small files before anything is fetched."""
 
     @property
     def files(self) -> tuple[OfferedFile, ...]:
@@ -182,6 +184,7 @@ def plan_selection(
         delivery=delivery,
         free=fsio.free_bytes(paths.blobs),
         warnings=(*offer.notes, *selection.notes, *gaps, *warn_of(selection.chosen)),
+        preview=preview,
     )
     _log.info(
         "%s@%s: %d files chosen, %d left out; of %d bytes %d are stored",

@@ -62,10 +62,16 @@ class Request:
     """Worker threads; 0 for one per core."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Converter options, such as ``imatrix`` (absolute path) or ``pre_tokenizer``."""
+    ask_only: bool = False
+    """Only report ``Assessed``, by the configuration and the names of the files: the others are
+    not there yet, and have no location."""
 
     def encode(self) -> bytes:
         """Return the request as one JSON object."""
-        return json.dumps({"protocol": PROTOCOL, **asdict(self)}).encode()
+        values = {"protocol": PROTOCOL, **asdict(self)}
+        if not self.ask_only:
+            del values["ask_only"]  # converters that know no questions are asked none
+        return json.dumps(values).encode()
 
     @classmethod
     def parse(cls, data: bytes) -> "Request":
@@ -83,6 +89,14 @@ class Request:
             return cls(**value)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ConverterCrashed(f"not a conversion request: {error}") from error
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assessed:
+    """What can be made of a model, as far as its configuration and its files' names tell."""
+
+    targets: tuple[str, ...]
+    """Types in the field's spelling."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,9 +198,10 @@ class Failed:
 
 _Checked = TypeVar("_Checked", bound="Event | PlannedTensor")
 
-Event = Planned | Laid | Advanced | Stepped | Produced | Warned | Failed
+Event = Assessed | Planned | Laid | Advanced | Stepped | Produced | Warned | Failed
 
 _EVENTS: dict[str, type[Event]] = {
+    "assessed": Assessed,
     "planned": Planned,
     "laid": Laid,
     "advanced": Advanced,
@@ -196,7 +211,7 @@ _EVENTS: dict[str, type[Event]] = {
     "failed": Failed,
 }
 _NAMES = {kind: name for name, kind in _EVENTS.items()}
-_LISTS = ("files", "issues")
+_LISTS = ("files", "issues", "targets")
 _BATCH = 500
 _BATCH_TEXT = 64 * 1024
 """Characters of names in one ``Laid``; escaped, they take six times as many bytes."""

@@ -118,7 +118,7 @@ def test_projector_is_no_model_of_its_type(site: Site) -> None:
     assert done.status == 3
     assert "there are: Q4_K_M, Q8_0" in done.stderr
     other = site.run("pull", "acme/speech:Q4_K_M")
-    assert other.status == 3
+    assert other.status == 2
     assert "modelvault convert acme/speech --to gguf:Q4_K_M" in other.stderr
 
 
@@ -171,3 +171,15 @@ def test_one_bad_name_does_not_refuse_the_rest(site: Site, hub: LoopbackHub) -> 
     done = site.run("pull", "acme/odd", "--exclude", "notes? draft.txt").ok()
     assert held(site, "acme/odd") == ["café.txt", "config.json"]
     assert "NFC" in done.stderr
+
+
+def test_pull_says_to_what_the_model_can_be_converted(site: Site, hub: LoopbackHub) -> None:
+    """Before bytes are fetched, in the plan and in the document; a known reason where it cannot."""
+    unknown = {"architectures": ["HyperCLOVAXForCausalLM"]}
+    hub.add("acme/unknown", {**FILES, "config.json": json.dumps(unknown).encode()})
+    planned = site.run("pull", "acme/unknown", "--dry-run").ok().stdout
+    assert "cannot be converted to gguf: no family of the converter is HyperCLOVAX" in planned
+    pulled = site.run("pull", "acme/unknown", "--json").ok().document
+    answers = {item["converter"]: item for item in pulled["conversions"]}
+    assert answers["gguf"]["targets"] == []
+    assert "HyperCLOVAX" in answers["awq"]["reason"]

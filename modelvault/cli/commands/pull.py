@@ -1,12 +1,14 @@
 """``modelvault pull``."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from modelvault.app import pull as verb
+from modelvault.app.conversion.assess import Convertible, assess
 from modelvault.app.pull import Pulled, PullPlan
 from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.app.vault import Vault, locate
@@ -16,6 +18,7 @@ from modelvault.cli.completion import complete_followed, complete_from
 from modelvault.cli.documents.pull import FinishedPull, PlannedPull
 from modelvault.cli.lines import text
 from modelvault.cli.lines.pull import (
+    convertible_lines,
     left_out_notes,
     left_out_warnings,
     license_text,
@@ -179,16 +182,23 @@ def _pull_one(
     for warning in plan.warnings:
         session.warn(warning)
     if dry_run:
-        speed = _measure(session, plan)
-        session.result(PlannedPull.of(plan, speed), plan_lines(plan, speed))
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(assess, plan)
+            speed = _measure(session, plan)
+            found = asked.result()
+        session.result(PlannedPull.of(plan, speed, found), plan_lines(plan, speed, found))
         return
     tell_left_out(session, plan)
+    heard = session.json or not session.quiet
+    found = assess(plan) if plan.to_fetch and heard else ()
+    for line in convertible_lines(found):
+        session.note(line)
     with (
         Vault.open(session.vault, create=True) as vault,
         show_progress(session, expected=plan.size) as progress,
     ):
         done = verb.pull(vault, plan, progress)
-    _report(session, done)
+    _report(session, done, found)
 
 
 def tell_left_out(session: Session, plan: PullPlan) -> None:
@@ -208,13 +218,13 @@ def _measure(session: Session, plan: PullPlan) -> Speed | None:
         return None
 
 
-def _report(session: Session, done: Pulled) -> None:
+def _report(session: Session, done: Pulled, found: Sequence[Convertible]) -> None:
     plan, artifact = done.plan, done.artifact
     for note in done.notes:
         session.warn(note)
     state = "pulled and verified" if done.new else "already here, verified"
     session.result(
-        FinishedPull.of_pull(done),
+        FinishedPull.of_pull(done, found),
         [
             (
                 f"{artifact.label} {state}: {text.count(len(plan.selection.chosen), 'file')}, "

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from modelvault.app.config import Config
+from modelvault.app.conversion.assess import Convertible, assess
 from modelvault.app.mirror_list import Mirrored, MirrorList, pull_list, read_mirror_list
 from modelvault.app.mirror_plan import PlannedEntry, plan_list, refuse_unheeded
 from modelvault.app.outcomes import Failure, raise_worst
@@ -11,7 +12,7 @@ from modelvault.app.sources import SourceOptions
 from modelvault.app.vault import Vault, locate
 from modelvault.cli.documents.pull_list import FinishedList, PlannedList
 from modelvault.cli.lines import text
-from modelvault.cli.lines.pull import left_out_notes, left_out_warnings
+from modelvault.cli.lines.pull import convertible_lines, left_out_notes, left_out_warnings
 from modelvault.cli.progress import show_progress
 from modelvault.cli.session import Session
 from modelvault.errors import VaultNotFound
@@ -54,15 +55,16 @@ def _plan(session: Session, mirror: MirrorList, options: SourceOptions) -> None:
             plan = plan_list(vault, paths, mirror, options, _announce(session))
     except VaultNotFound:
         plan = plan_list(None, paths, mirror, options, _announce(session))
+    found = {item.entry.subject: assess(item.plan) for item in plan.entries if item.plan}
     lines: list[str] = []
     for item in plan.entries:
-        lines += _planned_lines(item)
+        lines += _planned_lines(item, found.get(item.entry.subject, ()))
     lines += _failed_lines(plan.failures)
     lines.append(
         f"{text.size(plan.size)} in all; {text.size(plan.to_fetch)} to fetch,"
         f" {text.size(plan.free)} free"
     )
-    session.result(PlannedList.of(plan), lines)
+    session.result(PlannedList.of(plan, found), lines)
     raise_worst(plan.failures, total=len(mirror.entries))
 
 
@@ -97,11 +99,16 @@ def _mirrored_line(item: Mirrored) -> str:
     return f"{at}: {files}, {text.size(item.pin.manifest.size)}, {fetched} fetched"
 
 
-def _planned_lines(item: PlannedEntry) -> list[str]:
+def _planned_lines(item: PlannedEntry, found: Sequence[Convertible]) -> list[str]:
     plan = item.plan
     if plan is None:
         return [f"{item.entry.subject}: already here"]
-    told = (*plan.warnings, *left_out_warnings(plan), *left_out_notes(plan))
+    told = (
+        *plan.warnings,
+        *left_out_warnings(plan),
+        *left_out_notes(plan),
+        *convertible_lines(found),
+    )
     return [
         (
             f"{item.entry.subject} at {plan.offer.revision[:12]}:"

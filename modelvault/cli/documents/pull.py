@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
+from modelvault.app.conversion.assess import Convertible
 from modelvault.app.outcomes import Failure
 from modelvault.app.pull import Pulled, PullPlan
 from modelvault.app.upstream import Followed
@@ -54,6 +55,32 @@ class OfferedQuantization(Document):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ConversionTargets(Document):
+    """What one converter says of a model, by its configuration and its files' names."""
+
+    converter: str
+    """As ``--to`` names it."""
+    targets: tuple[str, ...]
+    """Types that it can make; empty where it refuses, or is not installed."""
+    installed: bool
+    """Whether its libraries are."""
+    reason: str
+    """Why it refuses; empty where it does not."""
+    hint: str
+
+    @classmethod
+    def of(cls, item: Convertible) -> Self:
+        """Return an answer for programs."""
+        return cls(
+            converter=item.converter,
+            targets=item.targets,
+            installed=item.installed,
+            reason=item.reason,
+            hint=item.hint,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedPull(Document):
     """What a pull would do: ``--dry-run``."""
 
@@ -71,6 +98,8 @@ class PlannedPull(Document):
     left_out: tuple[LeftOutFile, ...]
     quantizations: tuple[OfferedQuantization, ...]
     """Empty unless there are several."""
+    conversions: tuple[ConversionTargets, ...]
+    """Empty for what is no model to convert."""
     size: int
     """Bytes of all files."""
     in_vault_size: int
@@ -86,9 +115,11 @@ class PlannedPull(Document):
     warnings: tuple[str, ...]
 
     @classmethod
-    def of(cls, plan: PullPlan, speed: Speed | None) -> Self:
+    def of(
+        cls, plan: PullPlan, speed: Speed | None, convertible: Iterable[Convertible] = ()
+    ) -> Self:
         """Return a plan for programs."""
-        return cls(**_plan_fields(plan, speed))
+        return cls(**_plan_fields(plan, speed, convertible))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,10 +135,10 @@ class FinishedPull(PlannedPull):
     """Smaller selections of the same revision whose place it took."""
 
     @classmethod
-    def of_pull(cls, done: Pulled) -> Self:
+    def of_pull(cls, done: Pulled, convertible: Iterable[Convertible] = ()) -> Self:
         """Return a pull for programs."""
         return cls(
-            **_plan_fields(done.plan, None),
+            **_plan_fields(done.plan, None, convertible),
             reference=done.artifact.reference,
             artifact=done.artifact.digest,
             manifest=done.artifact.manifest,
@@ -124,7 +155,9 @@ def left_out_of(plan: PullPlan) -> tuple[LeftOutFile, ...]:
     )
 
 
-def _plan_fields(plan: PullPlan, speed: Speed | None) -> dict[str, Any]:
+def _plan_fields(
+    plan: PullPlan, speed: Speed | None, convertible: Iterable[Convertible]
+) -> dict[str, Any]:
     offer = plan.offer
     hub = offer.origin if isinstance(offer.origin, HubOrigin) else None
     return {
@@ -152,6 +185,7 @@ def _plan_fields(plan: PullPlan, speed: Speed | None) -> dict[str, Any]:
             )
             for group in plan.quantizations
         ),
+        "conversions": tuple(map(ConversionTargets.of, convertible)),
         "size": plan.size,
         "in_vault_size": plan.stored_size,
         "to_fetch": plan.to_fetch,

@@ -1,15 +1,16 @@
 """What ``pull --from-file`` prints: what came of a list, or would."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
+from modelvault.app.conversion.assess import Convertible
 from modelvault.app.mirror_list import Mirrored
 from modelvault.app.mirror_plan import ListPlan, PlannedEntry
 from modelvault.app.outcomes import Failure
 from modelvault.cli.documents.document import Document
-from modelvault.cli.documents.pull import FailedPull, LeftOutFile, left_out_of
+from modelvault.cli.documents.pull import ConversionTargets, FailedPull, LeftOutFile, left_out_of
 from modelvault.core.digest import Digest
 from modelvault.core.names import Reference
 
@@ -77,10 +78,12 @@ class PlannedLine(Document):
     to_fetch: int
     """Bytes that the vault lacks."""
     left_out: tuple[LeftOutFile, ...]
+    conversions: tuple[ConversionTargets, ...]
+    """Empty for what is no model to convert, and for what is in the vault."""
     warnings: tuple[str, ...]
 
     @classmethod
-    def of(cls, item: PlannedEntry) -> Self:
+    def of(cls, item: PlannedEntry, convertible: Iterable[Convertible]) -> Self:
         """Return one line for programs."""
         entry, plan = item.entry, item.plan
         pinned = entry.pin.manifest if entry.pin is not None else None
@@ -93,6 +96,7 @@ class PlannedLine(Document):
             size=plan.size if plan else pinned.size if pinned else 0,
             to_fetch=plan.to_fetch if plan else 0,
             left_out=left_out_of(plan) if plan else (),
+            conversions=tuple(map(ConversionTargets.of, convertible)),
             warnings=plan.warnings if plan else (),
         )
 
@@ -110,10 +114,18 @@ class PlannedList(Document):
     """Bytes free on the vault's file system."""
 
     @classmethod
-    def of(cls, plan: ListPlan) -> Self:
-        """Return a plan for programs."""
+    def of(cls, plan: ListPlan, convertible: Mapping[str, Sequence[Convertible]]) -> Self:
+        """Return a plan for programs.
+
+        Args:
+            plan: The plan.
+            convertible: Entry's subject → what converters say of it.
+        """
+        planned = tuple(
+            PlannedLine.of(item, convertible.get(item.entry.subject, ())) for item in plan.entries
+        )
         return cls(
-            entries=(*map(PlannedLine.of, plan.entries), *map(FailedPull.of, plan.failures)),
+            entries=(*planned, *map(FailedPull.of, plan.failures)),
             size=plan.size,
             to_fetch=plan.to_fetch,
             free=plan.free,

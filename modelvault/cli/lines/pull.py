@@ -1,7 +1,8 @@
 """How the plan of a pull reads: lines for people, a document for programs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from modelvault.app.conversion.assess import Convertible
 from modelvault.app.left_out import LeftOutGroup, group_left_out
 from modelvault.app.pull import PullPlan
 from modelvault.cli.lines import text
@@ -14,12 +15,15 @@ _NAMED = 5
 _EVERYTHING = "the same command with --include '*' takes everything, as one artefact"
 
 
-def plan_lines(plan: PullPlan, speed: Speed | None) -> list[Line]:
+def plan_lines(
+    plan: PullPlan, speed: Speed | None, convertible: Sequence[Convertible]
+) -> list[Line]:
     """Return what would be pulled, why, and what it would take.
 
     Args:
         plan: The plan.
         speed: How fast bytes come; None where that was not measured.
+        convertible: What converters say of it.
     """
     offer = plan.offer
     files = Table(
@@ -46,6 +50,7 @@ def plan_lines(plan: PullPlan, speed: Speed | None) -> list[Line]:
         files,
         *left_out_lines(plan),
         *_quantization_lines(plan),
+        *convertible_lines(convertible),
         (
             f"{text.size(plan.size)} in {text.count(len(plan.selection.chosen), 'file')}; "
             f"{text.size(plan.stored_size)} already in the vault, "
@@ -53,6 +58,31 @@ def plan_lines(plan: PullPlan, speed: Speed | None) -> list[Line]:
         ),
         *([_time_line(plan, speed)] if speed is not None else []),
     ]
+
+
+def convertible_lines(convertible: Sequence[Convertible]) -> list[str]:
+    """Return to what a model can be converted, and to what it cannot, with the reason."""
+    can = [item for item in convertible if item.targets]
+    lines = []
+    if can:
+        lines.append(f"can be converted to {', '.join(map(_targets, can))}")
+    reasons: dict[tuple[str, str, bool], list[str]] = {}
+    for item in convertible:
+        if not item.targets:
+            reasons.setdefault((item.reason, item.hint, item.installed), []).append(item.converter)
+    for (reason, hint, installed), names in reasons.items():
+        begin = f"cannot be converted to {', '.join(names)}"
+        if not installed:
+            begin = f"whether it can be converted to {', '.join(names)} cannot be said here"
+        end = f" ({hint})" if hint else ""
+        lines.append(f"{begin}: {text.visible(reason, longest=300)}{end}")
+    return [*lines, *dict.fromkeys(warning for item in can for warning in item.warnings)]
+
+
+def _targets(item: Convertible) -> str:
+    if item.targets == (item.converter.upper(),):
+        return item.converter
+    return f"{item.converter} ({' '.join(item.targets)})"
 
 
 def _access_lines(plan: PullPlan) -> list[str]:

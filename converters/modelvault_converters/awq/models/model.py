@@ -9,6 +9,7 @@ from typing import Any
 from modelvault.core.protocol import SourceFile
 from modelvault.core.safetensors_header import TensorEntry
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
+from modelvault_converters.awq.models.configuration import read_configuration
 from modelvault_converters.awq.models.families import Family, Group, find_family
 from modelvault_converters.awq.models.weights import Weights
 from modelvault_converters.checkpoint import Checkpoint
@@ -59,7 +60,7 @@ class Model:
             MalformedRecord: ``config.json`` is no JSON object.
             MalformedWeights: A file is malformed, or a linear is no matrix.
         """
-        config = _read_config(source)  # first: it says most clearly what is wrong
+        config = read_configuration(source)  # first: it says most clearly what is wrong
         weights = Weights(source, stack)
         names = config.get("architectures")
         architecture = names[0] if isinstance(names, list) and names else ""
@@ -179,25 +180,6 @@ def layer_of(name: str) -> int | None:
     """Return the number of the layer that a tensor belongs to; None for the rest of a model."""
     found = _LAYER.match(name)
     return int(found[1]) if found else None
-
-
-def _read_config(source: Checkpoint) -> dict[str, Any]:
-    """Return the configuration of a model that can be quantised.
-
-    Raises:
-        MalformedRecord: It is no JSON object.
-        SourceIncomplete: There is none.
-        UnsupportedSource: The model is quantised already, or an adapter.
-    """
-    config = source.configuration()
-    for key in ("quantization_config", "compression_config"):
-        if (told := config.get(key)) is not None:
-            method = told.get("quant_method") if isinstance(told, dict) else None
-            raise UnsupportedSource(
-                "the model is already quantised" + (f" ({method!s:.40})" if method else ""),
-                hint="convert the publisher's 16-bit model instead",
-            )
-    return config
 
 
 def _dimension(config: dict[str, Any], key: str, most: int) -> int:
