@@ -74,7 +74,7 @@ def _table(rows: Sequence[ListingRow]) -> Table:
         rows=[
             (
                 identity,
-                row.reference.label,
+                _label(row),
                 row.quantization or row.format,
                 text.size(row.size),
                 row.license or "-",
@@ -85,6 +85,12 @@ def _table(rows: Sequence[ListingRow]) -> Table:
             for identity, row in zip(digits, rows)
         ],
     )
+
+
+def _label(row: ListingRow) -> str:
+    """Return the reference without its revision, as ``Reference.label`` does, only quicker."""
+    variant = row.reference.variant
+    return f"{row.reference.model}:{variant}" if variant else str(row.reference.model)
 
 
 def _distinct_digits(digests: Sequence[str]) -> list[str]:

@@ -60,6 +60,10 @@ def pad(text: str, cells: int, *, right: bool = False) -> str:
 
 def cut(text: str, cells: int) -> str:
     """Return a text in so many cells at most; what is left out of its middle is an ellipsis."""
+    if text.isascii() and cells >= 3:
+        kept = (cells - 1) // 2
+        whole = len(text) <= cells
+        return text if whole else text[: cells - 1 - kept] + ELLIPSIS + text[-kept:]
     if width(text) <= cells:
         return text
     if cells < 3:

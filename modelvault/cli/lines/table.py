@@ -104,20 +104,23 @@ def _printable(column: tuple[str, ...]) -> list[str]:
 
 
 def _aligned(columns: list[list[str]], wide: list[int], right: list[bool]) -> list[str]:
-    padded = []
-    last = len(columns) - 1
-    for number, (column, width, to_right) in enumerate(zip(columns, wide, right)):
-        plain = "".join(column).isascii()
-        if plain and all(len(cell) <= width for cell in column):
-            if number == last and not to_right:
-                padded.append(column)
-            else:
-                align = str.rjust if to_right else str.ljust
-                padded.append([align(cell, width) for cell in column])
+    fitting = []
+    template = []
+    for column, width, to_right in zip(columns, wide, right):
+        if "".join(column).isascii():
+            cut = column if max(map(len, column)) <= width else _cut_plain(column, width)
+            fitting.append(cut)
+            template.append(f"{{:{'>' if to_right else '<'}{width}}}")
         else:
             cut = [cells.cut(cell, width) for cell in column]
-            padded.append([cells.pad(cell, width, right=to_right) for cell in cut])
-    return ["  ".join(row).rstrip() for row in zip(*padded)]
+            fitting.append([cells.pad(cell, width, right=to_right) for cell in cut])
+            template.append("{}")
+    lines = map("  ".join(template).format, *fitting)  # a list may have 100,000 rows
+    return [*map(str.rstrip, lines)]
+
+
+def _cut_plain(column: list[str], width: int) -> list[str]:
+    return [cell if len(cell) <= width else cells.cut(cell, width) for cell in column]
 
 
 def _block(headings: Sequence[str], row: Sequence[str], width: int) -> Iterator[str]:
