@@ -129,6 +129,8 @@ def test_history_follows_a_revision_that_was_removed(site: Site) -> None:
     for name in (reference, reference[:-20], shown["artifact"], old):
         told = site.run("history", name, "--json").ok().document
         assert [event["verb"] for event in told] == ["pull", "remove"], name
+    nothing = site.run("history", "acme/nothing").ok()
+    assert (nothing.stdout, nothing.stderr) == ("", "the log tells nothing of acme/nothing\n")
 
 
 def test_short_names_of_commands_work_everywhere(site: Site) -> None:

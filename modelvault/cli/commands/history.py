@@ -15,6 +15,8 @@ def history(context: typer.Context, reference: OptionalReferenceArgument = None)
     session = Session.of(context)
     with Vault.open(session.vault) as vault:
         events = list(verb.history(vault, parse_reference(reference) if reference else None))
+    if not events:
+        session.note(f"the log tells nothing of {reference}" if reference else "the log is empty")
     session.result(
         [LoggedEvent.of(event) for event in events],
         (
