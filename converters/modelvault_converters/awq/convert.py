@@ -52,8 +52,9 @@ def convert(request: Request, stack: ExitStack, *, shard: int = SHARD) -> Iterat
     (target,) = request.targets
     make, known = _TARGETS[target]
     options = read_options(request.options, target, known)
-    if request.threads:
-        torch.set_num_threads(request.threads)
+    # Also where nothing was asked for: from then on the libraries use that number, always, and
+    # not as many as they think fit for each call.
+    torch.set_num_threads(request.threads or torch.get_num_threads())
     model = Model.open(Checkpoint(request.files), stack, target)
     runner = LayerRunner(model, options.device)
     runner.check_shapes()  # now, not after hours at the layer that is wrong
