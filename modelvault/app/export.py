@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.app.keys import OwnKey, own_key
+from modelvault.app.model_signatures import sign_for_export
 from modelvault.app.refusals import logs_refusals
 from modelvault.app.serials import clock_warnings, next_serial, note_exported, rfc3339
 from modelvault.app.timing import timed
@@ -220,6 +221,8 @@ def export(
         note_exported(vault, key.fingerprint, index.serial)
 
     with vault.store.writing():
+        items = ((item, vault.manifest(item)) for item in chosen.artifacts)
+        model_signatures = sign_for_export(vault, items)
         written = write_bundle(
             chosen.artifacts,
             vault.store,
@@ -232,6 +235,7 @@ def export(
                 created=rfc3339(now),
                 expires=rfc3339(options.expires) if options.expires else None,
                 replace=options.replace,
+                model_signatures=model_signatures,
             ),
             progress=progress,
             publishing=publishing,

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelvault.app.conflicts import refuse_bundle_conflicts
+from modelvault.app.model_signatures import keep_from_bundle
 from modelvault.app.refusals import logs_refusals
 from modelvault.app.serials import (
     check_reason,
@@ -179,6 +180,7 @@ def import_bundle(
 
     with vault.store.writing(), _telling_what_is_left(vault, bundle):
         content = import_blobs(bundle, vault.store, progress, accept=accept, whole=False)
+        warnings += keep_from_bundle(vault, bundle.folder, content.artifacts, signers)
         with serial_file(vault).lock():
             # Another import may have ended meanwhile.
             judge_age(vault, bundle, now, allow_older=allow_older)

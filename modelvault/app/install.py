@@ -49,6 +49,10 @@ class Installed:
     """False when exactly this was installed before; its files were checked and mended."""
     replaced: str | None = None
     """Reference of the artefact that this vault had installed under the name; None for none."""
+    signature: str | None = None
+    """Path of the ``model.sig`` beside it, relative to the location; None where it has none."""
+    unsigned: str = ""
+    """Why it has none where the runtime has a place for one, for people."""
     warnings: tuple[str, ...] = ()
     """What the user should know, one sentence each."""
 
@@ -172,15 +176,26 @@ def install(vault: Vault, plan: InstallPlan, progress: Progress) -> Installed:
         Corruption: A blob is not what it should be.
         StorageError: The target's disk is full or refuses.
     """
+    # Here, because help and completion of this command need no cryptography.
+    from modelvault.app.model_signatures import sign_plan
+
     artifact = vault.catalog.artifact(plan.artifact).artifact
     with vault.store.writing():
         _refuse_newer(vault, plan)
-        receipt = runtime(plan.target).apply(plan, progress=progress)
+        signed = sign_plan(vault, plan, artifact)
+        receipt = runtime(plan.target).apply(signed.plan, progress=progress)
         for file in receipt.files:
             _log.debug("%s: %s by %s", receipt.location, file.path, file.placement.value)
+        done = Installed(
+            artifact=artifact,
+            receipt=receipt,
+            new=False,
+            signature=plan.signature_path if signed.signed else None,
+            unsigned=signed.unsigned,
+        )
         standing = find_standing(vault, plan)
         if standing is not None and _vouches_for(standing, receipt):
-            return Installed(artifact=artifact, receipt=receipt, new=False)
+            return done
         other = standing is not None and standing.install.artifact != receipt.artifact
         replaced = label_of(vault, standing, revision=True) if standing and other else None
         warnings = _drop_rest(standing, receipt) if standing else ()
@@ -191,9 +206,7 @@ def install(vault: Vault, plan: InstallPlan, progress: Progress) -> Installed:
             event=install_event("install", artifact.label, entry, **details),
             replaces=standing.id if standing else None,
         )
-    return Installed(
-        artifact=artifact, receipt=receipt, new=True, replaced=replaced, warnings=warnings
-    )
+    return dataclasses.replace(done, new=True, replaced=replaced, warnings=warnings)
 
 
 def _drop_rest(standing: RecordedInstall, receipt: Receipt) -> tuple[str, ...]:

@@ -30,7 +30,13 @@ from modelvault.targets.gguf_artifact import (
 )
 from modelvault.targets.receipt import Receipt
 from modelvault.targets.removing import undo_install
-from modelvault.targets.runtime import InstallPlan, PlannedFile, Removal
+from modelvault.targets.runtime import (
+    SIGNATURE_NAME,
+    InstallPlan,
+    PlannedFile,
+    Removal,
+    contents_of,
+)
 from modelvault.targets.swap import check_entry, install_entry
 
 TARGET = "llamacpp"
@@ -78,6 +84,7 @@ class LlamaCppRuntime:
             replace=replace,
             when=when,
             store=store,
+            signature_path=_signature_path(files),
         )
         check_entry(plan, _entry(plan))
         return plan
@@ -91,6 +98,16 @@ class LlamaCppRuntime:
         return undo_install(receipt)
 
 
+def usual_contents(artifact: Artifact, manifest: Manifest) -> Manifest:
+    """Return the files that a signature is about where the model has its usual name.
+
+    Raises:
+        UnsuitableArtifact: The runtime cannot use the artefact.
+    """
+    files = _files(_derive_name(artifact), find_gguf_files(artifact, manifest, runtime="llama.cpp"))
+    return contents_of(files, _signature_path(files))
+
+
 def _files(model: str, found: GgufFiles) -> tuple[PlannedFile, ...]:
     """Return the files, the model last: it is what makes the server show it."""
     if found.projector is None:
@@ -102,6 +119,14 @@ def _files(model: str, found: GgufFiles) -> tuple[PlannedFile, ...]:
         PlannedFile.blob(f"{model}/{name}", found.projector),
         PlannedFile.blob(f"{model}/{model}.gguf", found.model),
     )
+
+
+def _signature_path(files: tuple[PlannedFile, ...]) -> str:
+    """Return where the signature goes: into the folder, or beside a file with its name."""
+    folder, _, file = files[-1].path.rpartition("/")
+    if folder:
+        return f"{folder}/{SIGNATURE_NAME}"
+    return f"{file.removesuffix('.gguf')}.{SIGNATURE_NAME}"
 
 
 def _entry(plan: InstallPlan) -> str:

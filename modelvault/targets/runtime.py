@@ -10,8 +10,8 @@ so a crashed or repeated install is mended by running it again.
 ``docs/guides/add-a-runtime.md`` leads through writing one.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +25,9 @@ from modelvault.errors import BadPath
 from modelvault.store.blobs import Store
 from modelvault.targets.links import resolve_link
 from modelvault.targets.receipt import InstalledFile, Receipt
+
+SIGNATURE_NAME = "model.sig"
+"""Name that OpenSSF Model Signing gives a signature beside a model's files."""
 
 
 class FileKind(StrEnum):
@@ -120,6 +123,9 @@ class InstallPlan:
     store: Store = field(repr=False, compare=False)
     owned: bool = False
     """Whether the runtime has to own its files, as far as that takes no second copy."""
+    signature_path: str = ""
+    """Where a signature over the model's files belongs, beside them; empty where a runtime has no
+    folder that one could be checked on."""
 
     def __post_init__(self) -> None:
         """Check where the links lead."""
@@ -134,6 +140,17 @@ class InstallPlan:
     def size(self) -> int:
         """Sum of the files' sizes, in bytes; hardlinks and reflinks take no space."""
         return sum(file.size for file in self.files)
+
+    @property
+    def contents(self) -> Manifest:
+        """The model's files as they stand beside its signature, which is about these."""
+        return contents_of(self.files, self.signature_path)
+
+    def with_signature(self, content: bytes) -> "InstallPlan":
+        """Return the plan with a signature among its files; what makes it visible stays last."""
+        *files, visible = self.files
+        signature = PlannedFile.of(self.signature_path, content)
+        return replace(self, files=(*files, signature, visible))
 
     def receipt(self, files: Sequence[InstalledFile], folders: Sequence[str]) -> Receipt:
         """Return the receipt of this plan, carried out.
@@ -153,6 +170,17 @@ class InstallPlan:
             installed=self.when,
             notes=self.notes,
         )
+
+
+def contents_of(files: Iterable[PlannedFile], signature_path: str) -> Manifest:
+    """Return what a signature at a path is about: the other files, as they stand beside it."""
+    folder = signature_path.rpartition("/")[0]
+    prefix = f"{folder}/" if folder else ""
+    return Manifest.of(
+        FileEntry(path=file.path.removeprefix(prefix), digest=file.digest, size=file.size)
+        for file in files
+        if file.path != signature_path
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,26 +3,29 @@
 Everything is staged beside its final name and renamed: a server never sees half of a model,
 however the install ends. Replacing a folder takes two renames, the old one out and the new
 one in; a crash between them is mended by the next install, which puts the old one back first.
+
+A signature over the model stands in its folder, or beside a model that is one file. A model that
+stands without one gets it in place: nothing else of it is touched.
 """
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelvault import fsio
 from modelvault.core.ports import Progress
 from modelvault.errors import TargetConflict
-from modelvault.targets.files import FileInstaller, open_target
+from modelvault.targets.files import FileInstaller, open_target, refuse_others
 from modelvault.targets.folder import clear_leftovers, refuse_missing, staged, target_errors
 from modelvault.targets.receipt import InstalledFile, Receipt
-from modelvault.targets.runtime import InstallPlan
+from modelvault.targets.runtime import InstallPlan, PlannedFile
 
 
 def check_entry(plan: InstallPlan, entry: str) -> None:
     """Refuse, while planning, an entry under which another model stands.
 
-    Nothing is hashed: what looks like the model itself, by names and sizes, passes.
+    Nothing is hashed: what looks like the model itself, by names and sizes, passes, signed or not.
 
     Args:
         plan: The install.
@@ -44,7 +47,8 @@ def install_entry(plan: InstallPlan, entry: str, *, progress: Progress | None) -
     Args:
         plan: The install.
         entry: The folder or file that the model is, relative to the plan's location. Only
-            the plan's files stand in it, so that a signature over the folder holds.
+            the plan's files stand in it, so that a signature over the folder holds. That of a
+            model that is one file stands beside it.
         progress: Told about copied and hashed bytes.
 
     Raises:
@@ -63,12 +67,34 @@ def install_entry(plan: InstallPlan, entry: str, *, progress: Progress | None) -
         if found is None:
             _refuse_conflict(plan, entry, besides={})
             installer.require_space(plan.files, path.parent)
-            found = _stage(plan, entry, installer)
+            beside = [file for file in plan.files if not _is_inside(file.path, entry)]
+            found = {file.path: _bring(plan, file, installer) for file in beside}
+            inside = [file for file in plan.files if file.path not in found]
+            found |= _stage(plan, inside, entry, installer)
             _swap_in(path)
-    return plan.receipt(found, [*installer.made, *_folders(plan, entry)])
+    files = [found[file.path] for file in plan.files]
+    return plan.receipt(files, [*installer.made, *_folders(plan, entry)])
 
 
-def _stage(plan: InstallPlan, entry: str, installer: FileInstaller) -> tuple[InstalledFile, ...]:
+def _is_inside(path: str, entry: str) -> bool:
+    return path == entry or path.startswith(f"{entry}/")
+
+
+def _bring(plan: InstallPlan, file: PlannedFile, installer: FileInstaller) -> InstalledFile:
+    """Return a file that stands at its final path, brought there alone where it did not.
+
+    Raises:
+        TargetConflict: Something else stands there, and the plan does not replace.
+    """
+    if found := installer.find(file):
+        return found
+    refuse_others(plan, [file])
+    return installer.publish(file)
+
+
+def _stage(
+    plan: InstallPlan, files: Sequence[PlannedFile], entry: str, installer: FileInstaller
+) -> dict[str, InstalledFile]:
     stage = staged(plan.location / entry)
     folders = [
         stage / folder.removeprefix(entry).lstrip("/") if folder != entry else stage
@@ -76,13 +102,13 @@ def _stage(plan: InstallPlan, entry: str, installer: FileInstaller) -> tuple[Ins
     ]
     for folder in folders:
         installer.make_folder(folder)
-    found = []
-    for file in plan.files:
+    found = {}
+    for file in files:
         below = file.path.removeprefix(entry).lstrip("/")
-        found.append(installer.install(file, stage / below if below else stage))
+        found[file.path] = installer.install(file, stage / below if below else stage)
     for folder in reversed(folders):
         fsio.sync_folder(folder)
-    return tuple(found)
+    return found
 
 
 def _swap_in(path: Path) -> None:
@@ -107,17 +133,24 @@ def _recover(path: Path) -> None:
 
 def _find_all(
     plan: InstallPlan, entry: str, installer: FileInstaller
-) -> tuple[InstalledFile, ...] | None:
-    """Return the installed files when exactly they stand there; None otherwise."""
-    if _standing(plan, entry).keys() != {file.path for file in plan.files}:
+) -> dict[str, InstalledFile] | None:
+    """Return the installed files by path when exactly they stand there; None otherwise.
+
+    Where the signature alone is missing it is brought.
+    """
+    files = [file for file in plan.files if file.path != plan.signature_path]
+    if _standing(plan, entry).keys() - {plan.signature_path} != {file.path for file in files}:
         return None
-    found = []
-    for file in plan.files:
+    found = {}
+    for file in files:
         item = installer.find(file)
         if item is None:
             return None
-        found.append(item)
-    return tuple(found)
+        found[file.path] = item
+    for file in plan.files:
+        if file.path == plan.signature_path:
+            found[file.path] = _bring(plan, file, installer)
+    return found
 
 
 def _refuse_conflict(plan: InstallPlan, entry: str, *, besides: Mapping[str, int]) -> None:
@@ -134,6 +167,10 @@ def _refuse_conflict(plan: InstallPlan, entry: str, *, besides: Mapping[str, int
                 f"{path}: neither a model nor free", hint="choose another name with --as"
             )
     standing = _standing(plan, entry)
+    if besides:  # the model itself may be signed, or not yet
+        standing = {
+            item: size for item, size in standing.items() if item != plan.signature_path
+        } or standing
     if standing and standing != besides and not plan.replace:
         raise TargetConflict(
             f"{path}: another model stands here",

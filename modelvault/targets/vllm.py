@@ -1,8 +1,7 @@
 """Installing for vLLM: a complete model folder that appears in one step.
 
-The folder holds exactly what a server needs and nothing of ours, so that its
-``model.sig`` verifies. It is staged beside its final name and renamed: a server never
-sees half of it, however the install ends.
+The folder holds exactly what a server needs, and a ``model.sig`` over all of that. It is staged
+beside its final name and renamed: a server never sees half of it, however the install ends.
 
 Source: https://docs.vllm.ai/en/latest/usage (offline use), vLLM 0.32
 """
@@ -21,7 +20,7 @@ from modelvault.errors import BadOption, BadPath
 from modelvault.store.blobs import Store
 from modelvault.targets.receipt import Receipt
 from modelvault.targets.removing import undo_install
-from modelvault.targets.runtime import InstallPlan, PlannedFile, Removal
+from modelvault.targets.runtime import SIGNATURE_NAME, InstallPlan, PlannedFile, Removal
 from modelvault.targets.servable import Servable, select_servable
 from modelvault.targets.swap import check_entry, install_entry
 
@@ -47,11 +46,7 @@ class VllmRuntime:
         if folder is None:
             raise BadOption("vLLM has no usual models folder", hint="name one with --dir DIR")
         model = _check_name(_derive_name(artifact) if name is None else name)
-
-        def read(entry: FileEntry, limit: int) -> bytes:
-            return store.read(entry.digest, limit=limit)
-
-        servable = select_servable(artifact, manifest, read)
+        servable = _servable(artifact, manifest, store)
         location = Path(os.path.realpath(folder))
         plan = InstallPlan(
             target=TARGET,
@@ -63,6 +58,7 @@ class VllmRuntime:
             replace=replace,
             when=when,
             store=store,
+            signature_path=f"{model}/{SIGNATURE_NAME}",
         )
         check_entry(plan, model)
         return plan
@@ -74,6 +70,23 @@ class VllmRuntime:
     def undo(self, receipt: Receipt) -> Removal:
         """Take back what an install did; see ``Runtime.undo``."""
         return undo_install(receipt)
+
+
+def usual_contents(artifact: Artifact, manifest: Manifest, store: Store) -> Manifest:
+    """Return the files that a model's folder will have.
+
+    Raises:
+        UnsuitableArtifact: The runtime cannot use the artefact.
+        BlobMissing: The store lacks a file of the artefact.
+    """
+    return Manifest.of(_servable(artifact, manifest, store).files)
+
+
+def _servable(artifact: Artifact, manifest: Manifest, store: Store) -> Servable:
+    def read(entry: FileEntry, limit: int) -> bytes:
+        return store.read(entry.digest, limit=limit)
+
+    return select_servable(artifact, manifest, read)
 
 
 def _files(model: str, servable: Servable) -> tuple[PlannedFile, ...]:

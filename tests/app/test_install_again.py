@@ -14,6 +14,7 @@ from modelvault.app.install import (
     plan_install,
     uninstall,
 )
+from modelvault.app.keys import own_key
 from modelvault.app.status import status
 from modelvault.app.vault import Vault
 from modelvault.catalog.values import Event
@@ -111,8 +112,9 @@ def test_revision_with_other_files_takes_the_place_of_the_whole_older_one(
         bring(vault, new, "llamacpp", models, replace=True)
         name = "Tiny-1B-Q4_K_M"
         assert files_below(models) == [f"{name}/{name}.gguf", f"{name}/mmproj-F16.gguf"]
+        own_key(vault, create=True)
         bring(vault, old, "llamacpp", models, replace=True)
-        assert files_below(models) == [f"{name}.gguf"]
+        assert files_below(models) == [f"{name}.gguf", f"{name}.model.sig"]
         assert not (models / name).exists()
 
 

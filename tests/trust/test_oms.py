@@ -1,14 +1,8 @@
-"""model.sig: the reference implementation of OpenSSF Model Signing is the judge.
-
-The reference needs ``model-signing`` and ``pyopenssl``. It runs as a child process, so it
-may live in another environment: ``MODELVAULT_MODEL_SIGNING`` names its Python.
-"""
+"""model.sig: the reference implementation of OpenSSF Model Signing is the judge."""
 
 import base64
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +11,9 @@ import pytest
 from modelvault.core.digest import Digest
 from modelvault.core.manifest import FileEntry, Manifest
 from modelvault.errors import BadOption
-from modelvault.trust.keys import LocalKey, generate_key
-from modelvault.trust.oms import model_signature
+from modelvault.trust.keys import LocalKey, generate_key, parse_public_key
+from modelvault.trust.oms import is_signature_of, model_signature, restore_signature, sign_model
+from tests.support.modelsigning import find_reference, verify_model
 
 FILES = {
     ".gitattributes": b"*.safetensors filter=lfs\n",
@@ -34,16 +29,7 @@ FILES = {
 @pytest.fixture(scope="session")
 def oracle() -> str:
     """Return a Python that has the reference implementation."""
-    python = os.environ.get("MODELVAULT_MODEL_SIGNING", sys.executable)
-    probe = subprocess.run(
-        [python, "-W", "ignore", "-c", "import model_signing, OpenSSL"],
-        check=False,
-        capture_output=True,
-    )
-    if probe.returncode != 0 and os.environ.get("MODELVAULT_REQUIRE_ALL") != "1":
-        pytest.skip("model-signing and pyopenssl are not installed")
-    assert probe.returncode == 0, probe.stderr.decode()
-    return python
+    return find_reference()
 
 
 @pytest.fixture
@@ -70,11 +56,9 @@ def _manifest() -> Manifest:
     )
 
 
-def _verify(oracle: str, model: Path) -> subprocess.CompletedProcess[str]:
-    command = [oracle, "-m", "model_signing", "verify", "key", str(model)]
-    command += ["--signature", str(model / "model.sig")]
-    command += ["--public_key", str(model.parent / "public.pem")]
-    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+def _verify(oracle: str, model: Path) -> "subprocess.CompletedProcess[str]":
+    assert oracle
+    return verify_model(model, model.parent / "public.pem")
 
 
 def test_reference_verifier_accepts_our_signature(oracle: str, model: Path, key: LocalKey) -> None:
@@ -143,3 +127,54 @@ def _statement(data: bytes) -> dict[str, Any]:
     result = json.loads(base64.b64decode(bundle["dsseEnvelope"]["payload"]))
     assert isinstance(result, dict)
     return result
+
+
+def test_signature_travels_without_what_it_is_about(
+    oracle: str, model: Path, key: LocalKey
+) -> None:
+    """Its own bytes, the files and the name make the whole again, and the reference accepts it."""
+    public = parse_public_key(key.public_key)
+    signature = sign_model(_manifest(), key, name="acme/model@1")
+    assert len(signature) < 80
+    restored = restore_signature(_manifest(), public, signature, name="acme/model@1")
+    assert restored is not None
+    assert is_signature_of(restored, _manifest(), public, name="acme/model@1")
+    (model / "model.sig").write_bytes(restored)
+    assert _verify(oracle, model).returncode == 0
+
+
+def test_attack_signature_of_other_files_name_or_key_is_not_restored(
+    model: Path, key: LocalKey
+) -> None:
+    """It is about exactly one list of files under one name, by one key."""
+    public = parse_public_key(key.public_key)
+    signature = sign_model(_manifest(), key, name="acme/model")
+    fewer = Manifest.of(_manifest().files[:-1])
+    other = parse_public_key(generate_key(model.parent / "other").public_key)
+    assert restore_signature(fewer, public, signature, name="acme/model") is None
+    assert restore_signature(_manifest(), public, signature, name="acme/other") is None
+    assert restore_signature(_manifest(), other, signature, name="acme/model") is None
+    assert restore_signature(_manifest(), public, b"no signature", name="acme/model") is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b"\xff",
+        b'{"dsseEnvelope":{}}',
+        b'{"dsseEnvelope":{"signatures":[]}}',
+        b'{"dsseEnvelope":{"signatures":[{"sig":7}]}}',
+        b'{"dsseEnvelope":{"signatures":[{"sig":"*"}]}}',
+        b"[" * 100_000,
+    ],
+)
+def test_attack_hostile_file_under_its_name_is_no_signature(key: LocalKey, data: bytes) -> None:
+    """What stands in a runtime's folder is anybody's."""
+    public = parse_public_key(key.public_key)
+    assert not is_signature_of(data, _manifest(), public, name="acme/model")
+    whole = model_signature(_manifest(), key, name="acme/model")
+    assert not is_signature_of(whole + b" ", _manifest(), public, name="acme/model")

@@ -11,8 +11,12 @@ FORMER_FOLDER = f"{FOLDER}.old"
 INDEX = "index.json"
 SIGNATURE = "index.sig"
 PUBLISHER = PUBLISHER_KEY
+MODEL_SIGNATURES = "model-signatures.json"
+"""Signatures over the models, which no signature of the bundle covers: each is its own proof."""
 
 SIGNATURE_LIMIT = 1024 * 1024
 """Largest envelope that is read, in bytes."""
 PUBLISHER_LIMIT = 64 * 1024
 """Largest file of public keys that is read, in bytes."""
+MODEL_SIGNATURES_LIMIT = 16 * 1024 * 1024
+"""Largest file of signatures over models that is read, in bytes."""

@@ -46,6 +46,8 @@ class WriteOptions:
     """Files that the destination holds and the bundle therefore leaves out."""
     replace: bool = False
     """Whether another bundle in the folder may be replaced."""
+    model_signatures: bytes = b""
+    """File of signatures over the models, for beside the index; empty for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,6 +172,8 @@ def _write(
             data = _encode(index)
             signature = signer.sign(names.INDEX, data)
             publishing(index)
+            if options.model_signatures:
+                fsio.write_durably(staged / names.MODEL_SIGNATURES, options.model_signatures)
             left = publication.publish(staged, data, signature=signature, signer=signer)
         progress.end(TASK)
     return _summary(publication.bundle, index, data, signer.fingerprint, unchanged=False, left=left)

@@ -18,7 +18,7 @@ from modelvault.bundle.medium.files import read_capped
 from modelvault.core.ports import Signer
 from modelvault.errors import BadOption, BundleDamaged, StorageError
 
-_OURS = frozenset({names.INDEX, names.SIGNATURE, names.PUBLISHER})
+_OURS = frozenset({names.INDEX, names.SIGNATURE, names.PUBLISHER, names.MODEL_SIGNATURES})
 
 
 class Publication:

@@ -51,6 +51,8 @@ def install(
             done = verb.install(vault, plan, progress)
     for line in done.warnings:
         session.warn(line)
+    if done.unsigned:
+        session.note(done.unsigned)
     receipt = done.receipt
     session.result(
         FinishedInstall.of(done),
@@ -61,6 +63,7 @@ def install(
             ),
             *((f"  replaces {done.replaced}",) if done.replaced else ()),
             f"  files    {_placements(receipt)}",
+            *((f"  signed   {receipt.location}/{done.signature}",) if done.signature else ()),
             *(f"  {note}" for note in receipt.notes),
         ],
     )
@@ -70,6 +73,7 @@ def _plan_lines(plan: InstallPlan, reference: str) -> list[str]:
     return [
         f"would install {reference} as {plan.target} '{plan.name}' in {plan.location}:",
         *(f"  {text.size(file.size):>8}  {file.path}" for file in plan.files),
+        *((f"  {'':>8}  {plan.signature_path}",) if plan.signature_path else ()),
         *(f"  {note}" for note in plan.notes),
     ]
 

@@ -34,6 +34,9 @@ class PlannedInstall(Document):
     location: str
     """Folder."""
     files: tuple[PlannedInstallFile, ...]
+    """Without the signature."""
+    signature: str | None
+    """Path of the ``model.sig`` that would be beside it; null where the runtime has no folder."""
     notes: tuple[str, ...]
 
     @classmethod
@@ -45,6 +48,7 @@ class PlannedInstall(Document):
             name=plan.name,
             location=str(plan.location),
             files=tuple(PlannedInstallFile(path=file.path, size=file.size) for file in plan.files),
+            signature=plan.signature_path or None,
             notes=plan.notes,
         )
 
@@ -75,6 +79,8 @@ class FinishedInstall(Document):
     notes: tuple[str, ...]
     new: bool
     """False where exactly this stood before; its files were checked and mended."""
+    signature: str | None
+    """Path of the ``model.sig`` beside it, relative to the location; null where it has none."""
     replaced: str | None
     """Reference of what this vault had installed under the name; null for nothing."""
     warnings: tuple[str, ...]
@@ -95,6 +101,7 @@ class FinishedInstall(Document):
             ),
             notes=receipt.notes,
             new=done.new,
+            signature=done.signature,
             replaced=done.replaced,
             warnings=done.warnings,
         )
