@@ -35,8 +35,10 @@ from modelvault.cli.documents.serve_config import ServingConfiguration
 from modelvault.cli.documents.show import ShownArtifact
 from modelvault.cli.documents.usage import UsedSpace
 from modelvault.cli.documents.vault import (
+    CheckedLog,
     CollectedGarbage,
     LoggedEvent,
+    PrintedHead,
     RebuiltCatalog,
     RemovedArtifacts,
     VerifiedVault,
@@ -49,7 +51,7 @@ OUTPUTS: dict[str, object] = {
     "du": UsedSpace,
     "remove": RemovedArtifacts,
     "gc": CollectedGarbage,
-    "history": tuple[LoggedEvent, ...],
+    "history": tuple[LoggedEvent, ...] | PrintedHead | CheckedLog,
     "rebuild": RebuiltCatalog,
     "show": ShownArtifact,
     "inspect": InspectedModel,

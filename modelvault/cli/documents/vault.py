@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from modelvault.app.housekeeping import Collected, Rebuilt, Removed
 from modelvault.app.upstream import State, Upstream
@@ -14,6 +14,9 @@ from modelvault.cli.documents.artifacts import ArtifactName, names_of
 from modelvault.cli.documents.document import Document
 from modelvault.core.digest import Digest
 from modelvault.core.names import Reference
+
+if TYPE_CHECKING:  # what signs is imported by who asks for a signature
+    from modelvault.app.log_head import SignedHead, VerifiedLog
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +154,61 @@ class LoggedEvent(Document):
             subject=event.subject,
             details=event.details,
             hash=event.hash,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrintedHead(Document):
+    """The end of the event log, to be kept elsewhere: ``--head``."""
+
+    vault: str
+    """Identity of the vault."""
+    sequence: int
+    """Number of the last event; 0 for an empty log."""
+    hash: Digest
+    """Of the last event."""
+    time: dt.datetime | None
+    """Of the last event."""
+    fingerprint: str | None
+    """Of the vault's key; null where it has none that can be used."""
+    payload: str
+    """What is signed: canonical JSON."""
+    envelope: str | None
+    """DSSE envelope around a statement about the payload, JSON."""
+
+    @classmethod
+    def of(cls, found: "SignedHead") -> Self:
+        """Return a head for programs."""
+        return cls(
+            vault=found.head.vault,
+            sequence=found.head.head.sequence,
+            hash=found.head.head.hash,
+            time=found.head.time,
+            fingerprint=found.signer,
+            payload=found.head.encode().decode("utf-8"),
+            envelope=found.envelope.decode("utf-8") if found.envelope else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedLog(Document):
+    """An event log whose chain holds: ``--verify``."""
+
+    event_count: int
+    against: int | None
+    """Number of the event that ``--against`` names, and that the log contains as it was kept."""
+    fingerprint: str | None
+    """Of the key that signed what was kept, where it is known here."""
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, found: "VerifiedLog") -> Self:
+        """Return a checked log for programs."""
+        return cls(
+            event_count=found.events,
+            against=found.against.head.sequence if found.against else None,
+            fingerprint=found.signer,
+            warnings=found.warnings,
         )
 
 
