@@ -1,12 +1,9 @@
 """Every error ModelVault raises on purpose, with its exit code.
 
-The tree is the contract between the layers and the command line: adapters
-translate what third-party libraries raise into these classes, and ``cli`` maps
-``exit_code`` to the process's status. Nothing else decides an exit status.
-
-A message says what happened, naming the culprit; ``hint`` says what to do next;
-``issues`` lists every finding of one run, so that an operator mends all of them
-at once. ``docs/errors.md`` documents each class, and a test keeps it complete.
+The tree is the contract between the layers and the command line: adapters translate what
+libraries raise into these classes, and ``cli`` maps ``exit_code`` to the process's status.
+A message says what happened, naming the culprit; ``hint`` says what to do next; ``issues`` lists
+every finding of one run. ``docs/errors.md`` documents each class, and a test keeps it complete.
 """
 
 from collections.abc import Iterable
@@ -64,6 +61,10 @@ class BadConfiguration(BadInput):
 
 class IncompleteModel(BadInput):
     """What is to be pulled lacks parts of itself, or holds stand-ins for them."""
+
+
+class ShapeUnknown(BadInput):
+    """What a model's memory is computed from is missing, or cannot be true."""
 
 
 class UnsupportedVersion(BadInput):

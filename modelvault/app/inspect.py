@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from modelvault import fsio
 from modelvault.core import ggml, gguf, safetensors_header
+from modelvault.core.gguf_metadata import Scalar
 from modelvault.core.model_files import WeightFormat, is_consolidated, shard_names, weight_format
 from modelvault.errors import (
     BadOption,
@@ -73,7 +74,7 @@ class Inspected:
     files: tuple[str, ...]
     size: int
     """Bytes of all files."""
-    metadata: Mapping[str, gguf.Scalar] = field(hash=False)
+    metadata: Mapping[str, Scalar] = field(hash=False)
     """Of the first file; scalars and texts."""
     arrays: Mapping[str, int] = field(hash=False)
     """Metadata that are lists → their length."""

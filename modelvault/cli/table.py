@@ -102,6 +102,12 @@ COMMANDS: tuple[CommandRow | GroupRow, ...] = (
         panel=VAULT,
     ),
     CommandRow(
+        name="fit",
+        help="Say whether a model fits into a GPU's memory, before a pull or once it is stored.",
+        function="fit:fit",
+        panel=CONNECTED,
+    ),
+    CommandRow(
         name="convert",
         help="Convert an artefact to what a runtime wants; the source stays.",
         function="convert:convert",

@@ -15,8 +15,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any, BinaryIO
+from typing import Any
 
+from modelvault.core.readable import Readable
 from modelvault.errors import MalformedWeights
 
 HEADER_LIMIT = 32 * 1024 * 1024
@@ -62,7 +63,7 @@ class SafetensorsHeader:
     """In the order of their data."""
 
 
-def read_header(file: BinaryIO, size: int) -> SafetensorsHeader:
+def read_header(file: Readable, size: int) -> SafetensorsHeader:
     """Return the header of a safetensors file.
 
     Args:

@@ -15,6 +15,7 @@ from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName
 from modelvault.core.ports import Progress
 from modelvault.sources.fetch.file import OfferedFile
+from modelvault.sources.fetch.http.excerpts import Excerpts
 from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.fetch.stored import DeliveryPlan
 from modelvault.store.blobs import Store
@@ -144,6 +145,18 @@ class Measurable(Protocol):
 
         Raises:
             FetchError: The source cannot be reached or refuses.
+        """
+
+
+@runtime_checkable
+class Excerptable(Protocol):
+    """A source whose files can be read in parts, where they are."""
+
+    def excerpts(self, *, most: int) -> Excerpts:
+        """Return what opens offered files, for a ``with`` block.
+
+        Args:
+            most: Bytes that are fetched at most, all files together.
         """
 
 

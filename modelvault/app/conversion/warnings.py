@@ -1,7 +1,7 @@
 """Where quantisation is known to cost: what to tell the user before the result is used."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from modelvault.core.artifact import Artifact
 
@@ -31,9 +31,19 @@ def quality_warnings(model: Artifact, types: Sequence[str]) -> list[str]:
         model: The source; its card says which languages it was made for.
         types: Types in the field's spelling: ``Q4_K_M`` …
     """
+    return card_warnings(model.card, types)
+
+
+def card_warnings(card: Mapping[str, str], types: Sequence[str]) -> list[str]:
+    """Return what is known to suffer when the model of a card is stored as ``types``.
+
+    Args:
+        card: Its fields; ``language`` says which languages it was made for.
+        types: Types in the field's spelling: ``Q4_K_M`` …
+    """
     few = [type_ for type_ in types if _FEW_BITS.match(type_)]
     four = [type_ for type_ in types if _FOUR_BITS.match(type_)]
-    languages = other_languages(model.card.get("language", ""))
+    languages = other_languages(card.get("language", ""))
     warnings = []
     if few:
         warnings.append(

@@ -9,6 +9,7 @@ from modelvault.cli.documents.bundle import (
     SignedBundle,
 )
 from modelvault.cli.documents.convert import FinishedConversion, PlannedConversion
+from modelvault.cli.documents.fit import FitDocument
 from modelvault.cli.documents.gguf import MergedFile, WrittenShards
 from modelvault.cli.documents.inspect import InspectedModel
 from modelvault.cli.documents.install import (
@@ -55,6 +56,7 @@ OUTPUTS: dict[str, object] = {
     "rebuild": RebuiltCatalog,
     "show": ShownArtifact,
     "inspect": InspectedModel,
+    "fit": FitDocument,
     "convert": PlannedConversion | FinishedConversion,
     "gguf split": WrittenShards | ArtifactName,
     "gguf merge": MergedFile | ArtifactName,

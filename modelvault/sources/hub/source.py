@@ -22,6 +22,7 @@ from modelvault.core.repository import repository_of
 from modelvault.sources.card import choose_fields, read_license
 from modelvault.sources.fetch.choice import HTTP, check_engine
 from modelvault.sources.fetch.file import OfferedFile
+from modelvault.sources.fetch.http.excerpts import Excerpts
 from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.fetch.stored import DeliveryPlan
 from modelvault.sources.hub.client import HubClient, Info
@@ -115,6 +116,14 @@ class HubSource:
         """
         return self._files("").measure(files)
 
+    def excerpts(self, *, most: int) -> Excerpts:
+        """Return what opens the repository's files for reading in parts.
+
+        Args:
+            most: Bytes that are fetched at most, all files together.
+        """
+        return Excerpts(self._located_connection(), most=most)
+
     def deliver(
         self, offer: Offer, plan: DeliveryPlan, store: Store, progress: Progress
     ) -> Mapping[str, Digest]:
@@ -128,11 +137,14 @@ class HubSource:
         """
         return self._files(offer.revision).deliver(plan, store, progress)
 
+    def _located_connection(self) -> Connection:
+        return dataclasses.replace(
+            self._connection, token=self._client.find_token(), endpoint=self._client.endpoint
+        )
+
     def _files(self, commit: str) -> HubFiles:
         return HubFiles(
-            connection=dataclasses.replace(
-                self._connection, token=self._client.find_token(), endpoint=self._client.endpoint
-            ),
+            connection=self._located_connection(),
             repository=repository_of(self._model),
             commit=commit,
             engine=self._engine,

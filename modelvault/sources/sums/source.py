@@ -36,6 +36,7 @@ from modelvault.errors import (
 from modelvault.sources.card import CARD_LIMIT, README, read_card
 from modelvault.sources.fetch.download import Downloader
 from modelvault.sources.fetch.file import OfferedFile, RemoteFile, remote_files
+from modelvault.sources.fetch.http.excerpts import Excerpts
 from modelvault.sources.fetch.http.speed_probe import probe_speed
 from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.fetch.stored import DeliveryPlan
@@ -178,6 +179,14 @@ class SumsSource:
         if largest is None or not largest.size:
             return None
         return probe_speed(largest, self._connection)
+
+    def excerpts(self, *, most: int) -> Excerpts:
+        """Return what opens the listed files for reading in parts.
+
+        Args:
+            most: Bytes that are fetched at most, all files together.
+        """
+        return Excerpts(self._connection, most=most)
 
     def deliver(
         self, offer: Offer, plan: DeliveryPlan, store: Store, progress: Progress
