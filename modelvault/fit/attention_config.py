@@ -15,6 +15,7 @@ _INTERVAL = 4
 def is_attending(keys: Keys, kind: str, number: int) -> bool:
     """Return whether a layer has attention, rather than a recurrent part alone."""
     pattern, listed = keys.text("hybrid_override_pattern"), _listed(keys, number)
+    linear = keys.inner("linear_attn_config")
     indices = keys.values.get("attn_layer_indices") or keys.values.get("full_attn_idxs")
     if kind.startswith(("mamba", "falcon_mamba", "rwkv")):
         attends = False
@@ -24,6 +25,8 @@ def is_attending(keys: Keys, kind: str, number: int) -> bool:
         attends = listed in _LOCAL or listed in _GLOBAL
     elif isinstance(indices, list):
         attends = number in indices
+    elif linear is not None and isinstance(full := linear.values.get("full_attn_layers"), list):
+        attends = number + 1 in full  # counted from one
     elif keys.has("attn_layer_period"):
         period = keys.count("attn_layer_period", most=MOST_LAYERS)
         attends = number % period == keys.amount("attn_layer_offset", most=MOST_LAYERS)

@@ -35,7 +35,8 @@ _KNOWN = (
     "llama", "mistral", "ministral", "mixtral", "qwen", "gemma", "phi", "deepseek", "kimi", "glm",
     "exaone", "solar", "gpt_oss", "granite", "olmo", "cohere", "stablelm", "smollm", "yi", "ernie",
     "hunyuan", "minimax", "seed_oss", "starcoder", "apertus", "internlm", "nemotron", "deci",
-    "mamba", "falcon", "jamba", "lfm2", "bert", "roberta", "bamba", "hyperclovax", "axk1",
+    "mamba", "falcon", "jamba", "lfm2", "bert", "roberta", "xlm-roberta",
+    "modernbert", "bamba", "hyperclovax", "axk1",
     "longcat", "dots", "baichuan", "xverse", "mpt", "gpt2", "gpt_neox", "opt", "bloom",
 )  # fmt: skip
 """Beginnings of the model types whose configuration is read by its own names."""

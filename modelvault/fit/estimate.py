@@ -124,7 +124,11 @@ def llamacpp_compute(shape: ModelShape, load: Load) -> int:
     """Return llama.cpp's compute buffer, and the one that it answers from."""
     cells = llamacpp_cells(load, None)
     windows = [found.window for found in shape.attentions if found.window]
-    rotates = load.cache.is_quantized and not any(found.latent for found in shape.attentions)
+    rotates = (
+        shape.causal
+        and load.cache.is_quantized
+        and not any(found.latent for found in shape.attentions)
+    )
     tokens = min(LLAMACPP_BATCH, cells * load.sequences)
     batch = Batch(
         tokens=tokens + -tokens % load.sequences,

@@ -347,8 +347,12 @@ class _Reader:
             found.append(Trait.POST_NORMS)
         if "post_ffw_norm.weight" in names and "attn_norm.weight" not in names:
             found += [Trait.POST_NORMS, Trait.NORMS_AFTER]
-        if names and "ffn_norm.weight" not in names and "post_attention_norm.weight" not in names:
+        if "layer_output_norm.weight" in names:
+            found += [Trait.SUMS_NORMED, Trait.NORMS_AFTER]
+        elif names and not names & {"ffn_norm.weight", "post_attention_norm.weight"}:
             found.append(Trait.PARALLEL)
+        if self.keys.has("attention.layer_norm_epsilon"):
+            found.append(Trait.LAYER_NORMS)
         if names and "ffn_gate.weight" not in names and "ffn_up.weight" in names:
             found.append(Trait.FUSED_GATE if self._fused_gate() else Trait.NO_GATE)
         return found

@@ -37,6 +37,10 @@ class Trait(StrEnum):
     """The feed-forward's gate and its other half come from one matrix."""
     NORMS_AFTER = "norms-after"
     """Nothing is normed before attention and feed-forward."""
+    SUMS_NORMED = "sums-normed"
+    """What attention and feed-forward bring is added, and the sum normed, as in BERT."""
+    LAYER_NORMS = "layer-norms"
+    """Norms subtract the mean, and need a place of their own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,8 @@ class _Builder:
             x = self._layer(layer, x, last=number == len(shape.layers) - 1)
             if number < shape.given - 1:
                 x = graph.in_place(x, graph.view(self._given, size=x.size))
-        x = self._norm(x)
+        if Trait.SUMS_NORMED not in shape.traits:
+            x = self._norm(x)
         if shape.causal:
             x = graph.compute(self._wide(shape.vocabulary), x)
         graph.expand(x)
@@ -110,38 +111,47 @@ class _Builder:
 
     def _norm(self, x: Tensor) -> Tensor:
         """Return a norm and its weights."""
-        normed = self._graph.in_place(x)
-        return self._graph.in_place(normed)
+        if Trait.LAYER_NORMS in self._shape.traits:
+            return self._graph.in_place(self._graph.compute(x.size, x))
+        return self._graph.in_place(self._graph.in_place(x))
 
     def _layer(self, layer: Layer, x: Tensor, *, last: bool) -> Tensor:
         graph, traits = self._graph, self._shape.traits
-        before = x
         normed = x if Trait.NORMS_AFTER in traits else self._norm(x)
-        mixed = None
-        if layer.recurrent is not None:
-            mixed = self._recurrent(layer.recurrent, normed)
-        if layer.attention is not None:
-            attended = self._attention(layer.attention, normed)
-            mixed = attended if mixed is None else graph.in_place(attended, mixed)
+        mixed, before = self._mixed(layer, normed), x
         if mixed is None:
-            mixed = x
-        elif last:
+            return self._fed(layer, x)
+        if last and self._shape.causal:
             mixed = graph.compute(mixed.size, mixed, self._outputs)
             before = graph.compute(before.size, before, self._outputs)
             if Trait.PARALLEL in traits:
                 normed = graph.compute(normed.size, normed, self._outputs)
-        if mixed is not x and Trait.POST_NORMS in traits:
+        if Trait.POST_NORMS in traits:
             mixed = self._norm(mixed)
         if Trait.PARALLEL in traits:
             fed = self._feed(layer, normed)
             return graph.in_place(graph.in_place(mixed, fed), before) if fed else mixed
-        between = mixed if mixed is x else graph.in_place(mixed, before)
-        fed = self._feed(layer, between if Trait.NORMS_AFTER in traits else self._norm(between))
+        between = graph.in_place(mixed, before)
+        return self._fed(layer, self._norm(between) if Trait.SUMS_NORMED in traits else between)
+
+    def _mixed(self, layer: Layer, x: Tensor) -> Tensor | None:
+        """Return what mixes tokens with each other; None for a layer that only feeds forward."""
+        mixed = None if layer.recurrent is None else self._recurrent(layer.recurrent, x)
+        if layer.attention is None:
+            return mixed
+        attended = self._attention(layer.attention, x)
+        return attended if mixed is None else self._graph.in_place(attended, mixed)
+
+    def _fed(self, layer: Layer, x: Tensor) -> Tensor:
+        """Return a sum and what the feed-forward adds to it."""
+        traits = self._shape.traits
+        fed = self._feed(layer, x if Trait.NORMS_AFTER in traits else self._norm(x))
         if fed is None:
-            return between
+            return x
         if Trait.POST_NORMS in traits:
             fed = self._norm(fed)
-        return graph.in_place(fed, between)
+        total = self._graph.in_place(fed, x)
+        return self._norm(total) if Trait.SUMS_NORMED in traits else total
 
     # -- attention
 
@@ -162,6 +172,8 @@ class _Builder:
             graph.expand(graph.view(self._cache, k, k_cells))
             graph.expand(graph.view(self._cache, v, v_cells))
             k, v = graph.view(self._cache), graph.view(self._cache)
+        elif self._batch.flash:  # nothing is cached, and flash attention reads 16 bits
+            k, v = (graph.compute(found.size // 2, graph.view(found)) for found in (k, v))
         attended = self._mix(found, q, k, v, mask)
         if self._batch.rotated_values:
             attended = self._rotate(attended)
@@ -287,19 +299,36 @@ class _Builder:
     # -- recurrence
 
     def _recurrent(self, found: Recurrent, x: Tensor) -> Tensor:
-        """A state space layer: projections, a convolution, a scan, a gate."""
-        graph = self._graph
-        inner = found.inner or self._shape.hidden
+        """A state space layer: a projection, a convolution, a scan, a gate."""
+        graph, inner = self._graph, found.inner or self._shape.hidden
+        width = self._wide(inner)
         mixed = inner + 2 * found.groups * found.state_width
-        projected = graph.compute(self._wide(inner + mixed + found.heads), x)
-        convolved = graph.compute(
-            self._wide(mixed), graph.compute(self._wide(mixed), graph.view(projected, size=1))
-        )
-        activated = graph.in_place(convolved)
-        scanned = graph.compute(
-            self._wide(inner) + self._batch.sequences * found.state * _F32,
-            graph.view(activated, size=1),
-        )
-        gate = graph.compute(self._wide(inner), graph.view(projected, size=1))
-        gated = graph.compute(self._wide(inner), graph.view(scanned, size=1), gate)
+        wide = 2 * inner + (mixed - inner + found.heads if found.groups else 0)
+        projected = graph.compute(self._wide(wide), x)
+        joined = graph.compute(self._wide(mixed), graph.view(projected, size=1))
+        acted = graph.in_place(graph.in_place(graph.compute(joined.size, joined)))
+        step, kept = self._steps(found, projected, acted)
+        scan = width + self._batch.sequences * found.state * _F32
+        scanned = graph.compute(scan, graph.view(acted, size=1), step, *kept)
+        graph.expand(graph.view(self._cache, scanned))
+        gate = graph.compute(width, graph.view(projected, size=1))
+        if found.groups:
+            skipped = graph.compute(width, graph.view(acted, size=1))
+        else:
+            skipped = graph.in_place(acted)
+        summed = graph.in_place(graph.view(scanned, size=width), skipped)
+        gated = graph.compute(width, gate, summed)
         return graph.compute(self._wide(self._shape.hidden), gated)
+
+    def _steps(
+        self, found: Recurrent, projected: Tensor, acted: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the steps of a scan, and what it reads besides."""
+        graph = self._graph
+        if found.groups or not found.state_width:
+            step = graph.compute(self._wide(max(1, found.heads)), graph.view(projected, size=1))
+            return step, ()
+        chosen = graph.compute(self._wide(found.heads + 2 * found.state_width), acted)
+        rank = graph.compute(self._wide(max(1, found.heads)), graph.view(chosen, size=1))
+        inner = self._wide(found.inner)
+        return graph.in_place(graph.compute(inner, rank)), (graph.view(chosen, size=1),)
