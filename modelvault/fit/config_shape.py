@@ -134,7 +134,7 @@ def _width(keys: Keys, hidden: int) -> int:
     for name in ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"):
         value = keys.values.get(name)
         if isinstance(value, list) and value:
-            return Keys({name: max(value)}, keys.where).amount(name)
+            return max(Keys({name: item}, keys.where).amount(name) for item in value)
         if value is not None:
             return keys.amount(name)
     return 4 * hidden

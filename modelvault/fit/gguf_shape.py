@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from modelvault.fit.gguf_windows import window_of
 from modelvault.fit.reading import Keys
 from modelvault.fit.shape import (
     LARGEST_CONTEXT,
@@ -39,42 +40,6 @@ _ENCODERS = frozenset(
 """Architectures that keep no cache."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Period:
-    """Which layers look back through a window only."""
-
-    length: int
-    """One layer of so many sees everything; 0 for none, 1 for all."""
-    full_first: bool = False
-    """Whether that is the first of them, not the last."""
-    window: int = 0
-    """Tokens, where the file does not say."""
-
-
-_PERIODS: Mapping[str, _Period] = {
-    "afmoe": _Period(4),
-    "cohere2": _Period(4),
-    "cohere2moe": _Period(4, full_first=True),
-    "exaone-moe": _Period(4, window=128),
-    "gemma-embedding": _Period(6),
-    "gemma2": _Period(2, window=4096),
-    "gemma3": _Period(6),
-    "gemma3n": _Period(5),
-    "gpt-oss": _Period(2),
-    "laguna": _Period(4, full_first=True),
-    "mellum": _Period(4),
-    "modern-bert": _Period(3, full_first=True),
-    "muse-glimmer": _Period(4),
-    "olmo2": _Period(4),
-    "plamo3": _Period(8),
-    "smallthinker": _Period(4, full_first=True),
-}
-_UNWINDOWED = frozenset({"phi3", "exaone4", "llama", "mistral3", "qwen2", "qwen3", "mixtral"})
-"""Architectures whose window llama.cpp does not keep to: their cache holds everything."""
-_EXAONE4_LAYERS = 64
-"""Of the one EXAONE 4 that has windows."""
-_CHUNK = 8192
-"""Tokens that Llama 4's local layers see."""
 _RECURRENT = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
 _INTERVALS = frozenset({"qwen3next", "qwen35", "qwen35moe"})
 """Hybrids of which one layer of four attends to everything."""
@@ -173,13 +138,12 @@ class _Reader:
         keys, layers = self.keys, self.count
         heads = keys.each("attention.head_count", layers)[number]
         kv_heads = keys.each("attention.head_count_kv", layers, default=heads)[number]
+        for name, found in (("attention.head_count", heads), ("attention.head_count_kv", kv_heads)):
+            if not found and not isinstance(keys.values.get(keys.prefix + name), tuple | list):
+                raise keys.refused(name, found)
         if not heads or not kv_heads:
-            if self.architecture in _HYBRIDS or "attention.head_count_kv" not in str(keys.values):
-                return None
-            if not heads:
-                raise keys.refused("attention.head_count", 0)
-            return None
-        window = self._window(number)
+            return None  # a layer of its own kind among others
+        window = window_of(keys, self.architecture, layers, number)
         narrow = "_swa" if window and keys.has("attention.key_length_swa") else ""
         width = keys.count(f"attention.key_length{narrow}", max(1, self.hidden // heads))
         value_width = keys.count(f"attention.value_length{narrow}", width)
@@ -199,41 +163,6 @@ class _Reader:
                 **common,  # type: ignore[arg-type] # each by its own name
             )
         return Attention(key_width=width, value_width=value_width, **common)  # type: ignore[arg-type]
-
-    def _window(self, number: int) -> int | None:
-        """Return how far a layer looks back; None for everything."""
-        keys, architecture = self.keys, self.architecture
-        if architecture == "llama4":
-            if keys.has("attention.sliding_window") and not keys.amount("attention.sliding_window"):
-                return None
-            return self._periodic(number, _Period(4), _CHUNK)
-        period = _PERIODS.get(architecture)
-        if architecture == "exaone4" and self.count == _EXAONE4_LAYERS:
-            period = _Period(4, window=4096)
-        elif architecture in _UNWINDOWED:
-            return None
-        window = keys.amount(
-            "attention.sliding_window", period.window if period else 0, most=LARGEST_CONTEXT
-        )
-        if not window:
-            return None
-        if architecture in ("lfm2", "lfm2moe"):
-            return window
-        return self._periodic(number, period, window)
-
-    def _periodic(self, number: int, period: _Period | None, window: int) -> int | None:
-        pattern = self.keys.values.get(self.keys.prefix + "attention.sliding_window_pattern")
-        if isinstance(pattern, tuple | list):
-            return window if number < len(pattern) and pattern[number] else None
-        if isinstance(pattern, int) and not isinstance(pattern, bool):
-            period = _Period(pattern, full_first=bool(period and period.full_first))
-        if period is None:
-            return None
-        if period.length == 0:
-            return window
-        place = number % period.length
-        full = place == 0 if period.full_first else place == period.length - 1
-        return None if full else window
 
     def _shares(self, number: int) -> bool:
         if self.architecture == "gemma3n":

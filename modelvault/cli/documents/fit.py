@@ -5,8 +5,7 @@ from typing import Literal, Self
 
 from modelvault.app.fit.fit import Fit, FitRow
 from modelvault.cli.documents.document import Document
-
-Answer = Literal["fits", "tight", "no"]
+from modelvault.fit.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +37,7 @@ class FitQuantization(Document):
     made: bool
     """Whether it is there; false for one that a conversion would make."""
     needs: FitNeeds
-    verdict: Answer | None
+    verdict: Verdict | None
     """Null where no GPU is known."""
     largest_context: int | None
     """Tokens that so many sequences may have; 0 where none fits."""
@@ -49,7 +48,6 @@ class FitQuantization(Document):
     def of(cls, row: FitRow) -> Self:
         """Return a quantisation for programs."""
         needs, judged = row.needs, row.judged
-        answer: Answer | None = judged.verdict.value if judged else None
         return cls(
             label=row.label,
             weights=row.weights,
@@ -64,7 +62,7 @@ class FitQuantization(Document):
                 buffers=needs.buffers,
                 total=needs.total,
             ),
-            verdict=answer,
+            verdict=judged.verdict if judged else None,
             largest_context=judged.largest_context if judged else None,
             most_sequences=judged.most_sequences if judged else None,
         )
@@ -109,7 +107,7 @@ class FitDocument(Document):
     kv_cache: str
     gpu: FitGpu | None
     """Null where none is known."""
-    verdict: Answer | None
+    verdict: Verdict | None
     exact: bool
     """Whether the weights are the tensors' own bytes."""
     asked: FitQuantization
