@@ -3,7 +3,9 @@
 import subprocess
 import sys
 
-BENCHMARKS = ("startup", "pull", "engines", "bundle", "small_files", "quantize", "awq", "awq_cost")
+BENCHMARKS = (
+    "startup", "pull", "engines", "bundle", "small_files", "quantize", "awq", "awq_cost", "fit",
+)  # fmt: skip
 
 for name in BENCHMARKS:
     print(f"== {name}", flush=True)

@@ -1,9 +1,8 @@
 """Every error ModelVault raises on purpose, with its exit code.
 
-The tree is the contract between the layers and the command line: adapters translate what
-libraries raise into these classes, and ``cli`` maps ``exit_code`` to the process's status.
-A message says what happened, naming the culprit; ``hint`` says what to do next; ``issues`` lists
-every finding of one run. ``docs/errors.md`` documents each class, and a test keeps it complete.
+Adapters translate what libraries raise into these classes; ``cli`` maps ``exit_code`` to the
+process's status. A message names the culprit, ``hint`` says what to do next, ``issues`` lists
+every finding of one run. A test keeps ``docs/errors.md`` complete.
 """
 
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ class ModelVaultError(Exception):
 
         Args:
             message: One sentence that names the culprit.
-            hint: What to do next; empty when there is nothing to say.
+            hint: What to do next, if there is something to say.
             issues: All findings of the run, one sentence each.
         """
         super().__init__(message)

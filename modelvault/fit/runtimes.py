@@ -3,7 +3,7 @@
 Only llama.cpp's buffers are computed as it computes them. What vLLM and SGLang measure when they
 start depends on their kernels; the figures here are of their size, and said to be so.
 
-Source: docs/adr/0075, which says where each constant is from.
+Source: docs/adr/0073, which says where each constant is from.
 """
 
 from collections.abc import Mapping

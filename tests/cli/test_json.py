@@ -76,6 +76,7 @@ def afternoon(tmp_path_factory: pytest.TempPathFactory, hub: LoopbackHub) -> Aft
     run("convert", MODEL, "--to", "gguf:F16")
     run("show", VARIANT)
     run("inspect", VARIANT)
+    run("fit", VARIANT, "--gpu", "24GB")
     run("list")
     run("du")
     run("verify", "--upstream")

@@ -47,7 +47,10 @@ def llama(name: str) -> tuple[ModelShape, WeightTable]:
             "max_position_embeddings": 131072,
         }
     )
-    shapes = {"model.embed_tokens.weight": (ROWS, hidden), "lm_head.weight": (ROWS, hidden)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (ROWS, hidden),
+        "lm_head.weight": (ROWS, hidden),
+    }
     shapes["model.norm.weight"] = (hidden,)
     for number in range(layers):
         at = f"model.layers.{number}."

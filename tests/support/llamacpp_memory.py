@@ -92,7 +92,7 @@ def measure(
 def _model_block(*, allocate: bool) -> ctypes.Structure:
     """Return the defaults, without repacking and without mapping: buffers are then told of."""
     block: ctypes.Structure = library().llama_model_default_params()
-    data = memoryview(block.data).cast("B")  # type: ignore[attr-defined] # an opaque block
+    data = memoryview(block.data).cast("B")
     assert struct.unpack_from("<iii", data, 16) == (-1, 1, -1), "another llama_model_params"
     assert bytes(data[72:77]) == b"\0\0\1\0\0", "another llama_model_params"
     struct.pack_into("<i", data, 24, 0)
@@ -104,7 +104,7 @@ def _model_block(*, allocate: bool) -> ctypes.Structure:
 def _context_block(context: int, sequences: int, cache: int) -> ctypes.Structure:
     """Return the defaults of the server: windows are kept to, flash attention where it goes."""
     block: ctypes.Structure = library().llama_context_default_params()
-    data = memoryview(block.data).cast("B")  # type: ignore[attr-defined] # an opaque block
+    data = memoryview(block.data).cast("B")
     assert struct.unpack_from("<IIII", data, 0) == (512, 2048, 512, 1), "other numbers"
     assert struct.unpack_from("<ii", data, 104) == (1, 1), "another place of the cache types"
     assert bytes(data[136:142]) == b"\0\1\1\1\1\0", "another place of swa_full"

@@ -12,7 +12,7 @@ from modelvault.app.sources import SourceOptions, choose_source
 from modelvault.app.vault import Vault, locate
 from modelvault.core.artifact import License
 from modelvault.core.model_files import shard_names
-from modelvault.core.names import Reference
+from modelvault.core.names import AnyReference, Reference, parse_reference
 from modelvault.errors import ArtifactNotFound, BadOption, NotFound, VaultNotFound
 from modelvault.fit.files import CONFIG, ModelFile
 from modelvault.sources.fetch.file import RemoteFile, remote_files
@@ -63,11 +63,16 @@ def open_subject(text: str, root: Path | None, options: SourceOptions) -> Iterat
     if path.exists() or text.startswith((".", "/", "~")) or text.lower().endswith(_WEIGHTS):
         yield _on_disk(path)
         return
-    reference = Reference.parse(text)
+    reference = parse_reference(text)
     stored = _in_vault(reference, root)
     if stored is not None:
         yield stored
         return
+    if not isinstance(reference, Reference):
+        raise ArtifactNotFound(
+            f"{text}: no artefact of the vault has a digest that begins so",
+            hint="'modelvault list' shows what is here; the Hub is asked by ORG/NAME",
+        )
     with _far_away(reference, root, options) as subject:
         yield subject
 
@@ -94,7 +99,7 @@ def _disk_file(path: Path, name: str) -> ModelFile:
     return ModelFile(path=name, size=path.stat().st_size, open=lambda: open(path, "rb"))
 
 
-def _in_vault(reference: Reference, root: Path | None) -> Subject | None:
+def _in_vault(reference: AnyReference, root: Path | None) -> Subject | None:
     """Return the artefact that a reference names; None where the vault has none."""
     try:
         with Vault.open(root) as vault:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from modelvault.app.fit.fit import Fit, FitRow
 from modelvault.cli.lines import text
+from modelvault.cli.lines.table import Column, Line, Table
 from modelvault.fit.estimate import Estimate
 
 _SHADES = ("█", "▓", "▒", "░", "▄", "▁")
@@ -12,6 +13,17 @@ _PLAIN = ("#", "=", "+", ":", "%", "~")
 _FREE = ("·", ".")
 _GIB = 1024**3
 _DEFAULT_WIDTH = 60
+_COLUMNS = (
+    Column("QUANTISATION"),
+    Column("WEIGHTS", right=True, spare=2),
+    Column("CACHE", right=True, spare=3),
+    Column("REST", right=True, spare=4),
+    Column("NEEDS", right=True),
+    Column("FITS"),
+    Column("CONTEXT", right=True, spare=1),
+    Column("SEQUENCES", right=True, spare=1),
+    Column("", spare=5),
+)
 
 
 def verdict_line(found: Fit) -> str:
@@ -45,39 +57,34 @@ def fit_lines(found: Fit, *, width: int = _DEFAULT_WIDTH, shades: bool | None = 
     return lines
 
 
-def table_lines(found: Fit) -> Iterator[str]:
+def table_lines(found: Fit) -> Iterator[Line]:
     """Return the family of quantisations, one a line."""
+    load = found.load
     yield f"{text.visible(found.label)} in {found.runtime.name}: {_place(found)}"
-    yield (
-        f"{text.count(found.load.sequences, 'sequence')} of {found.load.context:,} tokens, cache of"
-        f" {found.load.cache.label}"
-    )
+    sequences = text.count(load.sequences, "sequence")
+    yield f"{sequences} of {load.context:,} tokens, cache of {load.cache.label}"
     yield ""
-    rows = [
-        ("QUANTISATION", "WEIGHTS", "CACHE", "REST", "NEEDS", "FITS", "CONTEXT", "SEQUENCES", "")
-    ]
-    for row in found.table:
-        needs, judged = row.needs, row.judged
-        cache = needs.cache + needs.states
-        rest = needs.total - needs.weights - cache
-        rows.append(
-            (
-                row.label,
-                gib(needs.weights),
-                gib(cache),
-                gib(rest),
-                gib(needs.total),
-                judged.verdict.value if judged else "-",
-                f"{judged.largest_context:,}" if judged else "-",
-                f"{judged.most_sequences:,}" if judged else "-",
-                "there" if row.made else "computed",
-            )
-        )
-    yield from text.columns(rows, right=frozenset({1, 2, 3, 4, 6, 7}))
+    yield Table(columns=_COLUMNS, rows=[_cells(row) for row in found.table])
     yield ""
     yield from _best_lines(found)
     yield "assumed:"
     yield from (f"  - {text.visible(line, longest=300)}" for line in found.assumptions)
+
+
+def _cells(row: FitRow) -> tuple[str, ...]:
+    needs, judged = row.needs, row.judged
+    cache = needs.cache + needs.states
+    return (
+        text.visible(row.label),
+        gib(needs.weights),
+        gib(cache),
+        gib(needs.total - needs.weights - cache),
+        gib(needs.total),
+        judged.verdict.value if judged else "-",
+        f"{judged.largest_context:,}" if judged else "-",
+        f"{judged.most_sequences:,}" if judged else "-",
+        "there" if row.made else "computed",
+    )
 
 
 def bar_lines(
