@@ -6,6 +6,7 @@ library's own table (``known_options``).
 """
 
 import contextlib
+import functools
 import importlib.util
 import json
 import re
@@ -42,16 +43,15 @@ sys.stdin.read()
 """
 
 
-def known_options() -> set[str]:
+@functools.cache
+def known_options() -> frozenset[str]:
     """Return every option that stands in the library: those of the program are among them."""
     found = importlib.util.find_spec("xllamacpp")
     assert found is not None
     assert found.origin is not None
     (path,) = Path(found.origin).parent.glob("xllamacpp*.so")
-    return {
-        text.decode()
-        for text in re.findall(rb"(?<=\0)(--[a-z][a-z0-9-]+)(?=\0)", path.read_bytes())
-    }
+    names = re.findall(rb"(?<=\0)(--[a-z][a-z0-9-]+)(?=\0)", path.read_bytes())
+    return frozenset(name.decode() for name in names)
 
 
 @contextlib.contextmanager

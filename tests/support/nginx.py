@@ -73,10 +73,16 @@ class Proxy:
             answer = connection.getresponse()
             return answer.status, answer.read(), dict(answer.getheaders())
 
-    @property
-    def log(self) -> str:
-        """What it wrote of the requests."""
-        return (self.folder / "log" / f"{SITE}.log").read_text()
+    def log(self, word: str) -> str:
+        """Return what it wrote of the requests, as soon as a word is in it.
+
+        nginx writes a line when it is done with a request, which is after its client is.
+        """
+        path = self.folder / "log" / f"{SITE}.log"
+        deadline = time.monotonic() + 30
+        while word not in path.read_text() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return path.read_text()
 
 
 SITE = "models-acme-tiny-1b"
