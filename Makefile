@@ -18,9 +18,12 @@ demo: $(VENV)/.runtime
 # With CI or COVERAGE set the lines and branches that ran are counted; that takes longer.
 COUNTED := $(if $(CI)$(COVERAGE),-m coverage run,)
 
+# One more than the smallest machine has cores: tests wait for disks and children, too.
+WORKERS ?= 3
+
 test: check
 	$(if $(COUNTED),$(BIN)/python -m coverage erase)
-	$(BIN)/python $(COUNTED) -m pytest -n 2 --dist worksteal $(PYTEST)
+	$(BIN)/python $(COUNTED) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST)
 	$(if $(COUNTED),$(BIN)/python -m coverage combine --quiet)
 	$(if $(COUNTED),$(BIN)/python -m coverage report)
 
