@@ -8,17 +8,19 @@ selected files into the store, and no byte it delivers has escaped a hash.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from modelvault.core.artifact import HubOrigin, License, Origin, SumsOrigin
 from modelvault.core.digest import Digest
 from modelvault.core.names import ModelName
 from modelvault.core.ports import Progress
 from modelvault.sources.fetch.file import OfferedFile
-from modelvault.sources.fetch.http.excerpts import Excerpts
 from modelvault.sources.fetch.speed import Speed
 from modelvault.sources.fetch.stored import DeliveryPlan
 from modelvault.store.blobs import Store
+
+if TYPE_CHECKING:  # the interface for programs loads this module, and no client of HTTP
+    from modelvault.sources.fetch.http.excerpts import Excerpts
 
 LARGEST_SMALL = 16 * 1024 * 1024
 """Bytes of the largest file that is read before it is delivered."""
@@ -152,7 +154,7 @@ class Measurable(Protocol):
 class Excerptable(Protocol):
     """A source whose files can be read in parts, where they are."""
 
-    def excerpts(self, *, most: int) -> Excerpts:
+    def excerpts(self, *, most: int) -> "Excerpts":
         """Return what opens offered files, for a ``with`` block.
 
         Args:
