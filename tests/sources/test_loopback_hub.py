@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import _http
 
 from tests.support.hub.faults import Fault, Kind, Stage
 from tests.support.hub.hub import LoopbackHub
@@ -42,8 +43,13 @@ def hub() -> Iterator[LoopbackHub]:
 
 
 @pytest.fixture(autouse=True)
-def _no_telemetry(no_token: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _as_installed(no_token: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the library use its own client, whatever another test of this process made of it."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_TELEMETRY", True)
+    before = _http._GLOBAL_CLIENT_FACTORY
+    huggingface_hub.set_client_factory(_http.default_client_factory)
+    yield
+    huggingface_hub.set_client_factory(before)
 
 
 def snapshot(hub: LoopbackHub, folder: Path, name: str = "acme/tiny", **options: Any) -> Path:
