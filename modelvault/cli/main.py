@@ -5,6 +5,7 @@ line itself is in ``program``.
 """
 
 import gc
+import io
 import sys
 
 from modelvault.cli import signals
@@ -13,6 +14,11 @@ from modelvault.cli import signals
 def main() -> None:
     """Run the command line and exit with its status."""
     signals.leave_on_interrupt()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # each character is written, as an escape if need be
+            stream.reconfigure(errors="backslashreplace")
     # A command makes many values, keeps them, and ends: looking through them all for cycles again
     # and again takes a tenth of its time, and finds none.
     gc.set_threshold(100_000, 50, 100)
