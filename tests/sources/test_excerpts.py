@@ -5,7 +5,8 @@ import os
 import pytest
 
 from modelvault.errors import FetchError, UpstreamChanged
-from modelvault.sources.fetch.http.excerpts import WINDOW, Excerpts, ExcerptsSpent
+from modelvault.sources.fetch.http.excerpts import WINDOW, Excerpts
+from modelvault.sources.fetch.spent import ExcerptsSpent
 from modelvault.sources.net.connection import Connection
 from tests.support.downloads import KIB, publish
 from tests.support.hub.faults import Fault, Kind, Stage

@@ -17,7 +17,7 @@ from modelvault.fit.quantizations import BITS, MIXES, folder_size, gguf_size
 from modelvault.fit.runtimes import Runtime, find_runtime
 from modelvault.fit.shape import LARGEST_CONTEXT, ModelShape
 from modelvault.fit.verdict import Judged, Place, Verdict, judge
-from modelvault.sources.fetch.http.excerpts import ExcerptsSpent
+from modelvault.sources.fetch.spent import ExcerptsSpent
 
 _log = logging.getLogger(__name__)
 

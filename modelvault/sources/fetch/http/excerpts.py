@@ -18,6 +18,7 @@ from typing import Self
 from modelvault.errors import SourceUnreachable
 from modelvault.sources.fetch.file import RemoteFile
 from modelvault.sources.fetch.http.location import Location, RangesIgnored, Stale
+from modelvault.sources.fetch.spent import ExcerptsSpent
 from modelvault.sources.net.connection import Connection
 from modelvault.sources.net.failures import TransientFailure
 from modelvault.sources.net.questions import Questions
@@ -28,10 +29,6 @@ WINDOW = 16 * 1024
 SECONDS = 60.0
 """Whole time of one window, its attempts and waits included."""
 _CHUNK = 64 * 1024
-
-
-class ExcerptsSpent(Exception):
-    """All bytes that may be fetched have been."""
 
 
 class Excerpts:
