@@ -12,7 +12,6 @@ Source:
 """
 
 import json
-import os
 import subprocess
 import sys
 from math import prod
@@ -21,9 +20,8 @@ from typing import Any
 
 from modelvault.core.protocol import SourceFile
 from modelvault.core.safetensors_header import BITS, MOST_DIMENSIONS, TensorEntry
-from modelvault.errors import MalformedWeights, UnsupportedSource
-from modelvault_converters.checkpoint import wrong_size
-from modelvault_converters.positioned import read_all
+from modelvault.errors import UnsupportedSource
+from modelvault_converters.open_weights import OpenWeights
 
 FILE = "pytorch_model.bin"
 INDEX = "pytorch_model.bin.index.json"
@@ -40,46 +38,12 @@ _SAVE_AGAIN = (
 )
 
 
-class PickledFile:
+class PickledFile(OpenWeights):
     """An open weight file of PyTorch whose tensors have been listed."""
 
-    def __init__(self, file: SourceFile) -> None:
-        """Open the file and list its tensors.
-
-        Args:
-            file: The weight file, and the size that the manifest promises.
-
-        Raises:
-            SizeMismatch: Its length is not what the manifest promises.
-            UnsupportedSource: Its pickle asks for more than tensors, or is of an older form.
-            MalformedWeights: It is no such file, or contradicts itself.
-        """
-        self.path = file.path
-        """Name inside the model, for messages."""
-        self._descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self.tensors = self._list(file)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
-
-    def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill ``buffer``, of bytes, with what stands at ``offset``, in bytes from the start.
-
-        Raises:
-            MalformedWeights: The file has become shorter than it was.
-        """
-        count = read_all(self._descriptor, buffer, offset)
-        if count < len(buffer):
-            raise self._malformed(f"ends at byte {offset + count}")
+    mend = _SAVE_AGAIN
 
     def _list(self, file: SourceFile) -> tuple[TensorEntry, ...]:
-        if os.fstat(self._descriptor).st_size != file.size:
-            raise wrong_size(file)
         answer = self._ask()
         if "unsupported" in answer:
             raise UnsupportedSource(
@@ -124,6 +88,3 @@ class PickledFile:
                         name=name, dtype=dtype, shape=tuple(shape), offset=offset, size=length
                     )
         raise self._malformed(f"{item!r:.100} is no tensor of the file")
-
-    def _malformed(self, what: str) -> MalformedWeights:
-        return MalformedWeights(f"{self.path}: {what}", hint=_SAVE_AGAIN)

@@ -8,7 +8,7 @@ checked by ``core/safetensors_header`` before anything of them is believed.
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from modelvault.core.model_files import (
     MODEL_FILE,
@@ -22,8 +22,8 @@ from modelvault.core.protocol import SourceFile
 from modelvault.core.safetensors_header import TensorEntry, read_header
 from modelvault.errors import MalformedWeights, SourceIncomplete, UnsupportedSource
 from modelvault_converters import pickled
-from modelvault_converters.checkpoint import MERGE_ADAPTER, Checkpoint, wrong_size
-from modelvault_converters.positioned import read_all
+from modelvault_converters.checkpoint import MERGE_ADAPTER, Checkpoint
+from modelvault_converters.open_weights import OpenWeights
 
 _INCOMPLETE = (
     "if a pattern of the pull left them out, pull the model again without it; otherwise what was "
@@ -32,71 +32,17 @@ _INCOMPLETE = (
 _SHOWN = 100
 
 
-class OpenWeights(Protocol):
-    """An open weight file whose tensors are listed."""
-
-    path: str
-    """Name inside the model, for messages."""
-    tensors: tuple[TensorEntry, ...]
-
-    def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill ``buffer`` with what stands at ``offset``, in bytes from the start."""
-        ...
-
-    def close(self) -> None:
-        """Close the file."""
-        ...
-
-
-class WeightFile:
+class WeightFile(OpenWeights):
     """An open safetensors file whose header has been checked."""
 
-    def __init__(self, file: SourceFile) -> None:
-        """Open the file and read its header.
+    mend = "run 'modelvault verify', then pull the model again"
 
-        Args:
-            file: A safetensors file, and the size that the manifest promises.
-
-        Raises:
-            SizeMismatch: Its length is not what the manifest promises.
-            MalformedWeights: It is no safetensors file, or contradicts itself.
-        """
-        self.path = file.path
-        """Name inside the model, for messages."""
-        self._descriptor = os.open(file.location, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            self.tensors = self._read_header(file)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self._descriptor)
-
-    def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill ``buffer``, of bytes, with what stands at ``offset``, in bytes from the start.
-
-        Raises:
-            MalformedWeights: The file has become shorter than it was.
-        """
-        count = read_all(self._descriptor, buffer, offset)
-        if count < len(buffer):
-            raise self._malformed(f"ends at byte {offset + count}")
-
-    def _read_header(self, file: SourceFile) -> tuple[TensorEntry, ...]:
-        if os.fstat(self._descriptor).st_size != file.size:
-            raise wrong_size(file)
+    def _list(self, file: SourceFile) -> tuple[TensorEntry, ...]:
         with open(self._descriptor, "rb", closefd=False) as stream:
             try:
                 return read_header(stream, file.size).tensors
             except MalformedWeights as error:
                 raise self._malformed(error.message) from error
-
-    def _malformed(self, what: str) -> MalformedWeights:
-        return MalformedWeights(
-            f"{self.path}: {what}", hint="run 'modelvault verify', then pull the model again"
-        )
 
 
 class FoundTensor(NamedTuple):

@@ -15,7 +15,8 @@ from modelvault.core.safetensors_header import BITS
 from modelvault.errors import MalformedWeights
 from modelvault_converters.checkpoint import Checkpoint
 from modelvault_converters.gguf.tensors import Floats
-from modelvault_converters.weights import OpenWeights, open_weights
+from modelvault_converters.open_weights import OpenWeights
+from modelvault_converters.weights import open_weights
 
 READABLE = ("BF16", "F16", "F32")
 """Types whose values this converter reads."""
